@@ -1,0 +1,115 @@
+// tapkernels._ext: every op of the table for Python, through one function. The contract of an op (dtypes,
+// shapes, ranges) is its row; here arrays become tensors, errors become sentences, and the GIL is released
+// while an op runs.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+
+#include "tapkernels.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace tapkernels;
+
+namespace {
+
+using AnyArray = nb::ndarray<nb::ro>;
+using Output = nb::ndarray<nb::numpy, float>;
+
+DType dtype_of(const AnyArray& array) {
+    if (array.dtype() == nb::dtype<std::uint8_t>()) return DType::uint8;
+    if (array.dtype() == nb::dtype<float>()) return DType::float32;
+    return DType::other;
+}
+
+// "float64 [3, 4]" of anything that calls itself an array, the name of the type of anything else.
+std::string describe(nb::handle value) {
+    if (!nb::hasattr(value, "dtype") || !nb::hasattr(value, "shape")) {
+        return nb::cast<std::string>(value.type().attr("__name__"));
+    }
+    const nb::object dtype = value.attr("dtype");
+    std::string sizes;
+    for (nb::handle size : value.attr("shape"))
+        sizes += (sizes.empty() ? "" : ", ") + nb::cast<std::string>(nb::str(size));
+    return nb::cast<std::string>(nb::str(dtype)) + " [" + sizes + "]";
+}
+
+// Fills `tensor` without a copy. Whatever is no array, or of a dtype that no op takes, is refused here, where
+// its true type is known; check() compares the rest with the row.
+AnyArray read_input(const Op& op, const Input& input, nb::handle value, Tensor& tensor) {
+    AnyArray array;
+    const char* wanted = "";
+    if (!nb::hasattr(value, "dtype") || !nb::hasattr(value, "shape")) wanted = "an array, ";
+    const bool readable = nb::try_cast(value, array, /* convert = */ false);
+    if (readable && array.device_type() != nb::device::cpu::value) wanted = "an array on the CPU, ";
+    if (*wanted || !readable || dtype_of(array) == DType::other || array.ndim() > kMaxRank) {
+        throw ArgumentError(std::string(op.name) + ": " + input.name + " must be " + wanted +
+                            describe(input) + ", got " + describe(value));
+    }
+    tensor.data = array.data();
+    tensor.dtype = dtype_of(array);
+    tensor.shape.rank = static_cast<int>(array.ndim());
+    for (std::size_t axis = 0; axis < array.ndim(); ++axis) {
+        tensor.shape.size[axis] = static_cast<std::int64_t>(array.shape(axis));
+        tensor.strides[axis] = array.stride(axis);
+    }
+    return array;
+}
+
+std::int64_t read_integer(const Op& op, const Attribute& attribute, nb::handle value) {
+    std::int64_t number = 0;
+    if (!nb::try_cast(value, number)) {
+        fail("%s: %s must be an integer from %lld to %lld, got %s", op.name, attribute.name,
+             static_cast<long long>(attribute.lowest), static_cast<long long>(attribute.highest),
+             nb::repr(value).c_str());
+    }
+    return number;
+}
+
+Output allocate(const Shape& shape) {
+    std::size_t count = 1, sizes[kMaxRank];
+    for (int axis = 0; axis < shape.rank; ++axis) {
+        sizes[axis] = static_cast<std::size_t>(shape.size[axis]);
+        count *= sizes[axis];
+    }
+    std::unique_ptr<float[]> memory(new float[count]);
+    nb::capsule owner(memory.get(), [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    return Output(memory.release(), static_cast<std::size_t>(shape.rank), sizes, owner);
+}
+
+Output run(const std::string& name, nb::sequence inputs, nb::sequence attributes, nb::object threads) {
+    const Op& op = find_op(name);
+    Call call = {};
+    std::vector<AnyArray> arrays;  // keeps the memory of the inputs alive
+    for (int i = 0; i < kMaxInputs && op.inputs[i].name; ++i) {
+        arrays.push_back(read_input(op, op.inputs[i], inputs[i], call.inputs[i]));
+    }
+    for (int i = 0; i < kMaxAttributes && op.attributes[i].name; ++i) {
+        call.attributes[i] = read_integer(op, op.attributes[i], attributes[i]);
+    }
+    call.threads = read_integer(op, {"threads", 1, kMaxThreads}, threads);
+    Output output = allocate(check(op, call));
+    call.output = output.data();
+    {
+        nb::gil_scoped_release release;
+        op.run(call);
+    }
+    return output;
+}
+
+}  // namespace
+
+NB_MODULE(_ext, m) {
+    nb::exception<ArgumentError>(m, "ArgumentError", PyExc_ValueError).attr("__module__") = "tapkernels";
+    nb::exception<IsaError>(m, "IsaError", PyExc_RuntimeError).attr("__module__") = "tapkernels";
+    m.attr("__version__") = TAPKERNELS_VERSION;
+    m.def("run", &run, "op"_a, "inputs"_a, "attributes"_a, "threads"_a);
+    m.def("op_names", &op_names);
+    m.def("isa", [] { return std::string(isa_name(active_isa())); });
+    m.def("available_isas", &available_isas);
+    m.def("set_isa", [](const std::string& name) { set_isa(name); }, "name"_a);
+    m.def("default_threads", &default_threads);
+}

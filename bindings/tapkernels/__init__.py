@@ -1,0 +1,114 @@
+"""The C++ kernels of tapsdk for numpy arrays.
+
+An op is compiled for several instruction sets, and the fastest that this processor runs is used; the
+environment variable ``TAPKERNELS_ISA`` (scalar, avx2, avx512 or neon) or `set_isa` choose another. What an op
+computes is written in numpy in `tapkernels.reference`, and `tapkernels.torch` offers the ops to PyTorch.
+Importing this package imports numpy only.
+
+Ops check their arguments: nothing is converted or copied silently, and `ArgumentError` says what is accepted.
+`threads` is the number of threads that may work on a call, 1 to 256, by default as many as the machine has;
+with 1, everything runs in the calling thread. The GIL is released while an op runs.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapkernels import _ext
+from tapkernels._ext import ArgumentError, IsaError
+
+__all__ = ["ArgumentError", "Info", "IsaError", "info", "local_correlation", "resize_normalize", "set_isa"]
+
+__version__: str = _ext.__version__
+
+_Float32 = NDArray[np.float32]
+
+
+class Info(TypedDict):
+    """What `info` returns."""
+
+    version: str
+    isa: str
+    available_isas: list[str]
+    threads: int
+    ops: list[str]
+
+
+def info() -> Info:
+    """The version, the instruction set in use, those available here, the default thread count, and the ops.
+
+    Raises:
+        IsaError: ``TAPKERNELS_ISA`` names an instruction set that is unknown or not available here.
+    """
+    return {
+        "version": __version__,
+        "isa": _ext.isa(),
+        "available_isas": _ext.available_isas(),
+        "threads": _ext.default_threads(),
+        "ops": _ext.op_names(),
+    }
+
+
+def set_isa(name: str | None) -> None:
+    """Use this instruction set from now on, in the whole process; None returns to the default choice.
+
+    Raises:
+        IsaError: the name is unknown, or this processor or this build lacks it.
+    """
+    _ext.set_isa(name or "")
+
+
+def local_correlation(
+    grid: _Float32, query: _Float32, xy: _Float32, radius: int = 3, *, threads: int | None = None
+) -> _Float32:
+    """How well a query feature matches a feature grid at and around a point.
+
+    A score is the dot product of the query with the bilinear sample of the grid at (x + dx, y + dy). Cells
+    outside the grid count as zero, and all scores of a point whose x or y is not finite are zero.
+
+    Args:
+        grid: [H, W, C] float32, features of one frame.
+        query: [N, C] float32, one feature per point.
+        xy: [N, 2] float32, cells: (0, 0) = outer corner of the top-left cell, a cell's centre is at +0.5.
+        radius: of the neighbourhood in cells, 0 to 15.
+        threads: see the package.
+
+    Returns:
+        [N, (2 radius + 1)^2] float32, row-major over (dy, dx) from -radius to radius.
+
+    Raises:
+        ArgumentError: a dtype, shape, layout or range other than these. Arrays must be C-contiguous.
+    """
+    return _run("local_correlation", (grid, query, xy), (radius,), threads)
+
+
+def resize_normalize(
+    image: NDArray[np.uint8] | _Float32, height: int, width: int, *, threads: int | None = None
+) -> _Float32:
+    """Resize an image and map its values to [-1, 1], as the models take them.
+
+    The filter is a triangle: bilinear interpolation when enlarging, antialiased when shrinking, the same as
+    ``torch.nn.functional.interpolate(mode="bilinear", antialias=True, align_corners=False)``.
+
+    Args:
+        image: [H, W, 3] uint8, or float32 in [0, 1]; any strides, so crops, flips and BGR views need no copy.
+        height: of the output in pixels, 1 to 65536.
+        width: of the output in pixels, 1 to 65536.
+        threads: see the package.
+
+    Returns:
+        [height, width, 3] float32, value / 255 * 2 - 1 (uint8) or value * 2 - 1 (float32).
+
+    Raises:
+        ArgumentError: a dtype, shape or range other than these, or an image without pixels.
+    """
+    return _run("resize_normalize", (image,), (height, width), threads)
+
+
+def _run(
+    op: str, inputs: tuple[NDArray[np.generic], ...], attributes: tuple[int, ...], threads: int | None
+) -> _Float32:
+    return _ext.run(op, inputs, attributes, _ext.default_threads() if threads is None else threads)

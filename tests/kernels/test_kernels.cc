@@ -1,0 +1,114 @@
+// Every instruction set of this build against the scalar one, and that against values known beforehand. What
+// the ops compute is tested in Python, against numpy and PyTorch; this program is for builds without Python,
+// such as a cross build under an emulator.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "tapkernels.h"
+
+using namespace tapkernels;
+
+namespace {
+
+std::mt19937 generator(0);
+
+std::vector<float> uniform(std::int64_t count, float low, float high) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& each : values) each = std::uniform_real_distribution<float>(low, high)(generator);
+    return values;
+}
+
+Tensor tensor(const void* data, DType dtype, const std::vector<std::int64_t>& sizes) {
+    Tensor result = {data, dtype, {static_cast<int>(sizes.size()), {}}, {}};
+    std::int64_t stride = 1;
+    for (std::size_t axis = sizes.size(); axis-- > 0;) {
+        result.shape.size[axis] = sizes[axis];
+        result.strides[axis] = stride;
+        stride *= sizes[axis];
+    }
+    return result;
+}
+
+std::vector<float> run(const char* name, Call call) {
+    const Op& op = find_op(name);
+    const Shape shape = check(op, call);
+    std::int64_t count = 1;
+    for (int axis = 0; axis < shape.rank; ++axis) count *= shape.size[axis];
+    std::vector<float> output(static_cast<std::size_t>(count));
+    call.output = output.data();
+    op.run(call);
+    return output;
+}
+
+void expect_close(const std::vector<float>& got, const std::vector<float>& wanted, const std::string& what) {
+    if (got.size() != wanted.size()) {
+        std::printf("%s: %zu values where %zu are expected\n", what.c_str(), got.size(), wanted.size());
+        std::exit(1);
+    }
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (std::abs(got[i] - wanted[i]) <= 1e-4f) continue;
+        std::printf("%s: value %zu is %g, expected %g\n", what.c_str(), i, got[i], wanted[i]);
+        std::exit(1);
+    }
+}
+
+Call correlation(const std::vector<float>& grid, const std::vector<float>& query,
+                 const std::vector<float>& xy, const std::vector<std::int64_t>& size, std::int64_t radius) {
+    const std::int64_t points = static_cast<std::int64_t>(xy.size() / 2);
+    return {
+        {tensor(grid.data(), DType::float32, size), tensor(query.data(), DType::float32, {points, size[2]}),
+         tensor(xy.data(), DType::float32, {points, 2})},
+        {radius},
+        nullptr,
+        1};
+}
+
+void test_known_values() {
+    const std::vector<float> grid = {1, 2, 3, 4}, query = {10, 10, 10}, xy = {0.5f, 0.5f, 1, 1, -100, NAN};
+    expect_close(run("local_correlation", correlation(grid, query, xy, {2, 2, 1}, 0)), {10, 25, 0},
+                 "known values");
+    const std::vector<std::uint8_t> image = {0, 51, 255};
+    const Call call = {{tensor(image.data(), DType::uint8, {1, 1, 3})}, {1, 1}, nullptr, 1};
+    expect_close(run("resize_normalize", call), {-1, -0.6f, 1}, "known values");
+}
+
+void test_against_scalar(const std::string& isa) {
+    for (std::int64_t channels : {1, 3, 4, 8, 15, 16, 17, 33, 128}) {
+        const auto grid = uniform(7 * 9 * channels, -1, 1), query = uniform(600 * channels, -1, 1);
+        const auto xy = uniform(1200, -6, 14);
+        Call call = correlation(grid, query, xy, {7, 9, channels}, 3);
+        set_isa("scalar");
+        const auto wanted = run("local_correlation", call);
+        set_isa(isa);
+        for (std::int64_t threads : {1, 3}) {
+            call.threads = threads;
+            expect_close(run("local_correlation", call), wanted, isa + " local_correlation");
+        }
+    }
+    for (std::int64_t width : {1, 2, 5, 31, 64, 333, 2000}) {
+        std::vector<std::uint8_t> image(static_cast<std::size_t>(40 * width * 3));
+        for (auto& each : image) each = static_cast<std::uint8_t>(generator());
+        Call call = {{tensor(image.data(), DType::uint8, {40, width, 3})}, {17, 50}, nullptr, 1};
+        set_isa("scalar");
+        const auto wanted = run("resize_normalize", call);
+        set_isa(isa);
+        for (std::int64_t threads : {1, 3}) {
+            call.threads = threads;
+            expect_close(run("resize_normalize", call), wanted, isa + " resize_normalize");
+        }
+    }
+}
+
+}  // namespace
+
+int main() {
+    for (const std::string& isa : available_isas()) {
+        set_isa(isa);
+        test_known_values();
+        test_against_scalar(isa);
+        std::printf("%s: passed\n", isa.c_str());
+    }
+}

@@ -1,0 +1,89 @@
+"""Every op, on every instruction set, agrees with its numpy reference. A new op adds a row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapkernels
+from tapkernels import reference
+
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An op, the largest error that float32 arithmetic excuses, and calls with odd sizes, named by them."""
+
+    op: str
+    tolerance: float
+    calls: Callable[[np.random.Generator], Iterator[tuple[str, Arguments]]]
+
+
+def local_correlation_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    sizes = [(9, 13), (1, 1), (1, 20), (3, 2)]
+    channels = [1, 3, 16, 17, 64, 128, 129]
+    for (height, width), count in itertools.product(sizes, channels):
+        yield f"{height}x{width}x{count}", correlation(rng, (height, width, count), points=40)
+    for points in (0, 1, 1000):
+        yield f"{points} points", correlation(rng, (6, 5, 32), points)
+    for radius in (0, 1, 4, 15):
+        yield f"radius {radius}", (*correlation(rng, (8, 8, 24), points=30), radius)
+    yield "no channels", correlation(rng, (4, 4, 0), points=2)
+    yield "no cells", correlation(rng, (0, 3, 8), points=2)
+
+
+def correlation(rng: np.random.Generator, grid: tuple[int, int, int], points: int) -> Arguments:
+    """Points inside, on the borders, beside and far from the grid; features that give scores of about 1."""
+    height, width, channels = grid
+    features = rng.normal(size=grid)
+    query = rng.normal(size=(points, channels)) / max(channels, 1) ** 0.5
+    xy = rng.uniform(-5, 5, size=(points, 2)) + rng.uniform(0, 1, size=(points, 2)) * (width, height)
+    xy[::4] = np.round(xy[::4] * 2) / 2  # on corners and centres of cells
+    return features.astype(np.float32), query.astype(np.float32), xy.astype(np.float32)
+
+
+def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    sizes = [(1, 1), (1, 9), (5, 1), (7, 5), (33, 64), (97, 131)]
+    large = (300, 500), (160, 90)  # enough work for several threads
+    for (height, width), (out_height, out_width) in [*itertools.product(sizes, sizes), large]:
+        image = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+        name = f"{height}x{width} to {out_height}x{out_width}"
+        yield name, (image, out_height, out_width)
+        yield f"{name} float", ((image / 255).astype(np.float32), out_height, out_width)
+
+
+ROWS = [
+    Row("local_correlation", 1e-5, local_correlation_calls),
+    Row("resize_normalize", 1e-6, resize_normalize_calls),
+]
+CALLS = [
+    pytest.param(row, arguments, id=f"{row.op} {name}")
+    for row in ROWS
+    for name, arguments in row.calls(np.random.default_rng(0))
+]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize(("row", "arguments"), CALLS)
+def test_agrees_with_the_reference(row: Row, arguments: Arguments, threads: int, isa: str) -> None:
+    result = getattr(tapkernels, row.op)(*arguments, threads=threads)
+    expected = getattr(reference, row.op)(*arguments)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=0, atol=row.tolerance)
+
+
+def test_every_op_has_a_row() -> None:
+    assert sorted(row.op for row in ROWS) == sorted(tapkernels.info()["ops"])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.op)
+def test_the_result_does_not_depend_on_the_number_of_threads(row: Row, isa: str) -> None:
+    op = getattr(tapkernels, row.op)
+    for _, arguments in row.calls(np.random.default_rng(1)):
+        np.testing.assert_array_equal(op(*arguments, threads=1), op(*arguments, threads=7))
