@@ -1,0 +1,37 @@
+"""Every error that tapsdk raises on purpose; catch `TapsdkError` for all of them."""
+
+
+class TapsdkError(Exception):
+    """Base of all errors of tapsdk."""
+
+
+class PointsError(TapsdkError, ValueError):
+    """Query points of a wrong shape or type, or outside the video."""
+
+
+class FramesError(TapsdkError, ValueError):
+    """Frames of a wrong shape or type, or a video that cannot be read."""
+
+
+class TracksError(TapsdkError, ValueError):
+    """Tracks whose arrays do not fit together, or a tracks file that cannot be read."""
+
+
+class ModelError(TapsdkError):
+    """A model or variant that does not exist or is not at hand."""
+
+
+class FetchError(TapsdkError):
+    """An official file that could not be fetched, or that is not the one that was fetched before."""
+
+
+class ArtifactError(TapsdkError):
+    """An artifact directory with a missing file, a wrong checksum or an unknown schema."""
+
+
+class BackendError(TapsdkError):
+    """A backend that does not exist or does not work on this machine."""
+
+
+class SaveError(TapsdkError):
+    """A result that could not be written."""

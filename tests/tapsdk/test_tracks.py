@@ -1,0 +1,384 @@
+import json
+import os
+import stat
+import sys
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tapsdk.errors import SaveError, TracksError
+from tapsdk.tracks import RunReport, Tracks
+
+SUFFIXES = [".npz", ".csv", ".json"]
+REPORT = RunReport(model="tapir/tiny", backend="onnxruntime", precision="fp32", frames_per_second=31.5)
+
+
+def make_tracks(n=3, frames=4, **more):
+    rng = np.random.default_rng(0)
+    return Tracks(
+        xy=rng.normal(300, 200, (n, frames, 2)).astype(np.float32),
+        visible=rng.uniform(size=(n, frames)) > 0.5,
+        confidence=rng.uniform(size=(n, frames)).astype(np.float32),
+        **more,
+    )
+
+
+def assert_same(loaded, tracks):
+    """Bit for bit."""
+    for name in ("xy", "visible", "confidence"):
+        one, other = getattr(loaded, name), getattr(tracks, name)
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert one.tobytes() == other.tobytes()
+
+
+# The arrays
+
+
+def test_length_is_points_and_num_frames_is_frames():
+    tracks = make_tracks(n=3, frames=4)
+    assert len(tracks) == 3
+    assert tracks.num_frames == 4
+
+
+def test_arrays_are_brought_to_their_types():
+    tracks = Tracks(xy=[[[1, 2]]], visible=[[1]], confidence=[[0.5]], queries=[[0, 1, 2]])
+    assert tracks.xy.dtype == np.float32
+    assert tracks.visible.dtype == np.bool_
+    assert tracks.confidence.dtype == np.float32
+    assert tracks.queries.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "field, shape",
+    [("xy", (3, 4)), ("xy", (3, 4, 3)), ("visible", (4, 3)), ("confidence", (3, 4, 1)), ("queries", (2, 3))],
+)
+def test_arrays_that_do_not_fit_are_refused(field, shape):
+    arrays = {
+        "xy": np.zeros((3, 4, 2)),
+        "visible": np.zeros((3, 4)),
+        "confidence": np.zeros((3, 4)),
+        "queries": np.zeros((3, 3)),
+    }
+    with pytest.raises(TracksError, match=field):
+        Tracks(**{**arrays, field: np.zeros(shape)})
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".NPZ", ".Json"])
+@pytest.mark.parametrize("n, frames", [(1, 1), (3, 4), (1, 200), (50, 1)])
+def test_what_is_saved_is_loaded(tmp_path, suffix, n, frames):
+    tracks = make_tracks(n, frames)
+    path = tmp_path / f"tracks{suffix}"
+    tracks.save(path)
+    assert_same(Tracks.load(path), tracks)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_every_float32_survives(tmp_path_factory, suffix, data):
+    n, frames = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 4))
+    number = st.floats(width=32, allow_infinity=suffix != ".json")
+    tracks = Tracks(
+        xy=data.draw(hnp.arrays(np.float32, (n, frames, 2), elements=number)),
+        visible=data.draw(hnp.arrays(np.bool_, (n, frames))),
+        confidence=data.draw(hnp.arrays(np.float32, (n, frames), elements=st.floats(0, 1, width=32))),
+    )
+    path = tmp_path_factory.mktemp("tracks") / f"tracks{suffix}"
+    tracks.save(path)
+    loaded = Tracks.load(path)
+    np.testing.assert_array_equal(loaded.xy, tracks.xy)
+    finite = np.isfinite(tracks.xy)
+    np.testing.assert_array_equal(loaded.xy[finite].view(np.uint32), tracks.xy[finite].view(np.uint32))
+    np.testing.assert_array_equal(loaded.visible, tracks.visible)
+    np.testing.assert_array_equal(loaded.confidence, tracks.confidence)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_npz_and_json_hold_what_was_asked_and_what_ran(tmp_path, suffix):
+    path = tmp_path / f"tracks{suffix}"
+    make_tracks(queries=[[0, 1, 2], [1, 2, 3], [2, 3, 4.5]], fps=29.97, report=REPORT).save(path)
+    loaded = Tracks.load(path)
+    np.testing.assert_array_equal(loaded.queries, [[0, 1, 2], [1, 2, 3], [2, 3, 4.5]])
+    assert loaded.fps == 29.97
+    assert loaded.report == REPORT
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_unknown_stays_unknown(tmp_path, suffix):
+    path = tmp_path / f"tracks{suffix}"
+    make_tracks().save(path)
+    loaded = Tracks.load(path)
+    assert loaded.queries is None
+    assert loaded.fps is None
+    assert loaded.report is None
+
+
+@pytest.mark.parametrize(
+    "suffix, n, frames, expected",
+    [
+        (".npz", 0, 5, (0, 5, 2)),
+        (".json", 0, 5, (0, 5, 2)),
+        (".csv", 0, 5, (0, 0, 2)),
+        (".npz", 2, 0, (2, 0, 2)),
+        (".json", 2, 0, (2, 0, 2)),
+    ],
+)
+def test_empty_tracks(tmp_path, suffix, n, frames, expected):
+    path = tmp_path / f"tracks{suffix}"
+    make_tracks(n, frames, queries=np.zeros((n, 3))).save(path)
+    assert Tracks.load(path).xy.shape == expected
+
+
+def test_text_is_as_short_as_float32_allows(tmp_path):
+    tracks = Tracks(xy=np.float32([[[0.1, 12.3]]]), visible=[[True]], confidence=np.float32([[0.7]]))
+    tracks.save(tmp_path / "tracks.csv")
+    text = (tmp_path / "tracks.csv").read_text()
+    assert text == "point,frame,x,y,visible,confidence\n0,0,0.1,12.3,1,0.7\n"
+    tracks.save(tmp_path / "tracks.json")
+    document = json.loads((tmp_path / "tracks.json").read_text())
+    assert document["format"] == "tapsdk.tracks"
+    assert document["version"] == 1
+    assert document["tracks"] == [{"xy": [[0.1, 12.3]], "visible": [True], "confidence": [0.7]}]
+
+
+def test_json_writes_null_for_what_json_lacks(tmp_path):
+    tracks = Tracks(xy=[[[np.nan, np.inf]]], visible=[[False]], confidence=[[0]])
+    tracks.save(tmp_path / "tracks.json")
+    assert json.loads((tmp_path / "tracks.json").read_text())["tracks"][0]["xy"] == [[None, None]]
+    assert np.isnan(Tracks.load(tmp_path / "tracks.json").xy).all()
+
+
+def test_npz_opens_with_plain_numpy(tmp_path):
+    tracks = make_tracks()
+    tracks.save(tmp_path / "tracks.npz")
+    with np.load(tmp_path / "tracks.npz") as stored:
+        np.testing.assert_array_equal(stored["xy"], tracks.xy)
+
+
+def test_the_rows_of_a_csv_may_come_in_any_order(tmp_path):
+    tracks = make_tracks()
+    path = tmp_path / "tracks.csv"
+    tracks.save(path)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]))
+    assert_same(Tracks.load(path), tracks)
+
+
+# Files that are not tracks
+
+HEADER = "point,frame,x,y,visible,confidence\n"
+BROKEN = {
+    "empty.npz": b"",
+    "text.npz": b"hello",
+    "empty.csv": b"",
+    "header.csv": b"a,b,c\n",
+    "word.csv": HEADER.encode() + b"0,0,left,1,1,1\n",
+    "columns.csv": HEADER.encode() + b"0,0,1\n",
+    "visible.csv": HEADER.encode() + b"0,0,1,1,2,1\n",
+    "twice.csv": HEADER.encode() + b"0,0,1,1,1,1\n0,0,1,1,1,1\n",
+    "gap.csv": HEADER.encode() + b"0,0,1,1,1,1\n1,1,1,1,1,1\n",
+    "huge.csv": HEADER.encode() + b"999999999999,999999999999,1,1,1,1\n",
+    "larger.csv": HEADER.encode() + b"9999999999999999999999999,0,1,1,1,1\n",
+    "negative.csv": HEADER.encode() + b"-1,0,1,1,1,1\n0,0,1,1,1,1\n",
+    "bytes.csv": b"\xff\xfe\x00\x01",
+    "empty.json": b"",
+    "half.json": b'{"format": "tapsdk.tracks", "version": 1, "tracks": [',
+    "list.json": b"[1, 2]",
+    "foreign.json": b'{"tracks": []}',
+    "future.json": b'{"format": "tapsdk.tracks", "version": 2, "num_frames": 1, "tracks": []}',
+    "incomplete.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 1, "tracks": [{}]}',
+    "flat.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 1, "tracks": [1]}',
+    "report.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 0, "tracks": [], "report": 3}',
+    "suffix.txt": b"",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_a_typed_error_that_names_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(BROKEN[name])
+    with pytest.raises(TracksError, match=name):
+        Tracks.load(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_missing_file_and_a_folder(tmp_path, suffix):
+    with pytest.raises(TracksError, match="No such file"):
+        Tracks.load(tmp_path / f"nothing{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    with pytest.raises(TracksError, match="folder"):
+        Tracks.load(tmp_path / f"folder{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
+def test_a_file_cut_short(tmp_path, suffix, part):
+    path = tmp_path / f"tracks{suffix}"
+    make_tracks(5, 30).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(TracksError):
+        Tracks.load(path)
+
+
+def test_a_future_version_says_so(tmp_path):
+    (tmp_path / "future.json").write_bytes(BROKEN["future.json"])
+    with pytest.raises(TracksError, match=r"version 2.*reads version 1"):
+        Tracks.load(tmp_path / "future.json")
+
+
+def test_npz_never_unpickles(tmp_path):
+    path = tmp_path / "tracks.npz"
+    np.savez(path, format=np.array([{}], dtype=object), version=1)
+    with pytest.raises(TracksError, match="allow_pickle"):
+        Tracks.load(path)
+
+
+def test_an_npz_with_a_flipped_byte(tmp_path):
+    path = tmp_path / "tracks.npz"
+    make_tracks(20, 50).save(path)
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("xy.npy").header_offset + 100
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 50] = bytes(50)
+    path.write_bytes(damaged)
+    with pytest.raises(TracksError):
+        Tracks.load(path)
+
+
+# Writing
+
+
+@pytest.mark.parametrize("name", ["tracks.txt", "tracks", "tracks.npz.gz"])
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path, name):
+    with pytest.raises(SaveError, match=r"\.npz, \.csv, \.json"):
+        make_tracks().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_saving_replaces_the_older_file(tmp_path):
+    path = tmp_path / "tracks.json"
+    path.write_text("older")
+    make_tracks().save(path)
+    assert len(Tracks.load(path)) == 3
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_older_file_and_nothing_else(tmp_path, monkeypatch, suffix, error):
+    path = tmp_path / f"tracks{suffix}"
+    path.write_text("older")
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    expected = SaveError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        make_tracks().save(path)
+    if expected is SaveError:
+        assert str(path) in str(caught.value)
+        assert "No space left" in str(caught.value)
+    assert path.read_text() == "older"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limit on Windows")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_disk_that_fills_up_in_the_middle(tmp_path, suffix):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / f"tracks{suffix}"
+    tracks = make_tracks(100, 100)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(SaveError, match="could not write"):
+            tracks.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_that_is_not_there_or_is_in_the_way(tmp_path, suffix):
+    with pytest.raises(SaveError, match="No such file"):
+        make_tracks().save(tmp_path / "nothing" / f"tracks{suffix}")
+    (tmp_path / f"tracks{suffix}").mkdir()
+    with pytest.raises(SaveError, match="folder"):
+        make_tracks().save(tmp_path / f"tracks{suffix}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX links")
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.csv").write_text("older")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    make_tracks().save(tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(Tracks.load(tmp_path / "real.csv")) == 3
+
+
+full_device = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+
+
+@full_device
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("n", [1, 200])
+def test_a_full_device_is_an_error_and_stays_a_device(tmp_path, suffix, n):
+    link = tmp_path / f"full{suffix}"
+    link.symlink_to("/dev/full")
+    with pytest.raises(SaveError, match="No space left"):
+        make_tracks(n, 100).save(link)
+    assert link.is_symlink()
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+@full_device
+def test_a_full_device_without_a_suffix():
+    with pytest.raises(SaveError, match="/dev/full: No space left"):
+        make_tracks().save("/dev/full")
+
+
+pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+
+
+@pipes
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ""])
+def test_a_pipe_carries_the_file(tmp_path, suffix):
+    pipe, copy = tmp_path / f"pipe{suffix}", tmp_path / f"copy{suffix or '.json'}"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: copy.write_bytes(pipe.read_bytes()))
+    reader.start()
+    tracks = make_tracks(20, 200)
+    tracks.save(pipe)
+    reader.join(timeout=10)
+    assert_same(Tracks.load(copy), tracks)
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+
+
+@pipes
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipe_whose_reader_leaves(tmp_path, suffix):
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+
+    def read_a_little():
+        with open(pipe, "rb") as file:
+            file.read(10)
+
+    reader = threading.Thread(target=read_a_little)
+    reader.start()
+    # More than a pipe buffers, so that the writer must notice.
+    with pytest.raises(SaveError, match="Broken pipe"):
+        make_tracks(200, 500).save(pipe)
+    reader.join(timeout=10)
