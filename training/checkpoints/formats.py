@@ -1,0 +1,38 @@
+"""Which reader reads which file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.checkpoints.canonical import read_safetensors
+from training.checkpoints.errors import CheckpointError
+from training.checkpoints.read_npy import read_npy
+from training.checkpoints.read_npz import read_npz
+from training.checkpoints.read_torch import read_torch
+
+READERS: dict[str, Callable[[Path], dict[str, NDArray[np.float32]]]] = {
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".pt": read_torch,
+    ".ckpt": read_torch,
+    ".safetensors": read_safetensors,
+}
+
+
+def read_parameters(path: Path) -> dict[str, NDArray[np.float32]]:
+    """All parameters of a checkpoint in float32, by the names that the file has. Raises CheckpointError."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise CheckpointError(
+            f"{path} has the ending {path.suffix!r}; these can be read: {', '.join(READERS)}"
+        )
+    try:
+        if path.stat().st_size == 0:
+            raise CheckpointError(f"{path} is empty")
+        return reader(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error

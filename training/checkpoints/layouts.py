@@ -1,0 +1,24 @@
+"""The layouts of official files: DeepMind's PyTorch and JAX code name and arrange parameters differently."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from training.checkpoints.fit import Entry, Table
+from training.models.families import config_of, family_of
+
+
+def layouts(model: str) -> tuple[Table, Table]:
+    """Of the model's PyTorch and JAX files."""
+    family = family_of(model)
+    rows = list(family.official_names(config_of(model)))
+    torch = tuple(Entry(ours, name, turn) for ours, name, turn, _, _ in rows)
+    jax = tuple(Entry(ours, name, turn) for ours, _, _, name, turn in rows)
+    return Table(torch, family.ignored_names), Table(jax, family.ignored_names)
+
+
+def best_layout(tables: Collection[Table], found: Collection[str]) -> Table | None:
+    """The layout that has most names in common with a file, None if none has any."""
+    present = set(found)
+    best = max(tables, key=lambda table: len(table.names & present))
+    return best if best.names & present else None

@@ -1,0 +1,1 @@
+"""Training data: the synthetic generator of textured layers with exact tracks."""

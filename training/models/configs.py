@@ -1,0 +1,133 @@
+"""Frozen configurations, shared by the torch and the JAX module of each family.
+
+A variant is a row of numbers here and nothing else: no code asks for a variant's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TapirConfig:
+    """TAPIR (Doersch et al. 2023, arXiv:2306.08637); BootsTAPIR (arXiv:2402.00847) adds convolutions and a pyramid level.
+
+    The defaults are the published TAPIR.
+    """
+
+    causal: bool = False
+    """The refinement looks at the past alone, so that the model can run frame by frame."""
+    channels: tuple[int, int, int, int] = (64, 128, 256, 256)
+    """Of the four residual groups; group 1 gives the high-resolution grid, group 3 the low-resolution one."""
+    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+    strides: tuple[int, int, int, int] = (1, 2, 2, 1)
+    """Of the groups, after a stem of stride 2."""
+    extra_convs: int = 0
+    """Residual convolution blocks on the low-resolution grid."""
+    pyramid_level: int = 0
+    """Average-pooled levels that the refinement looks at below the two grids."""
+    softmax_temperature: float = 20.0
+    head: tuple[int, int, int] = (16, 32, 16)
+    """Widths of the cost-volume head: shared convolution, occlusion convolution, occlusion hidden layer."""
+    mixer_width: int = 512
+    mixer_blocks: int = 12
+    iterations: int = 4
+    """Refinement iterations at each resolution."""
+    resolution: tuple[int, int] = (256, 256)
+    """(height, width) at which the cost volume is computed and positions are refined."""
+
+    @property
+    def high_width(self) -> int:
+        return self.channels[1]
+
+    @property
+    def low_width(self) -> int:
+        return self.channels[3]
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of a query's descriptor: high-resolution features, then low-resolution ones."""
+        return self.high_width + self.low_width
+
+    @property
+    def levels(self) -> int:
+        """Grids that one refinement step looks at."""
+        return 2 + self.pyramid_level
+
+    @property
+    def high_stride(self) -> int:
+        return 2 * self.strides[0] * self.strides[1]
+
+    @property
+    def low_stride(self) -> int:
+        return self.high_stride * self.strides[2] * self.strides[3]
+
+
+PATCH_RADIUS = 3
+"""The refinement looks up a patch of 7x7 scores around each estimate, at every level."""
+
+
+
+@dataclass(frozen=True)
+class TapnextConfig:
+    """TAPNext (Zholus et al. 2025, arXiv:2504.05579): a recurrent transformer to which points are further tokens.
+
+    The defaults are BootsTAPNext, trained in JAX; TAPNext++ (fine-tuned in PyTorch) has the same sizes.
+    """
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    """Of the attention, and blocks of the recurrence's block-diagonal gates."""
+    mlp_width: int = 3072
+    taps: int = 4
+    """Frames that the convolution before the recurrence looks at."""
+    patch: int = 8
+    grid: tuple[int, int] = (32, 32)
+    """(rows, columns) of patches that the position table was learned on; other sizes interpolate it."""
+    bins: int = 256
+    """Positions along an axis that the head chooses from: the side of the space that coordinates live in."""
+    head_width: int = 256
+    softmax_temperature: float = 0.5
+    """Multiplies the logits of the bins."""
+    softargmax_radius: int = 20
+    """Bins around the likeliest one that are averaged."""
+    exact_gelu: bool = False
+    """Of the transformer and the heads: exact, as in the published PyTorch code, or by tanh, as in the JAX code."""
+    final_norm_eps: float = 1e-6
+    """Of the last normalisation and the heads'; the PyTorch code has 1e-5."""
+    resolution: tuple[int, int] = (256, 256)
+    """(height, width) of the frames that the variant was trained on."""
+
+    @property
+    def causal(self) -> bool:
+        return True
+
+
+TAPNEXT_TORCH = {"exact_gelu": True, "final_norm_eps": 1e-5}
+"""Where the published PyTorch code differs from the JAX code. Weights belong to the code that trained them."""
+
+_BOOTS = {"pyramid_level": 1, "extra_convs": 5, "softmax_temperature": 10.0}
+
+CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
+    "tapir/tiny": TapirConfig(
+        causal=True,
+        channels=(24, 48, 96, 128),
+        blocks=(1, 1, 2, 1),
+        strides=(2, 1, 2, 1),
+        pyramid_level=1,
+        head=(16, 16, 16),
+        mixer_width=128,
+        mixer_blocks=5,
+        iterations=3,
+    ),
+    "tapir/base": TapirConfig(),
+    "tapir/causal": TapirConfig(causal=True),
+    "tapir/boots": TapirConfig(**_BOOTS),
+    "tapir/boots-causal": TapirConfig(causal=True, **_BOOTS),
+    "tapnext/base": TapnextConfig(),
+    "tapnext/plus": TapnextConfig(**TAPNEXT_TORCH),
+    "tapnext/plus-512": TapnextConfig(resolution=(512, 512), **TAPNEXT_TORCH),
+}
+
+ALIASES = {"tapir": "tapir/tiny"}

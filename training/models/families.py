@@ -1,0 +1,95 @@
+"""The families of models, as data: where each one's modules and its table of official names are.
+
+Nothing here imports a framework until a module is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tapsdk.errors import ModelError
+from training.models.configs import ALIASES, CONFIGS, TapirConfig, TapnextConfig
+
+FRAMEWORKS = ("torch", "jax")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models; "module:name" says where a thing is."""
+
+    config: type
+    torch: str
+    """A torch.nn.Module, made from a config alone."""
+    jax: str
+    """An equinox.Module, made by its `from_weights(config, weights)`."""
+    official: str
+    """Module with `official_names(config)`, and `IGNORED` where official files hold more than parameters."""
+
+    def module_class(self, framework: str) -> Any:
+        """The class of the module in a framework of FRAMEWORKS; imports it."""
+        module, name = getattr(self, framework).split(":")
+        return getattr(importlib.import_module(module), name)
+
+    def official_names(self, config: Any) -> Iterator[tuple[Any, ...]]:
+        """Rows (our name, PyTorch name, its layout, JAX name, its layout)."""
+        return importlib.import_module(self.official).official_names(config)
+
+    @property
+    def ignored_names(self) -> frozenset[str]:
+        """Tensors of official files that are not parameters."""
+        return getattr(importlib.import_module(self.official), "IGNORED", frozenset())
+
+
+FAMILIES: dict[str, Family] = {
+    "tapir": Family(
+        TapirConfig,
+        torch="training.models.tapir_torch:Tapir",
+        jax="training.models.tapir_jax:Tapir",
+        official="training.models.tapir_official",
+    ),
+    "tapnext": Family(
+        TapnextConfig,
+        torch="training.models.tapnext_torch:Tapnext",
+        jax="training.models.tapnext_jax:Tapnext",
+        official="training.models.tapnext_official",
+    ),
+}
+
+
+def model_names() -> list[str]:
+    """Every model, as "family/variant"."""
+    return list(CONFIGS)
+
+
+def resolve(model: str) -> str:
+    """The full name of a model or an alias. Raises ModelError for unknown ones."""
+    name = ALIASES.get(model, model)
+    if name not in CONFIGS:
+        known = ", ".join([*ALIASES, *CONFIGS])
+        raise ModelError(f"unknown model {model!r}; these exist: {known}")
+    return name
+
+
+def family_of(model: str) -> Family:
+    return FAMILIES[model.split("/")[0]]
+
+
+def config_of(model: str) -> Any:
+    return CONFIGS[model]
+
+
+def parameter_names(model: str) -> list[str]:
+    """Our names of all parameters."""
+    return [row[0] for row in family_of(model).official_names(config_of(model))]
+
+
+def parameter_shapes(model: str) -> dict[str, tuple[int, ...]]:
+    """By our names. Asks the torch module, without memory for its numbers."""
+    import torch
+
+    with torch.device("meta"):
+        module = family_of(model).module_class("torch")(config_of(model))
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

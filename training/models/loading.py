@@ -1,0 +1,89 @@
+"""The parts of `training.models.load`: where weights come from, and how a model gets them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapsdk.errors import ModelError
+from tapsdk.fetch import cached
+from tapsdk.registry import OFFICIAL
+from training.checkpoints.canonical import load_canonical
+from training.checkpoints.convert import convert
+from training.checkpoints.errors import CheckpointError
+from training.checkpoints.fit import Table, fit
+from training.models.families import FRAMEWORKS, config_of, family_of, parameter_names, parameter_shapes
+
+OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
+"""Canonical weights of the models that were trained here."""
+
+
+def find_weights(model: str) -> Path:
+    """The repository's own weights of a model, else the official file. Raises ModelError, FetchError."""
+    own = OWN_WEIGHTS / f"{model.replace('/', '-')}.safetensors"
+    if own.exists():
+        return own
+    if model not in OFFICIAL:
+        raise ModelError(
+            f"{own} is missing: check it out again, or give weights= (--weights FILE) of your own"
+        )
+    official = cached(model)
+    if official is None:
+        raise ModelError(
+            f"no weights of {model} are at hand. Either fetch the official file: tapsdk fetch {model}; "
+            "or give a file of your own: weights=FILE (--weights FILE)"
+        )
+    return official
+
+
+def read_weights(model: str, path: Path) -> dict[str, NDArray[np.float32]]:
+    """Weights by our names, from canonical weights or an official file. Raises CheckpointError."""
+    if path.suffix.lower() != ".safetensors":
+        return convert(path, model).weights
+    weights, metadata = load_canonical(path, model)
+    _check_config(model, path, metadata)
+    return weights
+
+
+def _check_config(model: str, path: Path, metadata: Mapping[str, str]) -> None:
+    """Weights outlive configurations, and some settings, such as a temperature, show in no shape."""
+    try:
+        stored = dict(json.loads(metadata["config"]))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what configuration its weights were made for") from error
+    ours = json.loads(json.dumps(dataclasses.asdict(config_of(model))))
+    other = [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if k not in ours or ours[k] != v]
+    if other:
+        raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+
+
+def build(model: str, weights: Mapping[str, ArrayLike], framework: str) -> Any:
+    """A model of a framework with these weights and no others. Raises ModelError, CheckpointError."""
+    if framework not in FRAMEWORKS:
+        raise ModelError(f"unknown framework {framework!r}; these exist: {', '.join(FRAMEWORKS)}")
+    # Shapes are the torch module's to tell, which JAX must do without.
+    shapes = parameter_shapes(model) if framework == "torch" else None
+    arrays = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+    result = fit(Table.of_ours(parameter_names(model)), arrays, shapes)
+    if not result.is_exact:
+        raise result.error(f"the weights given are not those of {model}")
+    make = _build_torch if framework == "torch" else _build_jax
+    return make(model, result.weights)
+
+
+def _build_torch(model: str, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    import torch
+
+    module = family_of(model).module_class("torch")(config_of(model))
+    module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()}, strict=True)
+    return module.eval()
+
+
+def _build_jax(model: str, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    return family_of(model).module_class("jax").from_weights(config_of(model), weights)
