@@ -1,0 +1,140 @@
+"""TAPIR, frame by frame, as stages.
+
+encode  frame -> grids                              query   grids, points -> features
+step    frame, features, state -> xy, logits, state
+locate  lowest grid of `encode`, features -> xy, logits       mixer   patches, features, logits, memory -> corrections
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from export.stages import Cut, Stage
+from tapsdk.manifest import NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
+from training.models.configs import PATCH_RADIUS, TapirConfig
+from training.models.sampling_torch import sample_frame
+from training.models.tapir_torch import Estimate, Grids, MixerState, Query, Tapir, halve, rescale
+
+N = "N"
+LOGITS = (TensorSpec("occlusion", (N,), "logit"), TensorSpec("expected_dist", (N,), "logit"))
+
+
+class Encode(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        high, low = self.model.encode(frame)
+        pooled = [low]
+        for _ in range(self.model.config.pyramid_level):
+            pooled.append(halve(pooled[-1]))
+        return high, *pooled
+
+
+class DescribeQuery(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.resolution = model.config.resolution
+
+    def forward(self, high: Tensor, low: Tensor, xy: Tensor) -> Tensor:
+        sampled = [sample_frame(g, rescale(xy[None], self.resolution, g.shape[1:3])) for g in (high, low)]
+        return torch.cat(sampled, -1)[0]
+
+
+class Step(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frame: Tensor, features: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        config = self.model.config
+        high, low = self.model.encode(frame)
+        grids = Grids(high[None], low[None], config.resolution)
+        query = Query(*features[None].split([config.high_width, config.low_width], -1))
+        memory = [MixerState(*pair) for pair in zip(state[::2], state[1::2], strict=True)]
+        estimates, memory, _ = self.model.trajectories([grids] * 2, [query] * 2, causal=memory)
+        flat = [tensor for pair in memory for tensor in pair]
+        return *(tensor[0, 0] for tensor in estimates[-1]), *flat
+
+
+class Locate(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, low: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.model.config
+        xy, occlusion, expected_dist, _ = self.model.locate(low, features[None, :, config.high_width :])
+        return rescale(xy, low.shape[1:3], config.resolution)[0], occlusion[0], expected_dist[0]
+
+
+class Mix(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, patches: Tensor, features: Tensor, occlusion: Tensor, expected_dist: Tensor, *memory: Tensor
+    ) -> tuple[Tensor, ...]:
+        estimate = Estimate(
+            patches.new_zeros(1, 1, patches.shape[0], 2), occlusion[None, None], expected_dist[None, None]
+        )
+        update, features, state = self.model.update(
+            estimate, features[None, None], patches[None, None], MixerState(*memory)
+        )
+        return *(tensor[0, 0] for tensor in update), features[0, 0], *state
+
+
+def cut(model: Tapir) -> Cut:
+    """The stages of a causal TAPIR."""
+    config = model.config
+    features = TensorSpec("features", (N, config.feature_width), "query")
+    frame = TensorSpec("frame", (1, *config.resolution, 3), "frame")
+    grids = _grids(config)
+    memory = (
+        TensorSpec("narrow", (config.mixer_blocks, N, 2, config.mixer_width), "state"),
+        TensorSpec("wide", (config.mixer_blocks, N, 2, 4 * config.mixer_width), "state"),
+    )
+    state = tuple(TensorSpec(f"{t.name}_{i}", t.shape, "state") for i in range(config.iterations) for t in memory)
+    xy = TensorSpec("xy", (N, 2), "xy")
+    points = TensorSpec("xy", (N, 2), "points")
+    patches = TensorSpec("patches", (N, config.levels * (2 * PATCH_RADIUS + 1) ** 2), "patches")
+    offset = TensorSpec("offset", (N, 2), "offset")
+    stages = (
+        Stage("encode", Encode(model), StageSpec((frame,), grids)),
+        Stage("query", DescribeQuery(model), StageSpec((*grids[:2], points), (features,))),
+        Stage("step", Step(model), StageSpec((frame, features, *state), (xy, *LOGITS, *_next(*state)))),
+        Stage("locate", Locate(model), StageSpec((grids[1], features), (xy, *LOGITS))),
+        Stage(
+            "mixer",
+            Mix(model),
+            StageSpec((patches, features, *LOGITS, *memory), (offset, *_next(*LOGITS, features, *memory))),
+        ),
+    )
+    split = config.high_width
+    channels = [(0, split), *[(split, config.feature_width)] * (config.levels - 1)]
+    levels = tuple(Level(g.name, c) for g, c in zip(grids, channels, strict=True))
+    visibility = Visibility({t.name: -1 for t in LOGITS})
+    return Cut(stages, visibility, NativePlan(config.iterations, PATCH_RADIUS, levels))
+
+
+def _grids(config: TapirConfig) -> tuple[TensorSpec, ...]:
+    height, width = config.resolution
+
+    def grid(name: str, stride: int, channels: int) -> TensorSpec:
+        return TensorSpec(name, (1, height // stride, width // stride, channels), "feature")
+
+    pooled = (
+        grid(f"low_{2**i}", config.low_stride * 2**i, config.low_width) for i in range(1, config.pyramid_level + 1)
+    )
+    return (
+        grid("high", config.high_stride, config.high_width),
+        grid("low", config.low_stride, config.low_width),
+        *pooled,
+    )
+
+
+def _next(*tensors: TensorSpec) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(NEXT + t.name, t.shape, t.role) for t in tensors)

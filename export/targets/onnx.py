@@ -1,0 +1,82 @@
+"""ONNX, opset 20, by torch's exporter: one file per stage, the number of points dynamic, plain operators, no control flow."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import onnxscript
+import torch
+
+from export.stages import Stage
+from export.targets import Target
+from tapsdk.manifest import POINTS
+
+OPSET = 20
+TRACED_POINTS = 5
+CONTROL_FLOW = {"If", "Loop", "Scan"}
+
+
+class Onnx:
+    format = "onnx"
+    backend = "onnxruntime"
+    tolerance = 0.01
+
+    def lower(self, stages: Sequence[Stage], directory: Path) -> dict[str, str]:
+        return {stage.name: self._lower(stage, directory) for stage in stages}
+
+    def _lower(self, stage: Stage, directory: Path) -> str:
+        name = f"{stage.name}.onnx"
+        points = torch.export.Dim(POINTS, min=1, max=1 << 20)
+        shapes = tuple({t.points_axis: points} if POINTS in t.shape else None for t in stage.spec.inputs)
+        with warnings.catch_warnings(), _quiet_exporter():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                stage.module,
+                stage.example(TRACED_POINTS),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[t.name for t in stage.spec.inputs],
+                output_names=[t.name for t in stage.spec.outputs],
+                dynamic_shapes=_for_signature(stage, shapes) if stage.has_points else None,
+                verbose=False,
+            )
+        assert program is not None
+        model = program.model_proto
+        found = CONTROL_FLOW & {node.op_type for node in model.graph.node}
+        if found:
+            raise RuntimeError(f"stage {stage.name!r} was exported with control flow: {', '.join(sorted(found))}")
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, directory / name)
+        return name
+
+    def tools(self) -> dict[str, str]:
+        versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxscript": onnxscript.__version__}
+        return {**versions, "opset": str(OPSET)}
+
+
+def _for_signature(stage: Stage, shapes: tuple[object, ...]) -> tuple[object, ...]:
+    """dynamic_shapes nests as forward's parameters do: a trailing *args takes one tuple."""
+    code = type(stage.module).forward.__code__
+    named = code.co_argcount - 1
+    variadic = code.co_flags & 0x04
+    return (*shapes[:named], shapes[named:]) if variadic else shapes
+
+
+class _quiet_exporter:
+    """The exporter logs each of its passes; what matters comes as an exception."""
+
+    def __enter__(self) -> None:
+        self._levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
+        for name in self._levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+TARGET: Target = Onnx()

@@ -1,0 +1,125 @@
+"""Is the artifact the model? Every stage against torch, then whole rollouts through the runtime, in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.stages import Stage
+from export.targets import Target
+from tapsdk.artifact import Artifact
+from tapsdk.backends import open_backend
+from tapsdk.engine import Engine
+from tapsdk.manifest import read_manifest
+from tapsdk.plans import PLANS
+from training.models.tapir_torch import Tapir
+
+POINTS = (5, 40)
+"""Two shapes: a graph that froze the traced one shows at the other."""
+FRAMES = 24
+FLIPS = 0.01
+"""Largest allowed share of visibility flags that differ."""
+
+
+class VerificationError(RuntimeError):
+    """The artifact does not compute what the model computes."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was compared, for the manifest."""
+
+    reference: str
+    backend: str
+    stage_error: dict[str, float]
+    """Largest relative difference of each stage's outputs."""
+    pixel_error: dict[str, float]
+    """Largest difference of positions over the rollout in pixels of the working resolution, by plan."""
+    visibility_flips: dict[str, float]
+    """Share of visibility flags that differ over the rollout, by plan."""
+    frames: int = FRAMES
+    points: tuple[int, ...] = POINTS
+
+
+def verify(model: Tapir, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
+    """Compares the artifact in `directory` with torch. Raises VerificationError with the numbers."""
+    artifact = Artifact(directory, read_manifest(directory))
+    errors = {stage.name: _stage_error(stage, artifact, target) for stage in stages}
+    plans = [p for p in PLANS if p != "native" or artifact.manifest.native]
+    pixels, flips = {}, {}
+    frames, xy = _moving_pattern(model.config.resolution, max(POINTS))
+    expected_xy, expected_visible = _torch_rollout(model, frames, xy)
+    for plan in plans:
+        found_xy, found_visible = _runtime_rollout(directory, f"{target.backend}:{plan}", frames, xy)
+        pixels[plan] = float(np.abs(found_xy - expected_xy).max())
+        flips[plan] = float((found_visible != expected_visible).mean())
+    backend = open_backend(target.backend).describe()
+    report = Report(f"torch {torch.__version__}, float32, CPU", backend, errors, pixels, flips)
+    worst = max(pixels.values())
+    if not worst <= target.tolerance or not max(flips.values()) <= FLIPS:
+        raise VerificationError(
+            f"positions differ by up to {worst:.3g} px (allowed: {target.tolerance}) and {max(flips.values()):.2%} of "
+            f"the visibility flags differ (allowed: {FLIPS:.0%}): {asdict(report)}"
+        )
+    return asdict(report)
+
+
+def _stage_error(stage: Stage, artifact: Artifact, target: Target) -> float:
+    backend = open_backend(target.backend)
+    session = backend.open(artifact.file(stage.name, target.format), stage.spec)
+    worst = 0.0
+    for points in POINTS:
+        inputs = stage.example(points)
+        with torch.inference_mode():
+            expected = stage.module(*inputs)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        names = [t.name for t in stage.spec.inputs]
+        found = session.run({name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        for spec, tensor in zip(stage.spec.outputs, expected, strict=True):
+            scale = max(1.0, float(tensor.abs().max()))
+            worst = max(worst, float(np.abs(found[spec.name] - tensor.numpy()).max()) / scale)
+    return worst
+
+
+def _moving_pattern(size: tuple[int, int], points: int) -> tuple[np.ndarray, np.ndarray]:
+    """A drifting texture uint8 [T, H, W, 3] and points [N, 2] on its first frame."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (3, size[0] // 8 + 8, size[1] // 8 + 8))
+    texture = np.kron(coarse, np.ones((8, 8)))
+    frames = [
+        texture[:, t : t + size[0], 2 * t : 2 * t + size[1]].transpose(1, 2, 0).astype(np.uint8) for t in range(FRAMES)
+    ]
+    xy = rng.uniform(0.1, 0.9, (points, 2)) * (size[1], size[0])
+    return np.stack(frames), xy.astype(np.float32)
+
+
+def _torch_rollout(model: Tapir, frames: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    video = torch.from_numpy(frames)[None].float() / 127.5 - 1
+    tyx = torch.from_numpy(np.concatenate([np.zeros((len(xy), 1), np.float32), xy[:, ::-1]], 1))[None]
+    tracks, visible = [], []
+    with torch.inference_mode():
+        state = model.init(video[:, :1], tyx)
+        for t in range(len(frames)):
+            out, state = model.step(video[:, t : t + 1], state)
+            confidence = (1 - out["occlusion"].sigmoid()) * (1 - out["expected_dist"].sigmoid())
+            tracks.append(out["tracks"][0, :, 0].numpy())
+            visible.append(confidence[0, :, 0].numpy() > 0.5)
+    # The first frame is left out: what a track says there is the manifest's choice.
+    return np.stack(tracks, 1)[:, 1:], np.stack(visible, 1)[:, 1:]
+
+
+def _runtime_rollout(
+    directory: Path, backend: str, frames: np.ndarray, xy: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    engine = Engine(directory, backend, points=len(xy))
+    size = (int(frames.shape[1]), int(frames.shape[2]))
+    nothing = np.zeros((0, 2), np.float32)
+    steps = [engine.advance(engine.prepare(frame), size, nothing if t else xy) for t, frame in enumerate(frames)]
+    return (
+        np.concatenate([s.xy for s in steps[1:]], 1),
+        np.concatenate([s.visible for s in steps[1:]], 1),
+    )

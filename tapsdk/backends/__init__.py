@@ -1,0 +1,99 @@
+"""Engines that run compiled stages, one file each, behind two protocols.
+
+A backend knows formats and devices and nothing of models. Its `Tensor`s stay where the engine computes: the runtime
+hands them from one call to the next without looking inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.errors import BackendError
+from tapsdk.manifest import StageSpec
+
+Tensor = Any
+"""What a backend keeps on its side; opaque to everyone else."""
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: threads of the CPU, None for the engine's own choice."""
+
+    threads: int | None = None
+
+
+class Session(Protocol):
+    """A compiled stage."""
+
+    def run(self, inputs: Mapping[str, Array | Tensor], keep: Collection[str] = ()) -> dict[str, Array | Tensor]:
+        """Named arrays or kept tensors in; every output by name, as a kept tensor where `keep` names it."""
+
+
+class Backend(Protocol):
+    """An engine."""
+
+    name: str
+    formats: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Engine, version and device, for reports."""
+
+    def open(self, file: Path, stage: StageSpec) -> Session: ...
+
+    def keep(self, array: Array) -> Tensor:
+        """Moves an array to the backend's side."""
+
+    def fetch(self, tensor: Tensor) -> Array:
+        """Copies a kept tensor into an array."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An engine before it is imported."""
+
+    module: str
+    engine: str
+    """The package that is imported, for the error when it is missing."""
+    install: str
+
+
+BACKENDS: dict[str, Row] = {
+    "onnxruntime": Row("tapsdk.backends.onnxruntime", "onnxruntime", "pip install tapsdk"),
+}
+
+
+def open_backend(name: str, options: Options | None = None) -> Backend:
+    """Starts the named engine. Raises BackendError that says why it cannot run here and what to install."""
+    if name not in BACKENDS:
+        raise BackendError(f"unknown backend {name!r}; use one of auto, {', '.join(BACKENDS)}")
+    row = BACKENDS[name]
+    try:
+        module = importlib.import_module(row.module)
+        return module.open(options or Options())  # type: ignore[no-any-return]
+    except ImportError as error:
+        raise BackendError(
+            f"backend {name!r} cannot be used: importing {row.engine} failed ({error}). Install it with: {row.install}"
+        ) from error
+
+
+def backend_status() -> dict[str, str]:
+    """Every backend: what it runs, or why it cannot."""
+    status = {}
+    for name in BACKENDS:
+        try:
+            status[name] = open_backend(name).describe()
+        except BackendError as error:
+            status[name] = f"not available: {error}"
+    return status
+
+
+def as_array(value: Array | Tensor, backend: Backend) -> Array:
+    return value if isinstance(value, np.ndarray) else backend.fetch(value)

@@ -1,0 +1,175 @@
+"""The command line: tapsdk track | doctor | models."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import tapsdk
+from tapsdk.errors import PointsError, TapsdkError
+
+if TYPE_CHECKING:
+    from tapsdk.tracks import Tracks
+    from tapsdk.video import VideoWriter
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 0, 1 for an error, 130 after Ctrl-C."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        return int(args.run(args))
+    except TapsdkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; there is nobody to tell.
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tapsdk", description="Track any point through any video.")
+    parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    track = commands.add_parser("track", help="track points through a video and draw them")
+    track.add_argument("video", help="a video file, or a folder of images")
+    which = track.add_mutually_exclusive_group(required=True)
+    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y on frame 0 or t,x,y")
+    which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
+    track.add_argument("--model", default="tapir", help="a model's name or an artifact directory (default: tapir)")
+    track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
+    track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
+    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
+    track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")
+    track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    track.set_defaults(run=_track)
+    doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
+    doctor.set_defaults(run=_doctor)
+    models = commands.add_parser("models", help="the models, and how to get them")
+    models.set_defaults(run=_models)
+    return parser
+
+
+def _track(args: argparse.Namespace) -> int:
+    from tapsdk.engine import Engine
+    from tapsdk.geometry import grid_points, parse_query_points
+    from tapsdk.offline import OfflineRun, no_progress, progress_bars
+    from tapsdk.video import VideoWriter, open_frames
+
+    if not (args.output or args.save):
+        raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
+    wrap = no_progress if args.quiet else progress_bars
+    status = 0
+    with ExitStack() as stack:
+        source = stack.enter_context(open_frames(args.video))
+        points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args.points)
+        query = parse_query_points(points, num_frames=source.num_frames, frame_size=source.size)
+        # Opened before the work, so that a wrong path shows at once.
+        writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
+        run = OfflineRun(Engine(args.model, args.backend, points=len(query)), source, query)
+        try:
+            tracks = run.run(wrap)
+        except KeyboardInterrupt:
+            tracks, status = run.tracks(), INTERRUPTED
+            if not tracks.num_frames:
+                raise
+            print(f"stopped after {tracks.num_frames} frames; saving what was tracked", file=sys.stderr)
+        if args.save:
+            tracks.save(args.save)
+        if writer:
+            _paint(args, writer, tracks)
+    if not args.quiet:
+        _summarise(args, tracks)
+    return status
+
+
+def _read_points(text: str) -> list[list[float]]:
+    try:
+        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
+    except ValueError:
+        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
+    if len({len(p) for p in points}) > 1:
+        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
+    return points
+
+
+def _paint(args: argparse.Namespace, writer: VideoWriter, tracks: Tracks) -> None:
+    """Reads the video once more and writes it with the tracks drawn."""
+    from tapsdk.draw import TrackPainter
+    from tapsdk.offline import no_progress, progress_bars
+    from tapsdk.video import open_frames
+
+    painter = TrackPainter(len(tracks), trail=args.trail)
+    wrap = no_progress if args.quiet else progress_bars
+    with open_frames(args.video) as source:
+        for t, frame in enumerate(wrap(source, tracks.num_frames, "drawing")):
+            if t == tracks.num_frames:
+                break
+            writer.write(painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t]))
+
+
+def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
+    report = tracks.report
+    if report is None:
+        return
+    speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
+    print(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
+    print(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
+    for path in (args.output, args.save):
+        if path:
+            print(f"wrote {path}")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    import tapkernels
+    from tapsdk.artifact import bundled_models, open_artifact
+    from tapsdk.backends import backend_status
+    from tapsdk.selection import choose
+
+    kernels = tapkernels.info()
+    print(f"tapsdk {tapsdk.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(
+        f"kernels: {kernels['isa']} (available: {', '.join(kernels['available_isas'])}), {kernels['threads']} threads"
+    )
+    print("backends:")
+    for name, status in backend_status().items():
+        print(f"  {name:12s} {status}")
+    print("bundled models:")
+    for name in bundled_models():
+        artifact = open_artifact(name)
+        artifact.verify()
+        choice = choose(artifact)
+        times = ", ".join(f"{plan} {ms:.1f} ms" for plan, ms in choice.milliseconds.items())
+        print(
+            f"  {name:12s} files intact; auto runs {choice.backend.name}:{choice.plan.name} (64 points, per frame: {times})"
+        )
+        for refused, reason in choice.refused.items():
+            print(f"  {'':12s} not {refused}: {reason}")
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from tapsdk.artifact import ALIASES, OFFICIAL, bundled_models
+
+    short = {name: alias for alias, name in ALIASES.items()}
+    for name in bundled_models():
+        print(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
+    for name in OFFICIAL:
+        print(f"{name:20s} published by Google DeepMind, Apache-2.0; export it: python -m export {name} --target onnx")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

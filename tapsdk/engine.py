@@ -1,0 +1,96 @@
+"""A causal model with its points, one frame at a time; `Tracker` and `track` are both built on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tapkernels
+from tapsdk import rows as row_store
+from tapsdk.artifact import open_artifact
+from tapsdk.backends import Array
+from tapsdk.frames import Frame
+from tapsdk.geometry import Size, scale_points
+from tapsdk.manifest import Manifest, Visibility
+from tapsdk.rows import Rows
+from tapsdk.selection import choose
+from tapsdk.tracks import RunReport, Tracks
+
+Floats = NDArray[np.float32]
+
+
+class Engine:
+    """Points are rows, in the order in which they were added; what they are called is the caller's business."""
+
+    def __init__(self, model: str | os.PathLike[str], backend: str, *, points: int, threads: int | None = None) -> None:
+        self.artifact = open_artifact(model)
+        self.choice = choose(self.artifact, backend, points=points, threads=threads)
+        self._plan, self._backend = self.choice.plan, self.choice.backend
+        self._rows = Rows(0, {})
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.artifact.manifest
+
+    @property
+    def report(self) -> RunReport:
+        """What runs, and where."""
+        return RunReport(
+            model=self.manifest.model,
+            backend=self._backend.describe(),
+            path=self._plan.name,
+            precision=self.manifest.precision,
+        )
+
+    def prepare(self, image: Frame) -> Floats:
+        """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
+        return tapkernels.resize_normalize(image, *self.manifest.resolution)[None]
+
+    def advance(self, frame: Floats, size: Size, added: Floats) -> Tracks:
+        """Tracks one frame further.
+
+        Args:
+            frame: [1, h, w, 3] from `prepare`. size: (height, width) that the frame had before.
+            added: [M, 2] (x, y) pixels of that frame, points that begin in it; they become the last rows.
+        Returns:
+            Tracks with T = 1 of all rows, in pixels of the frame. On an exception the rows are as they were.
+        """
+        rows = self._rows
+        if len(added):
+            begun = self._plan.begin(frame, scale_points(added, size, self.manifest.resolution))
+            rows = row_store.concatenate([rows, begun], self._plan.rows, self._backend)
+        xy, confidence = np.zeros((rows.count, 2), np.float32), np.zeros(rows.count, np.float32)
+        if rows.count:
+            estimates, rows = self._plan.step(frame, rows)
+            xy = scale_points(estimates.xy, self.manifest.resolution, size)
+            confidence = confidence_of(estimates.logits, self.manifest.visibility)
+        if len(added) and self.manifest.query_frame == "exact":
+            xy[-len(added) :], confidence[-len(added) :] = added, 1.0
+        self._rows = rows
+        visible = confidence > self.manifest.visibility.threshold
+        return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self.report)
+
+    def keep(self, index: NDArray[np.int64]) -> None:
+        """Goes on with the rows at `index` alone."""
+        self._rows = row_store.select(self._rows, index, self._plan.rows, self._backend)
+
+    def clear(self) -> None:
+        self._rows = Rows(0, {})
+
+    def save_rows(self) -> dict[str, Array]:
+        return row_store.to_arrays(self._rows, self._backend)
+
+    def restore_rows(self, arrays: Mapping[str, Array], count: int) -> None:
+        self._rows = row_store.from_arrays(arrays, count, self._backend)
+
+
+def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> Floats:
+    """The manifest's rule: the product of sigmoid(sign * logit), [N]."""
+    shares = [
+        1 / (1 + np.exp(-sign * np.clip(logits[name].astype(np.float64), -80, 80)))
+        for name, sign in visibility.logits.items()
+    ]
+    return np.asarray(np.prod(shares, axis=0), np.float32)

@@ -1,0 +1,191 @@
+"""The artifact's manifest: the one thing that export and runtime share.
+
+An artifact is a directory with `manifest.json` and one file per stage. The manifest says, tensor by tensor, what each
+stage takes and gives, so that the runtime drives a model without knowing its family.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tapsdk.errors import ArtifactError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+Role = Literal["frame", "points", "feature", "query", "state", "xy", "logit", "patches", "offset"]
+"""What a tensor is to the runtime:
+
+frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, pixels of the working resolution
+feature   of the frame, used within the step             query    of the points, constant once computed
+state     of the points, carried to the next frame       xy       [N, 2] estimate, pixels of the working resolution
+logit     [N] visibility logits                          patches  [N, P] scores that the kernels looked up
+offset    [N, 2] correction of xy, pixels of the working resolution
+"""
+
+POINTS = "N"
+"""Stands for the number of points in a shape."""
+NEXT = "next_"
+"""Prefix of the output that takes the place of the state or estimate of the same name."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor of a stage. shape holds sizes and, once at most, "N" for the number of points."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    role: Role
+    dtype: str = "float32"
+
+    @property
+    def points_axis(self) -> int | None:
+        return self.shape.index(POINTS) if POINTS in self.shape else None
+
+    def shape_for(self, points: int) -> tuple[int, ...]:
+        return tuple(points if s == POINTS else int(s) for s in self.shape)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the artifact, with what its bytes must be."""
+
+    path: str
+    format: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A compiled function: its tensors in order, and the file that holds it in each format."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    def with_role(self, *roles: Role) -> list[TensorSpec]:
+        """The inputs of these roles, in order."""
+        return [t for t in self.inputs if t.role in roles]
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """confidence = product over logits of sigmoid(sign * logit); visible = confidence > threshold."""
+
+    logits: Mapping[str, int]
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Level:
+    """A feature grid that refinement looks at, and the channels [first, last) of the descriptor that it is matched with."""
+
+    grid: str
+    channels: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NativePlan:
+    """Refinement with tapkernels between the stages: `iterations` times, patches of every level, then the mixer."""
+
+    iterations: int
+    radius: int
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See the module's docstring; `docs` of each part are on its class."""
+
+    model: str
+    """family/variant"""
+    weights_sha256: str
+    precision: str
+    mode: Literal["causal"]
+    resolution: tuple[int, int]
+    """(height, width) of the frames that the stages take."""
+    pixel_range: tuple[float, float]
+    """What 0 and 255 become."""
+    visibility: Visibility
+    query_frame: Literal["exact", "model"]
+    """What a track says at its query's frame: the query point itself, or the model's own estimate."""
+    stages: Mapping[str, StageSpec]
+    native: NativePlan | None = None
+    verification: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def formats(self) -> list[str]:
+        return sorted({name for stage in self.stages.values() for name in stage.files})
+
+    def files(self) -> list[File]:
+        return [file for stage in self.stages.values() for file in stage.files.values()]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Reads and checks the manifest of an artifact directory. Raises ArtifactError."""
+    path = directory / MANIFEST
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{directory} is not an artifact: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    schema = table.get("schema") if isinstance(table, dict) else None
+    if schema != SCHEMA:
+        raise ArtifactError(
+            f"{path} has schema {schema!r}; this version of tapsdk reads schema {SCHEMA}. "
+            "Export the model again, or install the version of tapsdk that wrote it"
+        )
+    try:
+        return _parse(table)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _parse(table: dict[str, Any]) -> Manifest:
+    native = table.get("native")
+    known = {f.name for f in fields(Manifest)}
+    unknown = set(table) - known
+    if unknown:
+        raise ValueError(f"unknown entries {', '.join(sorted(unknown))}")
+    return Manifest(
+        **{
+            **table,
+            "resolution": _pair(table["resolution"]),
+            "pixel_range": _pair(table["pixel_range"]),
+            "visibility": Visibility(**table["visibility"]),
+            "stages": {name: _stage(stage) for name, stage in table["stages"].items()},
+            "native": native and _native(native),
+        }
+    )
+
+
+def _stage(table: dict[str, Any]) -> StageSpec:
+    def tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+        for row in rows:
+            if row["role"] not in get_args(Role):
+                raise ValueError(f"unknown role {row['role']!r}")
+        return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+
+    files = {name: File(**file) for name, file in table["files"].items()}
+    return StageSpec(tensors(table["inputs"]), tensors(table["outputs"]), files)
+
+
+def _native(table: dict[str, Any]) -> NativePlan:
+    levels = tuple(Level(level["grid"], _pair(level["channels"])) for level in table["levels"])
+    return NativePlan(table["iterations"], table["radius"], levels)
+
+
+def _pair(values: list[Any]) -> tuple[Any, Any]:
+    first, second = values
+    return first, second

@@ -1,0 +1,124 @@
+"""Tracking a whole video: every query forwards from its frame, then backwards to the first one.
+
+Memory does not grow with the video: frames are read once, one at a time. Only if a query lies on a later frame are the
+prepared frames up to it kept, on disk beyond `SPOOL_BYTES`, for the way back.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.engine import Engine
+from tapsdk.errors import ModelError
+from tapsdk.frames import FrameSource
+from tapsdk.geometry import QueryPoints, Size, check_query_frames
+from tapsdk.tracks import Tracks
+
+SPOOL_BYTES = 256 << 20
+
+Wrap = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
+"""Puts a progress bar around frames: (frames, total, label)."""
+
+
+def no_progress(frames: Iterable[Any], total: int | None, label: str) -> Iterable[Any]:
+    return frames
+
+
+class OfflineRun:
+    """One video being tracked. `tracks` gives what is there, also after an interruption."""
+
+    def __init__(self, engine: Engine, source: FrameSource, query: QueryPoints) -> None:
+        self._engine, self._source, self._query = engine, source, query
+        self._size: Size = source.size
+        # Rows of the engine come in the order in which points are added: by frame, then as given.
+        self._order = np.argsort(self._query.t, kind="stable")
+        self._last_query = int(self._query.t.max(initial=0))
+        self._forward: list[Tracks] = []
+        self._backward: dict[int, Tracks] = {}
+        self._frames = _Spool()
+        self._seconds = 0.0
+
+    def run(self, wrap: Wrap = no_progress) -> Tracks:
+        """Tracks to the end. Raises FramesError, or PointsError for a query beyond the video."""
+        for t, image in enumerate(wrap(self._source, self._source.num_frames, "tracking")):
+            began = time.perf_counter()
+            frame = self._engine.prepare(image)
+            if self._last_query and t <= self._last_query:
+                self._frames.append(frame)
+            self._forward.append(self._engine.advance(frame, self._size, self._queries_at(t)))
+            self._seconds += time.perf_counter() - began
+        check_query_frames(self._query.t, len(self._forward))
+        self._engine.clear()
+        way_back = range(self._last_query, -1, -1) if self._last_query else range(0)
+        for t in wrap(way_back, len(way_back), "tracking backwards"):
+            tracks = self._engine.advance(self._frames[t], self._size, self._queries_at(t))
+            self._backward[t] = tracks
+        return self.tracks()
+
+    def _queries_at(self, t: int) -> NDArray[np.float32]:
+        at = self._query.t[self._order] == t
+        return np.asarray(self._query.xy[self._order][at], np.float32)
+
+    def tracks(self) -> Tracks:
+        """What was tracked so far: forwards on the frames that were read, backwards where that was done."""
+        count, frames = len(self._query), len(self._forward)
+        xy = np.repeat(self._query.xy[:, None], frames, axis=1)
+        visible = np.zeros((count, frames), bool)
+        confidence = np.zeros((count, frames), np.float32)
+
+        def put(t: int, rows: NDArray[np.int64], tracks: Tracks, index: slice) -> None:
+            xy[rows, t] = tracks.xy[index, 0]
+            visible[rows, t] = tracks.visible[index, 0]
+            confidence[rows, t] = tracks.confidence[index, 0]
+
+        for t, tracks in enumerate(self._forward):
+            put(t, self._order[: len(tracks)], tracks, slice(None))
+        descending = np.argsort(-self._query.t, kind="stable")
+        for t, tracks in self._backward.items():
+            later = int((self._query.t > t).sum())
+            put(t, descending[:later], tracks, slice(0, later))
+        report = replace(self._engine.report, frames_per_second=frames / self._seconds if self._seconds else None)
+        return Tracks(xy, visible, confidence, queries=self._query.as_txy(), fps=self._source.fps, report=report)
+
+
+class _Spool:
+    """Frames of one shape, appended in order and read back in any; on disk beyond `SPOOL_BYTES`."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
+        self._shape: tuple[int, ...] = ()
+        self._bytes = 0
+
+    def append(self, frame: NDArray[np.float32]) -> None:
+        self._shape, self._bytes = frame.shape, frame.nbytes
+        self._file.write(frame.tobytes())
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        self._file.seek(index * self._bytes)
+        return np.frombuffer(self._file.read(self._bytes), np.float32).reshape(self._shape)
+
+
+def check_resolution(resolution: int | Size | None, engine: Engine) -> None:
+    """Raises ModelError if the artifact was not exported for `resolution`."""
+    if resolution is None:
+        return
+    wanted = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
+    found = engine.manifest.resolution
+    if wanted != found:
+        raise ModelError(
+            f"{engine.manifest.model} was exported to work at {found} (height, width), not {wanted}; "
+            "leave resolution out, or export the model for the one you want"
+        )
+
+
+def progress_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    from tapsdk.progress import with_progress
+
+    return with_progress(frames, total=total, label=label)

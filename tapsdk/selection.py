@@ -1,0 +1,105 @@
+"""Which backend and which plan run an artifact: the fastest that works, by a short measurement."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tapsdk.artifact import Artifact
+from tapsdk.backends import BACKENDS, Backend, Options, open_backend
+from tapsdk.errors import BackendError
+from tapsdk.manifest import Manifest
+from tapsdk.plans import PLANS, Plan
+
+logger = logging.getLogger(__name__)
+
+PROBE_FRAMES = 3
+AGREE_PIXELS = 0.01
+"""Plans that differ by more are not the same tracker: the measurement then keeps the fused one."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What runs, and what else was looked at."""
+
+    backend: Backend
+    plan: Plan
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    """Per frame, of every plan that was measured."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Backends and plans that were passed over, with the reason."""
+
+
+_measured: dict[tuple[str, str, int | None, int], tuple[str, dict[str, float]]] = {}
+"""The faster plan and all times by (weights, backend, threads, points bucket), for the life of the process."""
+
+
+def choose(artifact: Artifact, backend: str = "auto", *, points: int = 64, threads: int | None = None) -> Choice:
+    """Opens an artifact on a backend.
+
+    backend: a backend's name, optionally with a plan, "onnxruntime:native"; "auto" takes the first that works.
+    points: how many points will be tracked, which decides between the plans.
+
+    Raises BackendError if the named backend cannot run here, or none can.
+    """
+    name, _, plan = backend.partition(":")
+    if plan and plan not in PLANS:
+        raise BackendError(f"unknown plan {plan!r} in backend {backend!r}; use one of {', '.join(PLANS)}")
+    refused: dict[str, str] = {}
+    for candidate in BACKENDS if name == "auto" else [name]:
+        try:
+            engine = open_backend(candidate, Options(threads))
+            return _choose_plan(artifact, engine, plan, points, threads, refused)
+        except BackendError as error:
+            if name != "auto":
+                raise
+            refused[candidate] = str(error)
+    reasons = "; ".join(f"{k}: {v}" for k, v in refused.items())
+    raise BackendError(f"no backend can run {artifact.manifest.model} here. {reasons}")
+
+
+def _choose_plan(
+    artifact: Artifact, engine: Backend, plan: str, points: int, threads: int | None, refused: dict[str, str]
+) -> Choice:
+    if plan:
+        return Choice(engine, PLANS[plan](artifact, engine), refused=refused)
+    if artifact.manifest.native is None:
+        return Choice(engine, PLANS["fused"](artifact, engine), refused=refused)
+    bucket = 1 << max(0, points - 1).bit_length()
+    key = (artifact.manifest.weights_sha256, engine.describe(), threads, bucket)
+    if key in _measured:
+        fastest, times = _measured[key]
+        return Choice(engine, PLANS[fastest](artifact, engine), times, refused)
+    plans: dict[str, Plan] = {name: cls(artifact, engine) for name, cls in PLANS.items()}
+    times, difference = _probe(list(plans.values()), artifact.manifest, bucket)
+    fastest = min(times, key=lambda name: times[name])
+    if difference > AGREE_PIXELS:
+        refused["native"] = f"its tracks differ from the fused plan's by {difference:.3g} px"
+        logger.warning("the native plan of %s is not used: %s", artifact.manifest.model, refused["native"])
+        fastest = "fused"
+    _measured[key] = fastest, times
+    return Choice(engine, plans[fastest], times, refused)
+
+
+def _probe(plans: list[Plan], manifest: Manifest, points: int) -> tuple[dict[str, float], float]:
+    """Milliseconds per frame of every plan, taken in turns, and the largest difference of their tracks in pixels."""
+    rng = np.random.default_rng(0)
+    frame = rng.uniform(*manifest.pixel_range, (1, *manifest.resolution, 3)).astype(np.float32)
+    xy = rng.uniform(0, 1, (points, 2)).astype(np.float32) * np.array(manifest.resolution[::-1], np.float32)
+    rows = {plan.name: plan.begin(frame, xy) for plan in plans}
+    times: dict[str, list[float]] = {plan.name: [] for plan in plans}
+    found = {}
+    for _ in range(1 + PROBE_FRAMES):
+        for plan in plans:
+            began = time.perf_counter()
+            estimates, rows[plan.name] = plan.step(frame, rows[plan.name])
+            times[plan.name].append(1000 * (time.perf_counter() - began))
+            found[plan.name] = estimates.xy
+        frame = np.roll(frame, 1, axis=2)
+    first = found[plans[0].name]
+    difference = max(float(np.abs(xy - first).max()) for xy in found.values())
+    # The first round warms up; the least disturbed of the others is what the plan can do.
+    return {name: min(measured[1:]) for name, measured in times.items()}, difference

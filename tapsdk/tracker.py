@@ -1,0 +1,184 @@
+"""Tracking frame by frame: points come and go while the video runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapsdk.engine import Engine
+from tapsdk.errors import ArtifactError, FramesError, PointsError
+from tapsdk.files import AtomicFile
+from tapsdk.frames import to_rgb_uint8
+from tapsdk.geometry import Size, parse_query_points
+from tapsdk.tracks import RunReport, Tracks
+
+SAVE_FORMAT = "tapsdk.tracker"
+SAVE_VERSION = 1
+
+UNKNOWN_SIZE: Size = (2**20, 2**20)
+"""Stands in for the frame's size until there was a frame."""
+
+
+class Tracker:
+    """Tracks points through frames that arrive one by one, with one frame of latency.
+
+        tracker = Tracker()
+        ids = tracker.add([[120, 80]])          # (x, y) pixels in the frame that step() gets next
+        tracks = tracker.step(frame)            # [N, 1] in the order of tracker.ids
+
+    model: a bundled model's name or an artifact directory. backend: "auto" or a backend's name.
+    points: how many points you expect, for the choice between ways to run; any number works.
+    threads: of the CPU, None for the engine's choice.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "tapir",
+        backend: str = "auto",
+        *,
+        points: int = 64,
+        threads: int | None = None,
+    ) -> None:
+        self._engine = Engine(model, backend, points=points, threads=threads)
+        self._ids: list[int] = []
+        self._next_id = 0
+        self._added: dict[int, NDArray[np.float32]] = {}
+        self._size: Size | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of the points, in the order of `step`'s rows; those added last come last."""
+        return [*self._ids, *self._added]
+
+    @property
+    def report(self) -> RunReport:
+        """What runs, and where."""
+        return self._engine.report
+
+    @property
+    def resolution(self) -> Size:
+        """(height, width) at which the model works."""
+        return self._engine.manifest.resolution
+
+    def add(self, points: ArrayLike) -> list[int]:
+        """Adds points [N, 2] (x, y), pixels of the frame that the next `step` gets; returns their ids.
+
+        Raises PointsError; for points outside the frame at once if its size is known, else at the next `step`.
+        """
+        array = np.asarray(points)
+        if array.ndim == 2 and array.shape[1] == 3:
+            raise PointsError(
+                "Tracker.add takes [N, 2] (x, y) in the next frame; it is track that takes [N, 3] (t, x, y)"
+            )
+        xy = parse_query_points(array, frame_size=self._size or UNKNOWN_SIZE).xy
+        ids = list(range(self._next_id, self._next_id + len(xy)))
+        self._next_id += len(xy)
+        self._added |= dict(zip(ids, xy, strict=True))
+        return ids
+
+    def remove(self, ids: int | Iterable[int]) -> None:
+        """Stops tracking points; the others are not affected. Raises PointsError for an id that is not tracked."""
+        gone = {int(ids)} if isinstance(ids, (int, np.integer)) else {int(i) for i in ids}
+        unknown = gone.difference(self.ids)
+        if unknown:
+            raise PointsError(f"no point has id {min(unknown)}; the ids are {_listed(self.ids)}")
+        kept = [row for row, id in enumerate(self._ids) if id not in gone]
+        if len(kept) < len(self._ids):
+            self._engine.keep(np.array(kept, np.int64))
+            self._ids = [self._ids[row] for row in kept]
+        self._added = {id: xy for id, xy in self._added.items() if id not in gone}
+
+    def reset(self, ids: Iterable[int] | None = None) -> None:
+        """Forgets points and their past: those of `ids`, or all of them and the frame size."""
+        if ids is not None:
+            self.remove(ids)
+            return
+        self._engine.clear()
+        self._ids, self._added, self._size = [], {}, None
+
+    def step(self, frame: ArrayLike) -> Tracks:
+        """Where the points are in the next frame, [H, W, 3] uint8 RGB or float in [0, 1].
+
+        Returns Tracks with T = 1, rows in the order of `ids`. Raises FramesError for a frame of another size or
+        kind, PointsError for added points outside it; the tracker is then as it was before.
+        """
+        image = to_rgb_uint8(np.asarray(frame), "the frame")
+        size = (int(image.shape[0]), int(image.shape[1]))
+        if self._size not in (None, size):
+            raise FramesError(
+                f"the frame is {_extent(size)}, but those before it were {_extent(self._size or size)}; "
+                "call reset() before another video"
+            )
+        added = np.array(list(self._added.values()), np.float32).reshape(-1, 2)
+        parse_query_points(added, frame_size=size)
+        tracks = self._engine.advance(self._engine.prepare(image), size, added)
+        self._ids, self._added, self._size = self.ids, {}, size
+        return tracks
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the points and what is known of them to a file; `load` goes on from there. Raises SaveError."""
+        if self._added:
+            raise PointsError("points were added for a frame that has not come yet; call step(frame) before save")
+        manifest = self._engine.manifest
+        header = {
+            "format": SAVE_FORMAT,
+            "version": SAVE_VERSION,
+            "model": manifest.model,
+            "weights_sha256": manifest.weights_sha256,
+            "ids": self._ids,
+            "next_id": self._next_id,
+            "size": self._size,
+        }
+        rows = {f"row_{name}": array for name, array in self._engine.save_rows().items()}
+        with AtomicFile(path) as file:
+            np.savez(file, header=np.str_(json.dumps(header)), **rows)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        model: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        **options: Any,
+    ) -> Tracker:
+        """A tracker as it was saved.
+
+        model: the artifact directory, if the tracker ran one; a bundled model is found by its name.
+        Raises ArtifactError for a damaged file, or one that was saved with other weights.
+        """
+        header, rows = _read_saved(Path(path))
+        tracker = cls(header["model"] if model is None else model, backend, **options)
+        if tracker._engine.manifest.weights_sha256 != header["weights_sha256"]:
+            raise ArtifactError(
+                f"{path} was saved with other weights of {header['model']} than {tracker._engine.artifact.directory} holds"
+            )
+        tracker._ids, tracker._next_id = header["ids"], header["next_id"]
+        tracker._size = header["size"] and (header["size"][0], header["size"][1])
+        tracker._engine.restore_rows(rows, len(tracker._ids))
+        return tracker
+
+
+def _read_saved(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            header = json.loads(str(stored["header"]))
+            rows = {k.removeprefix("row_"): stored[k] for k in stored.files if k.startswith("row_")}
+    except Exception as error:  # zipfile, zlib, json and numpy each raise their own
+        raise ArtifactError(f"{path} is not a saved tracker, or is damaged: {error}") from error
+    if (header.get("format"), header.get("version")) != (SAVE_FORMAT, SAVE_VERSION):
+        raise ArtifactError(f"{path} is not a saved tracker of version {SAVE_VERSION}")
+    return header, rows
+
+
+def _extent(size: Size) -> str:
+    return f"{size[1]} x {size[0]} pixels"
+
+
+def _listed(ids: list[int]) -> str:
+    return (", ".join(map(str, ids[:20])) + (", ..." if len(ids) > 20 else "")) or "none"
