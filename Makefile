@@ -1,0 +1,27 @@
+# make demo   a tracked video in out/, from nothing but Python and a C++ compiler (VIDEO=path for your own)
+# make test   the whole test suite
+PYTHON ?= python3
+VIDEO ?=
+PYTEST_ARGS ?=
+SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
+
+.PHONY: demo test clean
+
+demo: .venv-demo/installed
+	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
+
+test: .venv-test/installed
+	.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+
+.venv-demo/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check .
+	touch $@
+
+.venv-test/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv-demo .venv-test build out

@@ -1,0 +1,49 @@
+"""Tracks frame by frame while points come and go: python examples/live.py SOURCE OUT.mp4
+
+SOURCE is a video, or the number of a camera (Linux, macOS), which runs until Ctrl-C. A point that was hidden for a
+second is removed; every second, points are added where there are none.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+import av
+import numpy as np
+
+import tapsdk
+from tapsdk.colors import distinct_colors
+from tapsdk.draw import TrackPainter
+from tapsdk.frames import Frame, FrameSource
+from tapsdk.geometry import grid_points
+from tapsdk.video import VideoWriter, open_frames
+
+
+def camera(number: str) -> Iterator[Frame]:
+    driver, name = ("avfoundation", number) if sys.platform == "darwin" else ("v4l2", f"/dev/video{number}")
+    with av.open(name, format=driver) as container:
+        yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+
+
+def tracked(frames: FrameSource) -> Iterator[Frame]:
+    """The frames with the points drawn on them."""
+    tracker, unseen, xy = tapsdk.Tracker(), {}, np.zeros((0, 2))
+    grid, second = grid_points(8, frames.size)[:, 1:], round(frames.fps or 30)
+    for t, frame in enumerate(frames):
+        if t % second == 0:
+            distance = np.linalg.norm(grid[:, None] - xy, axis=-1).min(axis=1, initial=np.inf)
+            tracker.add(grid[distance > min(frames.size) / 16])
+        tracks = tracker.step(frame)
+        ids, xy, visible = tracker.ids, tracks.xy[:, 0], tracks.visible[:, 0]
+        painter = TrackPainter(len(ids), trail=0, colors=distinct_colors(64)[np.array(ids, int) % 64])
+        yield painter.draw(frame, xy, visible)
+        unseen = {i: 0 if seen else unseen.get(i, 0) + 1 for i, seen in zip(ids, visible, strict=True)}
+        tracker.remove(i for i, count in unseen.items() if count >= second)
+
+
+if __name__ == "__main__":
+    source, output = sys.argv[1:]
+    opened = open_frames(camera(source) if source.isdigit() else source)
+    with opened as frames, VideoWriter(output, frames.fps, frames.size) as writer, suppress(KeyboardInterrupt):
+        for frame in tracked(frames):
+            writer.write(frame)
