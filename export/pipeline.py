@@ -102,7 +102,7 @@ def _describe(parts: Cut, source: Weights, target: Target, directory: Path, file
 
 
 def _publish(work: Path, output: Path) -> None:
-    """Puts the finished directory in place; an old artifact is moved aside first, so that one of the two is always there."""
+    """Puts the finished directory in place; an old artifact moves aside first, so that one of the two is there."""
     work.chmod(0o755)
     if not output.exists():
         os.rename(work, output)

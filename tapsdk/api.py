@@ -27,8 +27,8 @@ def track(
     """Tracks points through a video.
 
     Args:
-        frames: [T, H, W, 3] uint8 RGB, or float in [0, 1]; the path of a video or of a folder of images; or any iterable
-            of frames, read one at a time.
+        frames: [T, H, W, 3] uint8 RGB, or float in [0, 1]; the path of a video or of a folder of images; or any
+            iterable of frames, read one at a time.
         points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel.
         model: "tapir" (bundled) or an artifact directory that `python -m export` wrote.
         backend: "auto", or the name of one that `tapsdk doctor` lists; a named one never falls back to another.

@@ -42,13 +42,14 @@ class Artifact:
 
     def _checked(self, file: File) -> Path:
         path = self.directory / file.path
-        if path.resolve().parent != self.directory.resolve():
+        # By name alone: a cache may keep the files themselves elsewhere and link to them.
+        if Path(file.path).name != file.path or file.path == "..":
             raise ArtifactError(f"{self.directory}: the manifest names a file outside the artifact, {file.path!r}")
         try:
             size, digest = path.stat().st_size, sha256(path)
         except FileNotFoundError:
             raise ArtifactError(f"{self.directory} lacks {file.path}; export or fetch the model again") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that cannot be
             raise ArtifactError(f"{path} cannot be read: {error}") from error
         if size != file.bytes or digest != file.sha256:
             raise ArtifactError(
@@ -76,9 +77,8 @@ def open_artifact(model: str | os.PathLike[str]) -> Artifact:
     bundled = BUNDLED / name
     if isinstance(model, str) and name in bundled_models():
         return Artifact(bundled, read_manifest(bundled))
-    directory = Path(model)
-    if directory.is_dir():
-        return Artifact(directory, read_manifest(directory))
+    if os.path.isdir(model):
+        return Artifact(Path(model), read_manifest(Path(model)))
     if name in OFFICIAL:
         raise ModelError(_not_bundled(name))
     known = ", ".join([*ALIASES, *bundled_models(), *OFFICIAL])

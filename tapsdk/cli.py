@@ -1,9 +1,10 @@
-"""The command line: tapsdk track | doctor | models."""
+"""The command line: tapsdk track | doctor | models | fetch."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -26,17 +27,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
     except TapsdkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("not enough memory; track fewer points at once")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; there is nobody to tell.
-        sys.stderr.close()
+        _drop_stdout()
         return 1
+    except OSError as error:
+        _drop_stdout()
+        return _fail(str(error))
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _drop_stdout() -> None:
+    """Lets go of what could not be written, so that Python does not try again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     models = commands.add_parser("models", help="the models, and how to get them")
     models.set_defaults(run=_models)
+    fetch = commands.add_parser("fetch", help="download the official weights of a published model")
+    fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
+    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch.set_defaults(run=_fetch)
     return parser
 
 
@@ -66,10 +87,13 @@ def _track(args: argparse.Namespace) -> int:
     from tapsdk.engine import Engine
     from tapsdk.geometry import grid_points, parse_query_points
     from tapsdk.offline import OfflineRun, no_progress, progress_bars
+    from tapsdk.tracks import check_save_path
     from tapsdk.video import VideoWriter, open_frames
 
     if not (args.output or args.save):
         raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
+    if args.save:
+        check_save_path(args.save)
     wrap = no_progress if args.quiet else progress_bars
     status = 0
     with ExitStack() as stack:
@@ -102,6 +126,8 @@ def _read_points(text: str) -> list[list[float]]:
         raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
     if len({len(p) for p in points}) > 1:
         raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
+    if not points:
+        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
     return points
 
 
@@ -152,22 +178,31 @@ def _doctor(args: argparse.Namespace) -> int:
         artifact.verify()
         choice = choose(artifact)
         times = ", ".join(f"{plan} {ms:.1f} ms" for plan, ms in choice.milliseconds.items())
-        print(
-            f"  {name:12s} files intact; auto runs {choice.backend.name}:{choice.plan.name} (64 points, per frame: {times})"
-        )
+        runs = f"auto runs {choice.backend.name}:{choice.plan.name}"
+        print(f"  {name:12s} files intact; {runs} (64 points, per frame: {times})")
         for refused, reason in choice.refused.items():
             print(f"  {'':12s} not {refused}: {reason}")
     return 0
 
 
+def _fetch(args: argparse.Namespace) -> int:
+    from tapsdk.fetch import fetch, next_step
+
+    print(fetch(args.model, progress=not args.quiet))
+    print(next_step(args.model))
+    return 0
+
+
 def _models(args: argparse.Namespace) -> int:
-    from tapsdk.artifact import ALIASES, OFFICIAL, bundled_models
+    from tapsdk.artifact import bundled_models
+    from tapsdk.registry import ALIASES, OFFICIAL
 
     short = {name: alias for alias, name in ALIASES.items()}
     for name in bundled_models():
         print(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
-    for name in OFFICIAL:
-        print(f"{name:20s} published by Google DeepMind, Apache-2.0; export it: python -m export {name} --target onnx")
+    for name, official in OFFICIAL.items():
+        use = f"export it: python -m export {name} --target onnx" if official.can_be_exported else "cannot be run yet"
+        print(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
     return 0
 
 

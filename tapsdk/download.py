@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30.0
 """Without a byte, after which a connection counts as broken."""
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0)
-"""Pauses before attempts that follow one another without getting further."""
+"""Pauses before further attempts, as long as they get no further."""
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
 CHUNK = 1 << 18
 
@@ -72,7 +72,7 @@ class _Partial:
 
     @property
     def is_complete(self) -> bool:
-        return self.length is not None and self.size == self.length
+        return self.size > 0 and self.size == self.length
 
     @property
     def _note(self) -> Path:
@@ -109,9 +109,7 @@ class _Bar:
     def __init__(self, label: str, show: bool) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(
-            desc=label, unit="B", unit_scale=True, unit_divisor=1024, disable=None if show else True
-        )
+        self._bar = tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024, disable=None if show else True)
 
     def at(self, done: int, total: int | None) -> None:
         self._bar.total = total
@@ -154,12 +152,13 @@ def _until_complete(url: str, partial: _Partial, bar: _Bar) -> None:
             return _attempt(url, partial, bar)
         except _BrokenOff as error:
             # Getting further starts the count anew; a server that serves the same stretch for ever does not.
-            failures = 0 if partial.size > furthest else failures + 1
+            failures = 1 if partial.size > furthest else failures + 1
             furthest = max(furthest, partial.size)
-            if failures >= len(BACKOFF_SECONDS):
+            if failures > len(BACKOFF_SECONDS):
                 raise FetchError(_given_up(url, partial, error)) from error
-            logger.info("%s: %s; trying again in %g s", url, error, BACKOFF_SECONDS[failures])
-            time.sleep(BACKOFF_SECONDS[failures])
+            pause = BACKOFF_SECONDS[failures - 1]
+            logger.info("%s: %s; trying again in %g s", url, error, pause)
+            time.sleep(pause)
 
 
 def _given_up(url: str, partial: _Partial, error: _BrokenOff) -> str:
@@ -187,7 +186,7 @@ def _attempt(url: str, partial: _Partial, bar: _Bar) -> None:
         partial.discard()
         raise _BrokenOff(f"the server sent more than the {length} bytes that it announced")
     if partial.size == 0:
-        raise _BrokenOff("the server sent an empty file")
+        raise FetchError(f"could not fetch {url}: the server sent an empty file")
 
 
 def _open(url: str, partial: _Partial) -> Any:
@@ -201,8 +200,9 @@ def _open(url: str, partial: _Partial) -> Any:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and "Range" in headers:
+            came, announced = partial.size, partial.length
             partial.discard()
-            raise _BrokenOff("the file on the server is not the one that was begun") from error
+            raise _BrokenOff(f"the server has nothing after {came} of {announced} bytes") from error
         if error.code in TEMPORARY:
             raise _BrokenOff(f"the server answered {error.code} {error.reason}") from error
         raise FetchError(_refused(url, error.code, error.reason)) from error

@@ -84,7 +84,8 @@ class Engine:
         return row_store.to_arrays(self._rows, self._backend)
 
     def restore_rows(self, arrays: Mapping[str, Array], count: int) -> None:
-        self._rows = row_store.from_arrays(arrays, count, self._backend)
+        """Goes on with rows that `save_rows` gave. Raises ValueError if they are not `count` rows of this model."""
+        self._rows = row_store.from_arrays(arrays, count, self._plan.rows, self._backend)
 
 
 def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> Floats:

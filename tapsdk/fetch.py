@@ -130,7 +130,10 @@ def _folder(name: str, directory: str | os.PathLike[str] | None) -> Path:
 
 
 def _file_name(url: str) -> str:
-    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    try:
+        name = PurePosixPath(unquote(urlsplit(url).path)).name
+    except ValueError as error:
+        raise FetchError(f"{url!r} is not an address: {error}") from error
     if not name or "\\" in name:
         raise FetchError(f"the address {url!r} does not end in the name of a file")
     return name

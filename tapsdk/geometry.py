@@ -24,6 +24,9 @@ QUERY_FORMATS = {"txy": (0, 1, 2), "tyx": (0, 2, 1), "xyt": (2, 0, 1)}
 # Above this, float64 no longer holds every whole number, so that t could change on its way in.
 MAX_FRAME_INDEX = 2**53
 
+# More pixels a side than any frame has; the bound where the frame is not known yet.
+MAX_SIDE = 2**20
+
 
 @dataclass(frozen=True, eq=False)
 class QueryPoints:
@@ -54,7 +57,7 @@ def scale_points(xy: ArrayLike, from_size: Size, to_size: Size) -> NDArray[np.fl
 
 
 def parse_query_points(
-    points: ArrayLike, *, query_format: str = "txy", num_frames: int | None = None, frame_size: Size
+    points: ArrayLike, *, query_format: str = "txy", num_frames: int | None = None, frame_size: Size | None
 ) -> QueryPoints:
     """Check query points and bring them into one form.
 
@@ -62,6 +65,7 @@ def parse_query_points(
         Ints or floats, array or nested list. N may be 0. x in [0, width] and y in [0, height], pixels;
         t a whole number in [0, num_frames - 1].
     num_frames: None where it is not known yet; `check_query_frames` then checks t later.
+    frame_size: None where it is not known yet; x and y are then only bounded by what no frame exceeds.
 
     Raises PointsError that names the first row at fault.
     """
@@ -70,8 +74,8 @@ def parse_query_points(
     rows = _as_rows(points)
     order = QUERY_FORMATS[query_format]
     t, x, y = (rows[:, column] for column in order) if rows.shape[1] == 3 else (np.zeros(len(rows)), *rows.T)
-    height, width = frame_size
-    frame = f"the frame is {width} x {height} pixels"
+    height, width = frame_size or (MAX_SIDE, MAX_SIDE)
+    frame = f": the frame is {width} x {height} pixels" if frame_size else ""
     last, last_rule = _last_frame(num_frames)
     # NaN fails none of the comparisons below, so that it is named as what it is.
     with np.errstate(invalid="ignore"):
@@ -82,8 +86,8 @@ def parse_query_points(
             ("t", t, t % 1 > 0, "t is the index of a frame and must be a whole number"),
             ("t", t, t < 0, "t must be 0 (the first frame) or more"),
             ("t", t, t > last, last_rule),
-            ("x", x, (x < 0) | (x > width), f"x must be in [0, {width}]: {frame}"),
-            ("y", y, (y < 0) | (y > height), f"y must be in [0, {height}]: {frame}"),
+            ("x", x, (x < 0) | (x > width), f"x must be in [0, {width}]{frame}"),
+            ("y", y, (y < 0) | (y > height), f"y must be in [0, {height}]{frame}"),
         ]
     broken = np.stack([bad for _, _, bad, _ in rules])
     if broken.any():

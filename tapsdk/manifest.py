@@ -17,7 +17,7 @@ from tapsdk.errors import ArtifactError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 
-Role = Literal["frame", "points", "feature", "query", "state", "xy", "logit", "patches", "offset"]
+Role = Literal["frame", "points", "feature", "query", "previous", "state", "xy", "logit", "patches", "offset"]
 """What a tensor is to the runtime:
 
 frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, pixels of the working resolution
@@ -25,7 +25,11 @@ feature   of the frame, used within the step             query    of the points,
 state     of the points, carried to the next frame       xy       [N, 2] estimate, pixels of the working resolution
 logit     [N] visibility logits                          patches  [N, P] scores that the kernels looked up
 offset    [N, 2] correction of xy, pixels of the working resolution
+previous  [N, 2] xy of the frame before, at first the query points
 """
+
+Mode = Literal["causal"]
+QueryFrame = Literal["exact", "model"]
 
 POINTS = "N"
 """Stands for the number of points in a shape."""
@@ -83,7 +87,7 @@ class Visibility:
 
 @dataclass(frozen=True)
 class Level:
-    """A feature grid that refinement looks at, and the channels [first, last) of the descriptor that it is matched with."""
+    """A feature grid that refinement looks at, and the channels [first, last) of the descriptor to match with it."""
 
     grid: str
     channels: tuple[int, int]
@@ -106,13 +110,13 @@ class Manifest:
     """family/variant"""
     weights_sha256: str
     precision: str
-    mode: Literal["causal"]
+    mode: Mode
     resolution: tuple[int, int]
     """(height, width) of the frames that the stages take."""
     pixel_range: tuple[float, float]
     """What 0 and 255 become."""
     visibility: Visibility
-    query_frame: Literal["exact", "model"]
+    query_frame: QueryFrame
     """What a track says at its query's frame: the query point itself, or the model's own estimate."""
     stages: Mapping[str, StageSpec]
     native: NativePlan | None = None
@@ -158,6 +162,8 @@ def _parse(table: dict[str, Any]) -> Manifest:
     unknown = set(table) - known
     if unknown:
         raise ValueError(f"unknown entries {', '.join(sorted(unknown))}")
+    _check_choice("mode", table["mode"], get_args(Mode))
+    _check_choice("query_frame", table["query_frame"], get_args(QueryFrame))
     return Manifest(
         **{
             **table,
@@ -171,14 +177,22 @@ def _parse(table: dict[str, Any]) -> Manifest:
 
 
 def _stage(table: dict[str, Any]) -> StageSpec:
-    def tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-        for row in rows:
-            if row["role"] not in get_args(Role):
-                raise ValueError(f"unknown role {row['role']!r}")
-        return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
-
     files = {name: File(**file) for name, file in table["files"].items()}
-    return StageSpec(tensors(table["inputs"]), tensors(table["outputs"]), files)
+    return StageSpec(_tensors(table["inputs"]), _tensors(table["outputs"]), files)
+
+
+def _tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    for row in rows:
+        _check_choice("role", row["role"], get_args(Role))
+        sizes = [size for size in row["shape"] if size != POINTS]
+        if len(row["shape"]) - len(sizes) > 1 or not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError(f"shape {row['shape']} is not of sizes and {POINTS!r}, once at most")
+    return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+
+
+def _check_choice(entry: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"unknown {entry} {value!r}; this version knows {', '.join(allowed)}")
 
 
 def _native(table: dict[str, Any]) -> NativePlan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.engine import Engine
-from tapsdk.errors import ModelError
+from tapsdk.errors import ModelError, SaveError
 from tapsdk.frames import FrameSource
 from tapsdk.geometry import QueryPoints, Size, check_query_frames
 from tapsdk.tracks import Tracks
@@ -42,25 +43,31 @@ class OfflineRun:
         self._last_query = int(self._query.t.max(initial=0))
         self._forward: list[Tracks] = []
         self._backward: dict[int, Tracks] = {}
-        self._frames = _Spool()
         self._seconds = 0.0
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
-        """Tracks to the end. Raises FramesError, or PointsError for a query beyond the video."""
+        """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
+        with closing(_Spool()) as spool:
+            self._run_forwards(spool, wrap)
+            check_query_frames(self._query.t, len(self._forward))
+            if self._last_query:
+                self._run_backwards(spool, wrap)
+        return self.tracks()
+
+    def _run_forwards(self, spool: _Spool, wrap: Wrap) -> None:
         for t, image in enumerate(wrap(self._source, self._source.num_frames, "tracking")):
             began = time.perf_counter()
             frame = self._engine.prepare(image)
             if self._last_query and t <= self._last_query:
-                self._frames.append(frame)
+                spool.append(frame)
             self._forward.append(self._engine.advance(frame, self._size, self._queries_at(t)))
             self._seconds += time.perf_counter() - began
-        check_query_frames(self._query.t, len(self._forward))
+
+    def _run_backwards(self, spool: _Spool, wrap: Wrap) -> None:
         self._engine.clear()
-        way_back = range(self._last_query, -1, -1) if self._last_query else range(0)
+        way_back = range(self._last_query, -1, -1)
         for t in wrap(way_back, len(way_back), "tracking backwards"):
-            tracks = self._engine.advance(self._frames[t], self._size, self._queries_at(t))
-            self._backward[t] = tracks
-        return self.tracks()
+            self._backward[t] = self._engine.advance(spool[t], self._size, self._queries_at(t))
 
     def _queries_at(self, t: int) -> NDArray[np.float32]:
         at = self._query.t[self._order] == t
@@ -98,11 +105,22 @@ class _Spool:
 
     def append(self, frame: NDArray[np.float32]) -> None:
         self._shape, self._bytes = frame.shape, frame.nbytes
-        self._file.write(frame.tobytes())
+        try:
+            self._file.write(frame.tobytes())
+        except OSError as error:
+            raise SaveError(
+                f"could not keep the frames before the last query in {tempfile.gettempdir()}: "
+                f"{error.strerror or error}; make room, or name another folder in TMPDIR"
+            ) from error
 
     def __getitem__(self, index: int) -> NDArray[np.float32]:
         self._file.seek(index * self._bytes)
         return np.frombuffer(self._file.read(self._bytes), np.float32).reshape(self._shape)
+
+    def close(self) -> None:
+        # Closing flushes once more, and fails once more on a full disk.
+        with suppress(OSError):
+            self._file.close()
 
 
 def check_resolution(resolution: int | Size | None, engine: Engine) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 import tapkernels
 from tapsdk.artifact import Artifact
-from tapsdk.backends import Array, Backend, Session
+from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
 from tapsdk.manifest import NEXT, Level, TensorSpec
 from tapsdk.rows import Rows, zero_rows
@@ -66,8 +66,9 @@ class _Beginning:
         stages = _Stages(artifact, backend)
         self._backend, self._open, self._stage = backend, stages.open, artifact.stage
         self._encode, self._query = stages.open("encode"), stages.open("query")
-        self.rows = artifact.stage("step").with_role("query", "state")
+        self.rows = artifact.stage("step").with_role("query", "previous", "state")
         self._state = artifact.stage("step").with_role("state")
+        self._previous = [t.name for t in artifact.stage("step").with_role("previous")]
         self._grids = [t.name for t in artifact.stage("encode").outputs]
 
     def begin(self, frame: Array, xy: Array) -> Rows:
@@ -75,7 +76,12 @@ class _Beginning:
         wanted = {t.name for t in self._stage("query").inputs}
         inputs = {name: grid for name, grid in grids.items() if name in wanted}
         queries = self._query.run({**inputs, "xy": xy}, keep=[t.name for t in self._stage("query").outputs])
-        return Rows(len(xy), {**queries, **zero_rows(self._state, len(xy), self._backend)})
+        state = zero_rows(self._state, len(xy), self._backend)
+        return Rows(len(xy), {**queries, **self._at(xy), **state})
+
+    def _at(self, xy: Array) -> dict[str, Tensor]:
+        """What the model wants to know of where the points are, for the next frame."""
+        return {name: self._backend.keep(xy) for name in self._previous}
 
 
 class FusedPlan(_Beginning):
@@ -89,7 +95,8 @@ class FusedPlan(_Beginning):
         keep = [NEXT + t.name for t in self._state]
         out = self._step.run({"frame": frame, **rows.tensors}, keep)
         state = {t.name: out.pop(NEXT + t.name) for t in self._state}
-        return Estimates(out.pop("xy"), out), Rows(rows.count, {**rows.tensors, **state})
+        xy = out.pop("xy")
+        return Estimates(xy, out), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
 
 
 class NativePlan(_Beginning):
@@ -109,8 +116,8 @@ class NativePlan(_Beginning):
     def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
         grids = self._encode.run({"frame": frame})
         features = self._backend.fetch(rows.tensors[self._features])
-        wanted = {t.name for t in self._stage("locate").inputs}
-        found = self._locate.run({self._features: features, **{n: g for n, g in grids.items() if n in wanted}})
+        known = {**rows.tensors, **grids, self._features: features}
+        found = self._locate.run({t.name: known[t.name] for t in self._stage("locate").inputs})
         xy = found["xy"]
         mixed = {self._features: features, **{name: found[name] for name in self._logits}}
         state: dict[str, Array] = {}
@@ -122,7 +129,7 @@ class NativePlan(_Beginning):
             xy = xy + out["offset"]
             mixed = {name: out[NEXT + name] for name in mixed}
         logits = {name: mixed[name] for name in self._logits}
-        return Estimates(xy, logits), Rows(rows.count, {**rows.tensors, **state})
+        return Estimates(xy, logits), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
 
     def _lookup(self, grids: Mapping[str, Array], xy: Array, features: Array) -> Array:
         """Patches [N, levels * (2 radius + 1)^2] of every level around xy."""

@@ -52,5 +52,10 @@ def to_arrays(rows: Rows, backend: Backend) -> dict[str, Array]:
     return {name: backend.fetch(tensor) for name, tensor in rows.tensors.items()} if rows.count else {}
 
 
-def from_arrays(arrays: Mapping[str, Array], count: int, backend: Backend) -> Rows:
+def from_arrays(arrays: Mapping[str, Array], count: int, specs: Sequence[TensorSpec], backend: Backend) -> Rows:
+    """What `to_arrays` gave. Raises ValueError for other tensors than these specs have for `count` points."""
+    wanted = {s.name: (s.shape_for(count), s.dtype) for s in specs if count}
+    found = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+    if found != wanted:
+        raise ValueError(f"it holds {found or 'no tensors'}, but {count} points have {wanted or 'none'}")
     return Rows(count, {name: backend.keep(array) for name, array in arrays.items()})

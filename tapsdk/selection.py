@@ -17,6 +17,8 @@ from tapsdk.plans import PLANS, Plan
 logger = logging.getLogger(__name__)
 
 PROBE_FRAMES = 3
+PROBE_POINTS = 256
+"""Most points that are measured with: beyond, both plans take time in proportion."""
 AGREE_PIXELS = 0.01
 """Plans that differ by more are not the same tracker: the measurement then keeps the fused one."""
 
@@ -68,7 +70,7 @@ def _choose_plan(
         return Choice(engine, PLANS[plan](artifact, engine), refused=refused)
     if artifact.manifest.native is None:
         return Choice(engine, PLANS["fused"](artifact, engine), refused=refused)
-    bucket = 1 << max(0, points - 1).bit_length()
+    bucket = min(1 << max(0, points - 1).bit_length(), PROBE_POINTS)
     key = (artifact.manifest.weights_sha256, engine.describe(), threads, bucket)
     if key in _measured:
         fastest, times = _measured[key]
@@ -76,7 +78,7 @@ def _choose_plan(
     plans: dict[str, Plan] = {name: cls(artifact, engine) for name, cls in PLANS.items()}
     times, difference = _probe(list(plans.values()), artifact.manifest, bucket)
     fastest = min(times, key=lambda name: times[name])
-    if difference > AGREE_PIXELS:
+    if not difference <= AGREE_PIXELS:  # so that NaN counts as disagreement
         refused["native"] = f"its tracks differ from the fused plan's by {difference:.3g} px"
         logger.warning("the native plan of %s is not used: %s", artifact.manifest.model, refused["native"])
         fastest = "fused"
@@ -100,6 +102,6 @@ def _probe(plans: list[Plan], manifest: Manifest, points: int) -> tuple[dict[str
             found[plan.name] = estimates.xy
         frame = np.roll(frame, 1, axis=2)
     first = found[plans[0].name]
-    difference = max(float(np.abs(xy - first).max()) for xy in found.values())
+    difference = float(np.max([np.abs(xy - first).max() for xy in found.values()]))  # hands NaN on
     # The first round warms up; the least disturbed of the others is what the plan can do.
     return {name: min(measured[1:]) for name, measured in times.items()}, difference

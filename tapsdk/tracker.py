@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,6 @@ from tapsdk.tracks import RunReport, Tracks
 
 SAVE_FORMAT = "tapsdk.tracker"
 SAVE_VERSION = 1
-
-UNKNOWN_SIZE: Size = (2**20, 2**20)
-"""Stands in for the frame's size until there was a frame."""
 
 
 class Tracker:
@@ -76,7 +74,7 @@ class Tracker:
             raise PointsError(
                 "Tracker.add takes [N, 2] (x, y) in the next frame; it is track that takes [N, 3] (t, x, y)"
             )
-        xy = parse_query_points(array, frame_size=self._size or UNKNOWN_SIZE).xy
+        xy = parse_query_points(array, frame_size=self._size).xy
         ids = list(range(self._next_id, self._next_id + len(xy)))
         self._next_id += len(xy)
         self._added |= dict(zip(ids, xy, strict=True))
@@ -131,6 +129,7 @@ class Tracker:
             "version": SAVE_VERSION,
             "model": manifest.model,
             "weights_sha256": manifest.weights_sha256,
+            "resolution": manifest.resolution,
             "ids": self._ids,
             "next_id": self._next_id,
             "size": self._size,
@@ -152,28 +151,48 @@ class Tracker:
         model: the artifact directory, if the tracker ran one; a bundled model is found by its name.
         Raises ArtifactError for a damaged file, or one that was saved with other weights.
         """
-        header, rows = _read_saved(Path(path))
-        tracker = cls(header["model"] if model is None else model, backend, **options)
-        if tracker._engine.manifest.weights_sha256 != header["weights_sha256"]:
+        saved = _read_saved(Path(path))
+        tracker = cls(saved.model if model is None else model, backend, **options)
+        manifest = tracker._engine.manifest
+        if (manifest.weights_sha256, manifest.resolution) != (saved.weights_sha256, saved.resolution):
             raise ArtifactError(
-                f"{path} was saved with other weights of {header['model']} than {tracker._engine.artifact.directory} holds"
+                f"{path} was saved with other weights of {saved.model}, or at another resolution, than those of "
+                f"{tracker._engine.artifact.directory}; pass the model that it was saved with"
             )
-        tracker._ids, tracker._next_id = header["ids"], header["next_id"]
-        tracker._size = header["size"] and (header["size"][0], header["size"][1])
-        tracker._engine.restore_rows(rows, len(tracker._ids))
+        try:
+            tracker._engine.restore_rows(saved.rows, len(saved.ids))
+        except ValueError as error:
+            raise ArtifactError(f"{path} is damaged: {error}") from error
+        tracker._ids, tracker._next_id, tracker._size = saved.ids, saved.next_id, saved.size
         return tracker
 
 
-def _read_saved(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+@dataclass(frozen=True)
+class _Saved:
+    """What a file of `Tracker.save` holds."""
+
+    model: str
+    weights_sha256: str
+    resolution: Size
+    ids: list[int]
+    next_id: int
+    size: Size | None
+    rows: dict[str, NDArray[Any]]
+
+
+def _read_saved(path: Path) -> _Saved:
     try:
         with np.load(path, allow_pickle=False) as stored:
             header = json.loads(str(stored["header"]))
             rows = {k.removeprefix("row_"): stored[k] for k in stored.files if k.startswith("row_")}
+        if (header.pop("format"), header.pop("version")) != (SAVE_FORMAT, SAVE_VERSION):
+            raise ValueError(f"it is not of version {SAVE_VERSION}")
+        header |= {name: header[name] and tuple(header[name]) for name in ("resolution", "size")}
+        return _Saved(**header, rows=rows)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile, zlib, json and numpy each raise their own
         raise ArtifactError(f"{path} is not a saved tracker, or is damaged: {error}") from error
-    if (header.get("format"), header.get("version")) != (SAVE_FORMAT, SAVE_VERSION):
-        raise ArtifactError(f"{path} is not a saved tracker of version {SAVE_VERSION}")
-    return header, rows
 
 
 def _extent(size: Size) -> str:

@@ -81,12 +81,7 @@ class Tracks:
 
         Raises SaveError.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix not in _FORMATS and is_special_file(path):
-            suffix = ".json"
-        if suffix not in _FORMATS:
-            raise SaveError(f"could not write {path}: the suffix must be one of {', '.join(_FORMATS)}")
-        write, _ = _FORMATS[suffix]
+        write, _ = _FORMATS[_save_suffix(path)]
         with AtomicFile(path) as file:
             write(self, file)
 
@@ -104,6 +99,22 @@ class Tracks:
             raise TracksError(f"could not read {path}: {error.strerror or error}") from error
         except _DAMAGE as error:
             raise TracksError(f"could not read {path}: not a tracks file, or damaged ({error})") from error
+
+
+def check_save_path(path: str | os.PathLike[str]) -> None:
+    """Raise SaveError if `Tracks.save` cannot write there, before the work is done. Leaves nothing behind."""
+    _save_suffix(path)
+    if not is_special_file(path):
+        AtomicFile(path).discard()
+
+
+def _save_suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS and is_special_file(path):
+        return ".json"
+    if suffix not in _FORMATS:
+        raise SaveError(f"could not write {path}: the suffix must be one of {', '.join(_FORMATS)}")
+    return suffix
 
 
 # What a damaged or foreign file makes the readers raise; ValueError covers TracksError, json and text.

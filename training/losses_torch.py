@@ -1,4 +1,4 @@
-"""TAPIR's training losses in torch, on errors measured at 256x256 whatever the clip's size (arXiv:2306.08637, section 3.4)."""
+"""TAPIR's training losses in torch (arXiv:2306.08637, section 3.4), on errors at 256x256 whatever the clip's size."""
 
 from __future__ import annotations
 

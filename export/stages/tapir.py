@@ -48,13 +48,15 @@ class Step(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, frame: Tensor, features: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, frame: Tensor, features: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """past: the positions before, if the model has a motion prior, then narrow and wide of every iteration."""
         config = self.model.config
+        previous, state = (past[0][None, None], past[1:]) if config.motion_prior else (None, past)
         high, low = self.model.encode(frame)
         grids = Grids(high[None], low[None], config.resolution)
         query = Query(*features[None].split([config.high_width, config.low_width], -1))
         memory = [MixerState(*pair) for pair in zip(state[::2], state[1::2], strict=True)]
-        estimates, memory, _ = self.model.trajectories([grids] * 2, [query] * 2, causal=memory)
+        estimates, memory, _ = self.model.trajectories([grids] * 2, [query] * 2, causal=memory, previous=previous)
         flat = [tensor for pair in memory for tensor in pair]
         return *(tensor[0, 0] for tensor in estimates[-1]), *flat
 
@@ -64,10 +66,12 @@ class Locate(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, low: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, low: Tensor, features: Tensor, *previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         config = self.model.config
-        xy, occlusion, expected_dist, _ = self.model.locate(low, features[None, :, config.high_width :])
-        return rescale(xy, low.shape[1:3], config.resolution)[0], occlusion[0], expected_dist[0]
+        cells = low.shape[1:3]
+        before = rescale(previous[0][None], config.resolution, cells) if previous else None
+        xy, occlusion, expected_dist, _ = self.model.locate(low, features[None, :, config.high_width :], before)
+        return rescale(xy, cells, config.resolution)[0], occlusion[0], expected_dist[0]
 
 
 class Mix(nn.Module):
@@ -100,13 +104,14 @@ def cut(model: Tapir) -> Cut:
     state = tuple(TensorSpec(f"{t.name}_{i}", t.shape, "state") for i in range(config.iterations) for t in memory)
     xy = TensorSpec("xy", (N, 2), "xy")
     points = TensorSpec("xy", (N, 2), "points")
+    previous = (TensorSpec("previous", (N, 2), "previous"),) if config.motion_prior else ()
     patches = TensorSpec("patches", (N, config.levels * (2 * PATCH_RADIUS + 1) ** 2), "patches")
     offset = TensorSpec("offset", (N, 2), "offset")
     stages = (
         Stage("encode", Encode(model), StageSpec((frame,), grids)),
         Stage("query", DescribeQuery(model), StageSpec((*grids[:2], points), (features,))),
-        Stage("step", Step(model), StageSpec((frame, features, *state), (xy, *LOGITS, *_next(*state)))),
-        Stage("locate", Locate(model), StageSpec((grids[1], features), (xy, *LOGITS))),
+        Stage("step", Step(model), StageSpec((frame, features, *previous, *state), (xy, *LOGITS, *_next(*state)))),
+        Stage("locate", Locate(model), StageSpec((grids[1], features, *previous), (xy, *LOGITS))),
         Stage(
             "mixer",
             Mix(model),

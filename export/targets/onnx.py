@@ -1,4 +1,4 @@
-"""ONNX, opset 20, by torch's exporter: one file per stage, the number of points dynamic, plain operators, no control flow."""
+"""ONNX by torch's exporter: one file per stage, any number of points, plain operators, no control flow."""
 
 from __future__ import annotations
 

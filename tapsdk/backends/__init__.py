@@ -49,7 +49,7 @@ class Backend(Protocol):
     def open(self, file: Path, stage: StageSpec) -> Session: ...
 
     def keep(self, array: Array) -> Tensor:
-        """Moves an array to the backend's side."""
+        """Moves an array to the backend's side, which may go on using the same memory."""
 
     def fetch(self, tensor: Tensor) -> Array:
         """Copies a kept tensor into an array."""

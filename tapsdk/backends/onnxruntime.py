@@ -42,6 +42,8 @@ class OnnxRuntime:
         self._options = ort.SessionOptions()
         self._options.intra_op_num_threads = options.threads or 0
         self._options.log_severity_level = 3
+        # Threads that spin while they wait slow everything down on a machine that does anything else besides.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
     def describe(self) -> str:
         return f"onnxruntime {ort.__version__} ({PROVIDER})"
@@ -61,7 +63,8 @@ class OnnxRuntime:
         return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
 
     def fetch(self, tensor: Tensor) -> Array:
-        return tensor.numpy()  # type: ignore[no-any-return]
+        # A view would outlive the array behind a tensor that `keep` made.
+        return np.array(tensor.numpy())
 
 
 def open(options: Options) -> OnnxRuntime:

@@ -183,9 +183,7 @@ def test_a_trail_is_as_wide_in_every_direction_and_centred_on_the_way(step):
 @pytest.mark.parametrize("border", [(90, 30), (0, 30), (45, 60), (45, 0), (90, 60), (0, 0)])
 def test_a_trail_may_run_along_and_off_every_border(border):
     outward = np.sign(np.subtract(border, (45, 30)))
-    rows, columns = np.nonzero(
-        changed(draw_path([border + outward * step for step in range(-4, 5)], radius=3))
-    )
+    rows, columns = np.nonzero(changed(draw_path([border + outward * step for step in range(-4, 5)], radius=3)))
     assert len(rows)
     assert np.abs(columns + 0.5 - border[0]).max() < 10
     assert np.abs(rows + 0.5 - border[1]).max() < 10

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -80,9 +81,7 @@ class Site:
             handler.send_header("ETag", self.etag)
         for name, value in self.headers.items():
             handler.send_header(name, value)
-        handler.send_header(
-            "Content-Length", str(len(body) if self.announced is None else self.announced - start)
-        )
+        handler.send_header("Content-Length", str(len(body) if self.announced is None else self.announced - start))
         handler.end_headers()
         if self.started is not None and self.released is not None:
             self.started.set()
@@ -188,12 +187,14 @@ def test_a_bar_shows_on_terminals_only(get, capfd):
 def test_two_processes_at_once_fetch_once(site, tmp_path):
     site.started, site.released = threading.Event(), threading.Event()
     code = (
-        "import sys; from tapsdk.fetch import fetch;"
-        "print(fetch('tapir/base', directory=sys.argv[1], url=sys.argv[2]), flush=True)"
+        "import sys; from tapsdk.fetch import fetch; print('ready', flush=True);"
+        "print(fetch('tapir/base', directory=sys.argv[1], url=sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path), site.url]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.stdout.readline() for process in both] == ["ready\n"] * 2
     assert site.started.wait(60)
+    time.sleep(0.3)  # for the second one to come as far as the lock
     site.released.set()
     outputs = [process.communicate(timeout=60)[0].strip() for process in both]
     assert outputs == [str(tmp_path / "weights.npy")] * 2
@@ -289,11 +290,11 @@ def test_a_connection_that_always_breaks_is_given_up(get, site):
     site.breaks_after = [0] * 100
     with pytest.raises(FetchError, match="check the network"):
         get()
-    assert len(site.requests) == 3
+    assert len(site.requests) == 1 + len(download_module.BACKOFF_SECONDS)
 
 
 def test_no_server_is_an_error(tmp_path, site):
-    with pytest.raises(FetchError, match="no connection to 127.0.0.1:9"):
+    with pytest.raises(FetchError, match=r"no connection to 127\.0\.0\.1:9"):
         fetch(MODEL, directory=tmp_path, url="http://127.0.0.1:9/weights.npy")
 
 
@@ -302,7 +303,7 @@ def test_no_server_is_an_error(tmp_path, site):
 
 def test_a_length_that_is_too_long_is_an_error(get, site, tmp_path):
     site.announced = len(CONTENT) + 10
-    with pytest.raises(FetchError, match=f"broke off after {len(CONTENT)} of {len(CONTENT) + 10} bytes"):
+    with pytest.raises(FetchError, match=f"after {len(CONTENT)} of {len(CONTENT) + 10} bytes"):
         get()
     assert not (tmp_path / "weights.npy").exists()
 

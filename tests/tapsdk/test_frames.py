@@ -28,9 +28,7 @@ class Tensor:
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 5, 7), (2, 1, 1), (2, 9, 2)])
-@pytest.mark.parametrize(
-    "wrap", [np.asarray, Tensor, list, iter], ids=["array", "tensor", "list", "iterator"]
-)
+@pytest.mark.parametrize("wrap", [np.asarray, Tensor, list, iter], ids=["array", "tensor", "list", "iterator"])
 def test_frames_come_out_as_they_went_in(shape, wrap):
     video = random_video(*shape)
     source = open_frames(wrap(video))

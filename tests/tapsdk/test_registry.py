@@ -52,9 +52,7 @@ def test_the_authors_own_number_comes_first():
 
 
 def test_every_published_model_that_can_run_has_a_configuration():
-    assert {m for m, official in OFFICIAL.items() if official.can_be_exported} == set(CONFIGS) - {
-        "tapir/tiny"
-    }
+    assert {m for m, official in OFFICIAL.items() if official.can_be_exported} == set(CONFIGS) - {"tapir/tiny"}
 
 
 def test_aliases_lead_to_models():

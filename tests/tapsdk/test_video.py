@@ -37,9 +37,7 @@ def write_mp4(path, video, **options):
 
 
 def write_image(path, image):
-    codec, pix_fmt = {".jpg": ("mjpeg", "yuvj444p"), ".png": ("png", "rgb24"), ".bmp": ("bmp", "bgr24")}[
-        path.suffix
-    ]
+    codec, pix_fmt = {".jpg": ("mjpeg", "yuvj444p"), ".png": ("png", "rgb24"), ".bmp": ("bmp", "bgr24")}[path.suffix]
     encoder = av.CodecContext.create(codec, "w")
     encoder.height, encoder.width = image.shape[:2]
     encoder.pix_fmt = pix_fmt
@@ -71,9 +69,7 @@ def test_an_mp4_declares_its_length_and_rate(tmp_path):
     assert len(list(source)) == 12
 
 
-@pytest.mark.parametrize(
-    "name", ["with space.mkv", "http:colon.mkv", "per%03dcent.mkv", "ünïcode.mkv", "-dash.mkv"]
-)
+@pytest.mark.parametrize("name", ["with space.mkv", "http:colon.mkv", "per%03dcent.mkv", "ünïcode.mkv", "-dash.mkv"])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows allows fewer names")
 def test_a_name_is_only_a_name(tmp_path, monkeypatch, name):
     write_video(tmp_path / name, random_video())
@@ -134,9 +130,7 @@ def test_a_missing_file():
         open_frames("nothing.mp4")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello\n" * 100, bytes(range(256)) * 40], ids=["empty", "text", "noise"]
-)
+@pytest.mark.parametrize("content", [b"", b"hello\n" * 100, bytes(range(256)) * 40], ids=["empty", "text", "noise"])
 def test_not_a_video(tmp_path, content):
     path = tmp_path / "video.mp4"
     path.write_bytes(content)
@@ -258,9 +252,7 @@ def test_a_broken_image_is_named(tmp_path, content):
 def smooth_video(frames, height, width):
     """Something that a codec keeps well."""
     y, x = np.mgrid[:height, :width]
-    ramps = [
-        np.stack([128 + 100 * np.sin(x / 9 + t / 3), 2 * y % 200, 0 * x + 90], axis=-1) for t in range(frames)
-    ]
+    ramps = [np.stack([128 + 100 * np.sin(x / 9 + t / 3), 2 * y % 200, 0 * x + 90], axis=-1) for t in range(frames)]
     return np.array(ramps).astype(np.uint8)
 
 
@@ -448,8 +440,6 @@ def test_a_pipe_whose_reader_leaves(tmp_path):
 def test_importing_loads_no_codec():
     modules = ["errors", "geometry", "files", "frames", "tracks", "video", "colors", "draw", "progress"]
     code = "".join(f"import tapsdk.{name}\n" for name in modules)
-    code += (
-        "import sys; print([name for name in ('av', 'tqdm', 'onnxruntime', 'torch') if name in sys.modules])"
-    )
+    code += "import sys; print([name for name in ('av', 'tqdm', 'onnxruntime', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -107,9 +107,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         tensors = deserialize(path.read_bytes())
     except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is not a safetensors file, or is damaged or cut short: {error}"
-        ) from error
+        raise CheckpointError(f"{path} is not a safetensors file, or is damaged or cut short: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     return {name: _array(name, tensor) for name, tensor in tensors}

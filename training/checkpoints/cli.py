@@ -27,6 +27,4 @@ def _convert(args: argparse.Namespace) -> None:
     canonical = convert(args.file, args.model)
     save_canonical(canonical, args.output)
     numbers = sum(array.size for array in canonical.weights.values())
-    print(
-        f"{args.output}: {canonical.model}, {numbers / 1e6:.1f} M numbers in {len(canonical.weights)} arrays"
-    )
+    print(f"{args.output}: {canonical.model}, {numbers / 1e6:.1f} M numbers in {len(canonical.weights)} arrays")

@@ -14,34 +14,33 @@ from training.checkpoints.layouts import best_layout, layouts
 from training.models.families import config_of, model_names, parameter_shapes, resolve
 
 
-def convert(path: str | os.PathLike[str], model: str) -> Canonical:
+def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") -> Canonical:
     """Reads an official checkpoint of a model.
 
     path: .npy, .npz, .pt, .ckpt or .safetensors with the names of DeepMind's PyTorch or JAX code; which of
     the two, the names tell. Raises CheckpointError if the file cannot be read or its parameters are not
     exactly those of the model, ModelError for an unknown model.
+    framework: "torch" or "jax", the one whose module tells which shapes are right; the result is the same.
     """
     name, path = resolve(model), Path(path)
     found = read_parameters(path)
-    result = _fit(name, found)
+    result = _fit(name, found, framework)
     if result is None or not result.is_exact:
-        raise _misfit(path, name, found, result)
+        raise _misfit(path, name, found, framework, result)
     return Canonical(name, config_of(name), result.weights, path.name, sha256(path))
 
 
-def _fit(model: str, found: Arrays) -> Fit | None:
+def _fit(model: str, found: Arrays, framework: str) -> Fit | None:
     """None if the file shares no name with the model."""
     table = best_layout(layouts(model), found)
-    return None if table is None else fit(table, found, parameter_shapes(model))
+    return None if table is None else fit(table, found, parameter_shapes(model, framework))
 
 
-def _misfit(path: Path, model: str, found: Arrays, result: Fit | None) -> CheckpointError:
-    fits = {other: _fit(other, found) for other in model_names() if other != model}
+def _misfit(path: Path, model: str, found: Arrays, framework: str, result: Fit | None) -> CheckpointError:
+    fits = {other: _fit(other, found, framework) for other in model_names() if other != model}
     fitting = [other for other, fit in fits.items() if fit is not None and fit.is_exact]
     hint = f". The file fits {' or '.join(fitting)}" if fitting else ""
     if result is None:
         some = shortened(sorted(found)) or "nothing"
-        return CheckpointError(
-            f"{path} has no parameter of {model}; it has {some}{hint}", unexpected=sorted(found)
-        )
+        return CheckpointError(f"{path} has no parameter of {model}; it has {some}{hint}", unexpected=sorted(found))
     return result.error(f"the parameters of {path} are not those of {model}", hint)

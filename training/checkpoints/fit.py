@@ -77,18 +77,17 @@ class Fit:
         )
 
 
-def fit(table: Table, found: Arrays, shapes: Shapes | None = None) -> Fit:
-    """Turns every parameter of a file into ours and notes all that is at fault.
+def fit(table: Table, found: Arrays, shapes: Shapes) -> Fit:
+    """Turns every parameter of a file into ours, and notes all that is at fault.
 
-    shapes: of our parameters; None takes any.
+    shapes: what those of our parameters must be.
     """
     weights, wrong = {}, {}
     for entry in table.entries:
         if entry.theirs not in found:
             continue
         raw = found[entry.theirs]
-        turned = _turn(entry, raw)
-        wanted = shapes[entry.ours] if shapes is not None else np.shape(turned)
+        turned, wanted = _turn(entry, raw), shapes[entry.ours]
         if turned is not None and turned.shape == wanted:
             weights[entry.ours] = turned
         else:

@@ -27,9 +27,7 @@ def read_parameters(path: Path) -> dict[str, NDArray[np.float32]]:
     """All parameters of a checkpoint in float32, by the names that the file has. Raises CheckpointError."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise CheckpointError(
-            f"{path} has the ending {path.suffix!r}; these can be read: {', '.join(READERS)}"
-        )
+        raise CheckpointError(f"{path} has the ending {path.suffix!r}; these can be read: {', '.join(READERS)}")
     try:
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty")

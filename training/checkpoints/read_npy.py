@@ -8,6 +8,7 @@ other function that a file asks for is an error with its name, before it was cal
 from __future__ import annotations
 
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,17 +20,17 @@ from numpy.typing import NDArray
 from training.checkpoints.arrays import BFLOAT16, as_float32
 from training.checkpoints.errors import CheckpointError
 
-NUMBERS = "?bhilqBHILQefdgiufbV0123456789"
-"""What the code of a dtype of plain numbers consists of."""
+CODES = re.compile(r"[biufV?]\d*|O\d?")
+"""Of dtypes of numbers; and of objects, of which the file itself is an array: one dictionary."""
 
 
 class _Dtype:
-    """Stands for a numpy.dtype of plain numbers."""
+    """Stands for a numpy.dtype of plain numbers or of objects."""
 
     __slots__ = ("dtype",)
 
     def __init__(self, code: str) -> None:
-        if not isinstance(code, str) or not code or not set(code) <= set(NUMBERS):
+        if not isinstance(code, str) or not CODES.fullmatch(code):
             raise pickle.UnpicklingError(f"an array of {code!r}, which is not a type of numbers")
         self.dtype = np.dtype(code)
 
@@ -50,7 +51,7 @@ class _Array:
 
     def to_numpy(self) -> NDArray:
         if not isinstance(self.dtype, _Dtype) or not isinstance(self.data, bytes | bytearray):
-            raise pickle.UnpicklingError("an array of something else than numbers")
+            raise ValueError("an array of something else than numbers")
         flat = np.frombuffer(self.data, self.dtype.dtype)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
@@ -139,8 +140,8 @@ def _skip_header(file: BinaryIO, path: Path) -> None:
         version = np.lib.format.read_magic(file)
         header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         shape, _, dtype = header[version[0]](file)
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is not a .npy file, or is cut short: {error}") from error
+    except Exception as error:  # numpy parses the header as Python, whose tokenizer has errors of its own
+        raise CheckpointError(f"{path} is not a .npy file, or is cut short: {_said(error)}") from error
     if shape != () or dtype != np.dtype(object):
         raise CheckpointError(
             f"{path} holds an array of {dtype} of shape {shape}, not a checkpoint, "
@@ -149,7 +150,9 @@ def _skip_header(file: BinaryIO, path: Path) -> None:
 
 
 def _flatten(content: Any, path: Path) -> dict[str, NDArray[np.float32]]:
-    params = content.get("params") if isinstance(content, dict) else None
+    if isinstance(content, _Array) and isinstance(content.data, list) and len(content.data) == 1:
+        content = content.data[0]
+    params = content.get("params") if isinstance(content, Mapping) else None
     if not isinstance(params, Mapping):
         raise CheckpointError(f"{path} is not a checkpoint: it has no dictionary 'params'")
     flat = {}
@@ -166,7 +169,7 @@ def _to_float32(array: Any, name: str, path: Path) -> NDArray[np.float32]:
         raise CheckpointError(f"{path}: parameter {name} is a {type(array).__name__}, not an array")
     try:
         numbers = array.to_numpy()
-    except (AttributeError, TypeError, ValueError, OverflowError, pickle.UnpicklingError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{path} is damaged: parameter {name}: {_said(error)}") from error
     return as_float32(numbers, name)
 

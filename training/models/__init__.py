@@ -29,15 +29,16 @@ def load(
         of "tracks" [B, N, T, 2] (x, y) in pixels of the video and the logits "occlusion" and "expected_dist"
         (TAPNext: "visible_logits" in their place) [B, N, T]. If it is causal it also has
         init(frame [B, 1, H, W, 3], queries_tyx) -> state, and step(frame, state) -> (dict for T = 1, state).
-    Raises ModelError for an unknown model or framework and where no weights are at hand; CheckpointError for
-    weights that cannot be read or are not the model's.
+    Raises ModelError for an unknown model, for a framework that is unknown or not installed, and where no weights
+    are at hand; CheckpointError for weights that cannot be read or are not the model's.
     """
     # Not above: the checkpoints that this needs look up models themselves.
     from training.models.families import resolve
-    from training.models.loading import build, find_weights, read_weights
+    from training.models.loading import build, check_framework, find_weights, read_weights
 
     model = resolve(name)
+    check_framework(framework)
     if weights is None:
         weights = find_weights(model)
-    arrays = weights if isinstance(weights, Mapping) else read_weights(model, Path(weights))
+    arrays = weights if isinstance(weights, Mapping) else read_weights(model, Path(weights), framework)
     return build(model, arrays, framework)

@@ -5,12 +5,13 @@ A variant is a row of numbers here and nothing else: no code asks for a variant'
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TapirConfig:
-    """TAPIR (Doersch et al. 2023, arXiv:2306.08637); BootsTAPIR (arXiv:2402.00847) adds convolutions and a pyramid level.
+    """TAPIR (Doersch et al. 2023, arXiv:2306.08637); BootsTAPIR (arXiv:2402.00847) adds convolutions and a level.
 
     The defaults are the published TAPIR.
     """
@@ -27,6 +28,8 @@ class TapirConfig:
     pyramid_level: int = 0
     """Average-pooled levels that the refinement looks at below the two grids."""
     softmax_temperature: float = 20.0
+    motion_prior: float = 0.0
+    """Weight of the prior that a point is near where it was in the frame before; 0 is none, as published."""
     head: tuple[int, int, int] = (16, 32, 16)
     """Widths of the cost-volume head: shared convolution, occlusion convolution, occlusion hidden layer."""
     mixer_width: int = 512
@@ -66,11 +69,22 @@ class TapirConfig:
 PATCH_RADIUS = 3
 """The refinement looks up a patch of 7x7 scores around each estimate, at every level."""
 
+SOFT_ARGMAX_RADIUS = 5
+"""Cells around the heatmap's peak that are averaged."""
+
+
+def refinement_resolutions(size: tuple[int, int], base: tuple[int, int]) -> list[tuple[int, int]]:
+    """Sizes, spaced evenly in the logarithm from base to size, multiples of 8, each less than twice the one before."""
+    levels = math.ceil(max(math.log2(s / b) for s, b in zip(size, base, strict=True))) + 1
+    if size == base or levels <= 1:
+        return [base]
+    share = [i / (levels - 1) for i in range(levels)]
+    return [tuple(round(b * (s / b) ** p // 8) * 8 for s, b in zip(size, base, strict=True)) for p in share]
 
 
 @dataclass(frozen=True)
 class TapnextConfig:
-    """TAPNext (Zholus et al. 2025, arXiv:2504.05579): a recurrent transformer to which points are further tokens.
+    """TAPNext (Zholus et al. 2025, arXiv:2504.05579): a recurrent transformer with points among its tokens.
 
     The defaults are BootsTAPNext, trained in JAX; TAPNext++ (fine-tuned in PyTorch) has the same sizes.
     """
@@ -93,7 +107,7 @@ class TapnextConfig:
     softargmax_radius: int = 20
     """Bins around the likeliest one that are averaged."""
     exact_gelu: bool = False
-    """Of the transformer and the heads: exact, as in the published PyTorch code, or by tanh, as in the JAX code."""
+    """In transformer and heads: exact, as in the published PyTorch code, or by tanh, as in the JAX code."""
     final_norm_eps: float = 1e-6
     """Of the last normalisation and the heads'; the PyTorch code has 1e-5."""
     resolution: tuple[int, int] = (256, 256)
@@ -105,7 +119,7 @@ class TapnextConfig:
 
 
 TAPNEXT_TORCH = {"exact_gelu": True, "final_norm_eps": 1e-5}
-"""Where the published PyTorch code differs from the JAX code. Weights belong to the code that trained them."""
+"""Where the published PyTorch code differs from the JAX code; weights belong to the code that made them."""
 
 _BOOTS = {"pyramid_level": 1, "extra_convs": 5, "softmax_temperature": 10.0}
 
@@ -116,6 +130,7 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
         blocks=(1, 1, 2, 1),
         strides=(2, 1, 2, 1),
         pyramid_level=1,
+        motion_prior=2.0,
         head=(16, 16, 16),
         mixer_width=128,
         mixer_blocks=5,

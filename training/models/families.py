@@ -13,7 +13,8 @@ from typing import Any
 from tapsdk.errors import ModelError
 from training.models.configs import ALIASES, CONFIGS, TapirConfig, TapnextConfig
 
-FRAMEWORKS = ("torch", "jax")
+FRAMEWORKS = {"torch": ("torch",), "jax": ("jax", "equinox")}
+"""What each one needs to be installed."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Family:
 
     config: type
     torch: str
-    """A torch.nn.Module, made from a config alone."""
+    """A torch.nn.Module, made from a config."""
     jax: str
-    """An equinox.Module, made by its `from_weights(config, weights)`."""
+    """An equinox.Module, made from a config and a random key, or by its `from_weights(config, weights)`."""
     official: str
     """Module with `official_names(config)`, and `IGNORED` where official files hold more than parameters."""
 
@@ -86,10 +87,18 @@ def parameter_names(model: str) -> list[str]:
     return [row[0] for row in family_of(model).official_names(config_of(model))]
 
 
-def parameter_shapes(model: str) -> dict[str, tuple[int, ...]]:
-    """By our names. Asks the torch module, without memory for its numbers."""
-    import torch
+def parameter_shapes(model: str, framework: str = "torch") -> dict[str, tuple[int, ...]]:
+    """By our names, as a framework's module has them; the same in all. Takes no memory for the numbers."""
+    module_class, config = family_of(model).module_class(framework), config_of(model)
+    if framework == "torch":
+        import torch
 
-    with torch.device("meta"):
-        module = family_of(model).module_class("torch")(config_of(model))
-    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        with torch.device("meta"):
+            return {name: tuple(p.shape) for name, p in module_class(config).state_dict().items()}
+    import equinox
+    import jax
+
+    from training.models.layers_jax import named_parameters
+
+    skeleton = equinox.filter_eval_shape(module_class, config, jax.random.key(0))
+    return {name: tuple(leaf.shape) for name, leaf in named_parameters(skeleton).items()}

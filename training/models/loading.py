@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from training.checkpoints.canonical import load_canonical
 from training.checkpoints.convert import convert
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Table, fit
-from training.models.families import FRAMEWORKS, config_of, family_of, parameter_names, parameter_shapes
+from training.models.families import FRAMEWORKS, config_of, family_of, parameter_shapes
 
 OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
 """Canonical weights of the models that were trained here."""
@@ -30,9 +31,7 @@ def find_weights(model: str) -> Path:
     if own.exists():
         return own
     if model not in OFFICIAL:
-        raise ModelError(
-            f"{own} is missing: check it out again, or give weights= (--weights FILE) of your own"
-        )
+        raise ModelError(f"{own} is missing: check it out again, or give weights= (--weights FILE) of your own")
     official = cached(model)
     if official is None:
         raise ModelError(
@@ -42,10 +41,10 @@ def find_weights(model: str) -> Path:
     return official
 
 
-def read_weights(model: str, path: Path) -> dict[str, NDArray[np.float32]]:
+def read_weights(model: str, path: Path, framework: str = "torch") -> dict[str, NDArray[np.float32]]:
     """Weights by our names, from canonical weights or an official file. Raises CheckpointError."""
     if path.suffix.lower() != ".safetensors":
-        return convert(path, model).weights
+        return convert(path, model, framework).weights
     weights, metadata = load_canonical(path, model)
     _check_config(model, path, metadata)
     return weights
@@ -63,14 +62,20 @@ def _check_config(model: str, path: Path, metadata: Mapping[str, str]) -> None:
         raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
 
 
-def build(model: str, weights: Mapping[str, ArrayLike], framework: str) -> Any:
-    """A model of a framework with these weights and no others. Raises ModelError, CheckpointError."""
+def check_framework(framework: str) -> None:
+    """Raises ModelError for an unknown one, and for one that is not installed."""
     if framework not in FRAMEWORKS:
         raise ModelError(f"unknown framework {framework!r}; these exist: {', '.join(FRAMEWORKS)}")
-    # Shapes are the torch module's to tell, which JAX must do without.
-    shapes = parameter_shapes(model) if framework == "torch" else None
+    for package in FRAMEWORKS[framework]:
+        if importlib.util.find_spec(package) is None:
+            raise ModelError(f"framework {framework!r} needs the package {package}: pip install {package}")
+
+
+def build(model: str, weights: Mapping[str, ArrayLike], framework: str) -> Any:
+    """A model of a framework with these weights and no others. Raises CheckpointError."""
     arrays = {name: np.asarray(array, np.float32) for name, array in weights.items()}
-    result = fit(Table.of_ours(parameter_names(model)), arrays, shapes)
+    shapes = parameter_shapes(model, framework)
+    result = fit(Table.of_ours(shapes), arrays, shapes)
     if not result.is_exact:
         raise result.error(f"the weights given are not those of {model}")
     make = _build_torch if framework == "torch" else _build_jax

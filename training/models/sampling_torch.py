@@ -73,7 +73,7 @@ def sample_frame(grid: Tensor, xy: Tensor) -> Tensor:
 
 
 def sample_clip(grid: Tensor, tyx: Tensor) -> Tensor:
-    """Features [B, N, C] of grid [B, T, H, W, C] at tyx [B, N, 3]; t in frames (0 = first), between two of them blended."""
+    """Features [B, N, C] of grid [B, T, H, W, C] at tyx [B, N, 3]; t in frames, between two of them blended."""
     size = torch.tensor(grid.shape[1:4], device=tyx.device, dtype=tyx.dtype)
     half = torch.tensor([0.5, 0.0, 0.0], device=tyx.device, dtype=tyx.dtype)
     place = ((tyx + half) / size * 2 - 1).flip(-1)[:, :, None, None]

@@ -2,7 +2,7 @@
 
 Read from the top: the encoder turns frames into two feature grids; a query point's descriptor is read off them; the
 cost-volume head finds the descriptor in every frame on its own; the mixer refines that guess from patches of scores
-around it, iteration by iteration, along time. `Tapir.clip` does this for a whole clip, `init` and `step` frame by frame.
+around it, iteration by iteration, along time. `Tapir.clip` does this for a clip, `init` and `step` frame by frame.
 
 Shapes: B batch, T frames, N points, h x w grid cells. Inside, tensors of points run [B, T, N, ...] with xy in pixels of
 `config.resolution`; the public methods return [B, N, T, ...] with xy in pixels of the video.
@@ -10,7 +10,6 @@ Shapes: B batch, T frames, N points, h x w grid cells. Inside, tensors of points
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,11 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.configs import PATCH_RADIUS, TapirConfig
+from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig, refinement_resolutions
 from training.models.sampling_torch import correlate_dense, correlate_gather, sample_clip, sample_frame
-
-SOFT_ARGMAX_RADIUS = 5
-"""Cells around the heatmap's peak that are averaged."""
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
     "dense": correlate_dense,
@@ -55,10 +51,12 @@ class Estimate(NamedTuple):
 
 
 class MixerState(NamedTuple):
-    """What one refinement iteration remembers of the two frames before: [blocks, rows, 2, width] and four times as wide."""
+    """What one refinement iteration remembers of the two frames before."""
 
     narrow: Tensor
+    """[blocks, rows, 2, width]"""
     wide: Tensor
+    """[blocks, rows, 2, 4 width]"""
 
 
 class TapirState(NamedTuple):
@@ -66,6 +64,8 @@ class TapirState(NamedTuple):
 
     queries: tuple[Query, ...]
     causal: tuple[MixerState, ...]
+    previous: Tensor
+    """[B, N, 2] where the points were, in pixels of `config.resolution`."""
 
 
 def same_pad(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -187,7 +187,7 @@ class TemporalConv(nn.Module):
         return F.pad(x, (0, 0, 2, 0) if self.causal else (0, 0, 1, 1))
 
     def forward(self, x: Tensor, narrow: Tensor | None, wide: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """x: [R, T, width]; narrow [R, 2, width] and wide [R, 2, 4 width] are the two frames before, if there were any."""
+        """x: [R, T, width]; narrow [R, 2, width] and wide [R, 2, 4 width]: the two frames before, if there were any."""
         rows, frames, width = x.shape
         window = self._with_neighbours(x, narrow)
         taps = self.up_weight.reshape(width, 4, 3)
@@ -238,15 +238,6 @@ class Mixer(nn.Module):
         return self.out(self.norm(x)), MixerState(torch.stack(narrows), torch.stack(wides))
 
 
-def refinement_resolutions(size: tuple[int, int], base: tuple[int, int]) -> list[tuple[int, int]]:
-    """Sizes, spaced evenly in the logarithm from base to size, multiples of 8, each less than twice the one before."""
-    levels = math.ceil(max(math.log2(s / b) for s, b in zip(size, base, strict=True))) + 1
-    if size == base or levels <= 1:
-        return [base]
-    share = [i / (levels - 1) for i in range(levels)]
-    return [tuple(int(round(b * (s / b) ** p // 8)) * 8 for s, b in zip(size, base, strict=True)) for p in share]
-
-
 class Tapir(nn.Module):
     """See the module's docstring. `correlate` picks how patches are looked up: "dense" or "gather", equal in result."""
 
@@ -267,11 +258,14 @@ class Tapir(nn.Module):
         low = self.extra_convs(low)
         return _unit(high.permute(0, 2, 3, 1)), _unit(low.permute(0, 2, 3, 1))
 
-    def locate(self, low: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Finds every query in its frame alone, by the cost volume.
+    def locate(
+        self, low: Tensor, query: Tensor, previous: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Finds every query in its frame by the cost volume.
 
         Args:
             low: [F, h, w, C] grids. query: [F, N, C] descriptors.
+            previous: [F, N, 2] in grid cells, where the points were in the frame before, for `config.motion_prior`.
         Returns:
             xy [F, N, 2] in grid cells, occlusion [F, N], expected_dist [F, N], heatmap logits [F, N, h, w].
         """
@@ -279,6 +273,8 @@ class Tapir(nn.Module):
         scores = query @ low.reshape(frames, height * width, channels).transpose(1, 2)
         heatmap, logits = self.head(scores.reshape(-1, 1, height, width))
         heatmap = heatmap * self.config.softmax_temperature
+        if previous is not None:
+            heatmap = heatmap - self.config.motion_prior * _log_distance(previous.reshape(-1, 2), height, width)
         xy = soft_argmax(heatmap.flatten(-2).softmax(-1).reshape(heatmap.shape))
         logits = logits.reshape(frames, -1, 2)
         return (
@@ -289,7 +285,7 @@ class Tapir(nn.Module):
         )
 
     def lookup(self, grids: Grids, xy: Tensor, features: Tensor) -> Tensor:
-        """Patches of scores [B, T, N, levels * 49] around xy [B, T, N, 2] for descriptors features [B, T, N, C' + C]."""
+        """Patches of scores [B, T, N, levels * 49] around xy [B, T, N, 2] for descriptors [B, T, N, C' + C]."""
         high_query, low_query = features.split([self.config.high_width, self.config.low_width], -1)
         pyramid = [(grids.high, high_query), (grids.low, low_query)]
         for _ in range(self.config.pyramid_level):
@@ -356,6 +352,7 @@ class Tapir(nn.Module):
         queries: Sequence[Query],
         known: Tensor | None = None,
         causal: Sequence[MixerState] | None = None,
+        previous: Tensor | None = None,
     ) -> tuple[list[Estimate], list[MixerState], Tensor]:
         """The guess of the cost volume and of every refinement iteration after it.
 
@@ -363,10 +360,11 @@ class Tapir(nn.Module):
             grids, queries: at the base resolution first, then at each resolution of the refinement.
             known: [B, N, 3] (t, y, x) at the base resolution: the query points, put in place of the first guess.
             causal: what each iteration remembers (online), in order.
+            previous: [B, T, N, 2] at the base resolution, where the points were in the frame before (online).
         Returns:
             estimates (1 + iterations x resolutions), the new memory of each iteration, heatmap logits [B, T, N, h, w].
         """
-        estimate, heatmap = self._first_guess(grids[0], queries[0], known)
+        estimate, heatmap = self._first_guess(grids[0], queries[0], known, previous)
         estimates, memory = [estimate], []
         for grid, query in zip(grids[1:], queries[1:], strict=True):
             features = torch.cat([query.high, query.low], -1)[:, None]
@@ -383,11 +381,17 @@ class Tapir(nn.Module):
                 memory.append(state)
         return estimates, memory, heatmap
 
-    def _first_guess(self, grids: Grids, query: Query, known: Tensor | None) -> tuple[Estimate, Tensor]:
+    def _first_guess(
+        self, grids: Grids, query: Query, known: Tensor | None, previous: Tensor | None
+    ) -> tuple[Estimate, Tensor]:
         batch, frames = grids.low.shape[:2]
         low_query = query.low[:, None].expand(-1, frames, -1, -1)
-        xy, occlusion, expected_dist, heatmap = self.locate(grids.low.flatten(0, 1), low_query.flatten(0, 1))
-        xy = rescale(xy, grids.low.shape[2:4], self.config.resolution)
+        cells = grids.low.shape[2:4]
+        if previous is not None:
+            previous = rescale(previous, self.config.resolution, cells).flatten(0, 1)
+        low, low_query = grids.low.flatten(0, 1), low_query.flatten(0, 1)
+        xy, occlusion, expected_dist, heatmap = self.locate(low, low_query, previous)
+        xy = rescale(xy, cells, self.config.resolution)
         lead = (batch, frames)
         xy = xy.unflatten(0, lead)
         if known is not None:
@@ -414,7 +418,8 @@ class Tapir(nn.Module):
             chunk: queries handled at once. They do not see one another, so this changes memory and nothing else.
         Returns:
             tracks [B, N, T, 2] (x, y) in pixels of the video, occlusion [B, N, T] and expected_dist [B, N, T] logits:
-            the mean over resolutions, each after its last iteration.
+            the mean over resolutions, each after its last iteration. A variant with a motion prior cannot look at
+            all frames at once: it goes forwards from each query's frame, then backwards, as `step` does.
         """
         size = tuple(video.shape[2:4])
         grids = self.feature_grids(video, resolutions)
@@ -422,10 +427,44 @@ class Tapir(nn.Module):
         parts = []
         for some in queries_tyx.split(chunk, 1):
             queries = self.clip_queries(grids, some, size)
+            if self.config.motion_prior:
+                parts.append(self._both_ways(grids, queries, some * scale))
+                continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(torch.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(torch.cat(field, 2) for field in zip(*parts, strict=True))), size)
+
+    def _both_ways(self, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor) -> Estimate:
+        """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
+        frames = grids[0].low.shape[1]
+        forwards = self._roll_out(grids, queries, start, range(frames))
+        backwards = self._roll_out(grids, queries, start, range(frames - 1, -1, -1))
+        later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
+        return Estimate(
+            torch.where(later[..., None], forwards.xy, backwards.xy),
+            torch.where(later, forwards.occlusion, backwards.occlusion),
+            torch.where(later, forwards.expected_dist, backwards.expected_dist),
+        )
+
+    def _roll_out(
+        self, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor, order: Sequence[int]
+    ) -> Estimate:
+        """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame."""
+        batch, points = start.shape[:2]
+        start_xy = start[..., 1:].flip(-1)
+        previous, memory = start_xy, [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
+        found: dict[int, Estimate] = {}
+        for t in order:
+            begins = start[..., 0].round() == t
+            previous = torch.where(begins[..., None], start_xy, previous)
+            fresh = begins.reshape(-1, 1, 1)
+            memory = [MixerState(*(tensor.masked_fill(fresh, 0) for tensor in state)) for state in memory]
+            frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
+            estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
+            found[t], previous = estimates[-1], estimates[-1].xy[:, 0]
+        ordered = [found[t] for t in range(len(found))]
+        return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
 
     # Frame by frame.
 
@@ -442,7 +481,8 @@ class Tapir(nn.Module):
         queries = tuple(Query(sample(g.high), sample(g.low)) for g in self.feature_grids(frame))
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
-        return TapirState(queries, tuple(self.empty_memory(rows) for _ in range(iterations)))
+        memory = tuple(self.empty_memory(rows) for _ in range(iterations))
+        return TapirState(queries, memory, rescale(xy, size, self.config.resolution))
 
     def empty_memory(self, rows: int) -> MixerState:
         """What an iteration remembers of points that were just added: nothing."""
@@ -453,8 +493,10 @@ class Tapir(nn.Module):
     def step(self, frame: Tensor, state: TapirState) -> tuple[dict[str, Tensor], TapirState]:
         """The next frame [B, 1, H, W, 3]: the dict of `clip` for T = 1, of the last iteration, and the new state."""
         grids = self.feature_grids(frame)
-        estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal)
-        return self._public(estimates[-1], tuple(frame.shape[2:4])), TapirState(state.queries, tuple(memory))
+        previous = state.previous[:, None] if self.config.motion_prior else None
+        estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
+        state = TapirState(state.queries, tuple(memory), estimates[-1].xy[:, 0])
+        return self._public(estimates[-1], tuple(frame.shape[2:4])), state
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
         return {
@@ -462,6 +504,13 @@ class Tapir(nn.Module):
             "occlusion": estimate.occlusion.transpose(1, 2),
             "expected_dist": estimate.expected_dist.transpose(1, 2),
         }
+
+
+def _log_distance(xy: Tensor, height: int, width: int) -> Tensor:
+    """Minus the log of a heavy-tailed prior around xy [M, 2] in cells, [M, h, w]: near is likely, far is not excluded."""
+    x = torch.arange(width, device=xy.device, dtype=xy.dtype) + 0.5 - xy[:, :1]
+    y = torch.arange(height, device=xy.device, dtype=xy.dtype) + 0.5 - xy[:, 1:]
+    return torch.log(1 + x[:, None, :] ** 2 + y[:, :, None] ** 2)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -124,9 +124,7 @@ def _recurrent_names(ours: str, torch: str, flax: str) -> Iterator[Row]:
     yield same("gated_mlp.norm.weight", "channel_pre_norm.scale", _one_plus)
     yield same("gated_mlp.up.weight", "mlp_block.ffw_up.w", _gate_and_up)
     yield same("gated_mlp.up.bias", "mlp_block.ffw_up.b", _token)
-    yield from _linear_names(
-        f"{ours}.gated_mlp.down", f"{torch}.mlp_block.ffw_down", f"{flax}/mlp_block/ffw_down"
-    )
+    yield from _linear_names(f"{ours}.gated_mlp.down", f"{torch}.mlp_block.ffw_down", f"{flax}/mlp_block/ffw_down")
 
 
 def _transformer_names(ours: str, torch: str, flax: str) -> Iterator[Row]:

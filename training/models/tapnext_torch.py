@@ -1,12 +1,12 @@
 """TAPNext in torch: one module for every variant of `training.models.configs.TapnextConfig`.
 
-Read from the top: in every frame, each patch of the image is a token and so is each point; where a query lies is told
-once, in the token of its frame. A block looks along time by a recurrence, every token on its own, then across the
-tokens of a frame by attention. Heads read position and visibility off a point's tokens. `Tapnext.clip` tracks through
-a whole clip, `init` and `step` frame by frame, with the same result.
+Read from the top: in every frame, each patch of the image is a token and so is each point; where a query lies
+is told once, in the token of its frame. A block looks along time by a recurrence, every token on its own, then
+across the tokens of a frame by attention. Heads read position and visibility off a point's tokens.
+`Tapnext.clip` tracks through a whole clip, `init` and `step` frame by frame, with the same result.
 
-Shapes: B batch, T frames, N points, P patches, M = P + N tokens, C channels. Tokens run [B, T, M, C]. Positions live
-in a square space of `config.bins` pixels a side, whatever the size of the frames; the public methods scale them.
+Shapes: B batch, T frames, N points, P patches, M = P + N tokens, C channels. Tokens run [B, T, M, C]. Positions
+live in a square space of `config.bins` pixels a side, whatever the frames' size; the public methods scale them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LRU_SHARPNESS = 8.0
 
 
 class Memory(NamedTuple):
-    """What a block remembers of the tokens: hidden [B, M, C], and window [B, taps - 1, M, C], the frames before."""
+    """What a block remembers of every token: hidden [B, M, C], window [B, taps - 1, M, C] (its last inputs)."""
 
     hidden: Tensor
     window: Tensor
@@ -84,7 +84,7 @@ class GatedRecurrence(nn.Module):
         self.input_gate = BlockDiagonal(width, groups)
 
     def forward(self, x: Tensor, hidden: Tensor, first: Tensor) -> Tensor:
-        """x [B, T, M, C] to the hidden states after each frame; first [B, T, M, 1] marks where a token begins."""
+        """x [B, T, M, C] to hidden states of that shape; first [B, T, M, 1] marks where a token begins."""
         gate = self.decay_gate(x).float().sigmoid()
         log_decay = -LRU_SHARPNESS * gate * F.softplus(self.decay.float())
         # Keeps the hidden state's variance at that of the input; a token's first frame has no past to add to.
@@ -243,18 +243,16 @@ class Tapnext(nn.Module):
         return torch.einsum("yi,xj,ijc->yxc", rows, columns, table).flatten(0, 1)
 
     def point_tokens(self, queries: Tensor, frames: int) -> Tensor:
-        """Tokens [B, T, N, C] of queries [B, N, 3]: unknown before their frame, the position in it, then masked."""
+        """Tokens [B, T, N, C]: unknown before a query's frame, its position in that frame, then masked."""
         centre = queries[..., 1:].clamp(0.5, self.config.bins - 0.5)
         y, x = (tent(p, self.config.bins) @ self.sincos for p in centre.unbind(-1))
         located = self.query_token + torch.cat([x, y], -1)
         frame = torch.arange(frames, device=queries.device)[:, None, None]
         t = queries[:, None, :, :1].round()
-        return torch.where(
-            t > frame, self.unknown_token, torch.where(t == frame, located[:, None], self.mask_token)
-        )
+        return torch.where(t > frame, self.unknown_token, torch.where(t == frame, located[:, None], self.mask_token))
 
     def heads(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens [B, T, N, C] to xy [B, T, N, 2], the logits of its bins [..., 2, bins], visible logits [B, T, N]."""
+        """Tokens [B, T, N, C] to xy [B, T, N, 2], logits of its bins [..., 2, bins], visible logits [B, T, N]."""
         logits = self.coordinate_head(points).float().unflatten(-1, (2, self.config.bins))
         xy = soft_argmax(logits, self.config.softmax_temperature, self.config.softargmax_radius)
         return xy, logits, self.visible_head(points)[..., 0].float()
@@ -266,11 +264,10 @@ class Tapnext(nn.Module):
         frames = video.shape[1]
         patches = self.patch_tokens(video)
         x = torch.cat([patches, self.point_tokens(state.queries, frames)], 2)
-        first = torch.zeros(x.shape[:3], dtype=torch.bool, device=x.device)
-        first = torch.cat([state.seen[:, None] == 0, first[:, 1:]], 1)[..., None]
+        first = (state.seen[:, None] == 0) & (torch.arange(frames, device=x.device)[:, None] == 0)
         memories = []
         for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
-            x, memory = block(x, Memory(*memory), first)
+            x, memory = block(x, Memory(*memory), first[..., None])
             memories.append(memory)
         hidden, window = (torch.stack(field) for field in zip(*memories, strict=True))
         xy, logits, visible = self.heads(self.norm(x[:, :, patches.shape[2] :]))
@@ -282,12 +279,12 @@ class Tapnext(nn.Module):
 
     # Whole clips.
 
-    def clip(self, video: Tensor, queries_tyx: Tensor, chunk: int = 16) -> dict[str, Tensor]:
-        """Tracks query points through a clip. Points see one another: adding some changes the others a little.
+    def clip(self, video: Tensor, queries_tyx: Tensor, chunk: int = 8) -> dict[str, Tensor]:
+        """Tracks query points through a clip. Points see one another: more of them change the others a little.
 
         Args:
             video: [B, T, H, W, 3] float in [-1, 1]; H and W multiples of the patch size.
-            queries_tyx: [B, N, 3] (frame, y, x) in pixels of the video. Tracks mean nothing before their frame.
+            queries_tyx: [B, N, 3] (frame, y, x) in pixels of the video. Before its frame a track means nothing.
             chunk: frames handled at once. The recurrence goes on from one chunk to the next, so this changes
                 memory and nothing else.
         Returns:
@@ -304,13 +301,13 @@ class Tapnext(nn.Module):
     # Frame by frame.
 
     def init(self, frame: Tensor, queries_tyx: Tensor) -> TapnextState:
-        """State for points queries_tyx [B, N, 3]; t counts from frame [B, 1, H, W, 3], which `step` takes first."""
+        """State for points queries_tyx [B, N, 3], t counted from frame [B, 1, H, W, 3], which `step` gets first."""
         c = self.config
         batch, _, height, width, _ = frame.shape
         if height % c.patch or width % c.patch:
             raise ValueError(
-                f"frames of {height}x{width} pixels do not divide into patches of {c.patch}x{c.patch}; resize "
-                f"them (this variant was trained on {c.resolution[0]}x{c.resolution[1]})"
+                f"frames of {height}x{width} pixels do not divide into patches of {c.patch}x{c.patch}; "
+                f"resize them (this variant was trained on {c.resolution[0]}x{c.resolution[1]})"
             )
         tokens = height // c.patch * (width // c.patch) + queries_tyx.shape[1]
         queries = queries_tyx * queries_tyx.new_tensor([1, c.bins / height, c.bins / width])

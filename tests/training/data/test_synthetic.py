@@ -13,9 +13,7 @@ SMALL = SceneConfig(height=64, width=80, frames=6, points=20)
 def sample(frame, xy):
     """Bilinear colours [N, 3] of a frame at raster positions."""
     index = (np.asarray(xy, np.float32) - 0.5)[None]
-    return cv2.remap(
-        frame.astype(np.float32), index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )[0]
+    return cv2.remap(frame.astype(np.float32), index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
 
 
 def colour_error(clip, shift=(0.0, 0.0)):
@@ -94,8 +92,7 @@ def test_surfaces_keep_their_colour_along_tracks_and_only_there():
     config = SceneConfig(points=64, deformation=1.0).without_appearance()
     clips = [make_clip(config, seed) for seed in range(12)]
     errors = {
-        shift: median_error(clips, shift)
-        for shift in [(0.0, 0.0), (1.5, 0.0), (-1.5, 0.0), (0.0, 1.5), (0.0, -1.5)]
+        shift: median_error(clips, shift) for shift in [(0.0, 0.0), (1.5, 0.0), (-1.5, 0.0), (0.0, 1.5), (0.0, -1.5)]
     }
     exact = errors.pop((0.0, 0.0))
     assert exact < 1.0

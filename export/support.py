@@ -1,0 +1,23 @@
+"""What cannot be exported to what, with the reason. Everything else can; the README's table is made from this."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+WHOLE_CLIPS = "refines over whole clips, and artifacts run frame by frame"
+NO_STAGES = "its family is not cut into stages yet"
+
+EXCEPTIONS = {
+    ("tapir/base", "*"): WHOLE_CLIPS,
+    ("tapir/boots", "*"): WHOLE_CLIPS,
+    ("tapnext/*", "*"): NO_STAGES,
+}
+"""(model, target) patterns, as in file names."""
+
+
+def why_not(model: str, target: str) -> str | None:
+    """The reason why a model cannot be exported to a target, None if it can."""
+    for (models, targets), reason in EXCEPTIONS.items():
+        if fnmatchcase(model, models) and fnmatchcase(target, targets):
+            return reason
+    return None

@@ -1,0 +1,66 @@
+"""Checkpoints in the official formats, as small as their content allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tests.golden import formula
+
+FOLDER = Path(__file__).parent
+
+
+def tapir_shapes(boots: bool, layout: str) -> dict[str, list[int]]:
+    """Shapes of all parameters of an official TAPIR or BootsTAPIR file, by their official names.
+
+    layout: "jax" or "torch".
+    """
+    tables = json.loads((FOLDER / f"tapir_{layout}_shapes.json").read_text())
+    return {**tables["tapir"], **(tables["bootstapir"] if boots else {})}
+
+
+def tapir_parameters(boots: bool, layout: str, seed: int) -> dict[str, np.ndarray]:
+    """The same with formula weights."""
+    shapes = tapir_shapes(boots, layout)
+    return {name: formula.weight(name, shape, layout, seed) for name, shape in shapes.items()}
+
+
+def write_npy(path: Path, parameters: Mapping[str, np.ndarray]) -> None:
+    """Haiku: {"params": {module: {parameter: array}}, "state": {}}, pickled."""
+    modules: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in parameters.items():
+        module, _, parameter = name.rpartition("/")
+        modules.setdefault(module, {})[parameter] = array
+    np.save(path, {"params": modules, "state": {}}, allow_pickle=True)
+
+
+def write_npz(path: Path, parameters: Mapping[str, np.ndarray]) -> None:
+    """Flax, flattened: "a/b/c"."""
+    np.savez(path, **parameters)
+
+
+def write_pt(path: Path, parameters: Mapping[str, np.ndarray]) -> None:
+    """A PyTorch state_dict."""
+    import torch
+
+    torch.save({name: torch.from_numpy(array) for name, array in parameters.items()}, path)
+
+
+def write_ckpt(path: Path, parameters: Mapping[str, np.ndarray], prefix: str = "tapnext.") -> None:
+    """PyTorch Lightning: the state_dict of the module that trains the model, among other things."""
+    import torch
+
+    state = {prefix + name: torch.from_numpy(array) for name, array in parameters.items()}
+    torch.save({"epoch": 1, "global_step": 7, "state_dict": state, "optimizer_states": [{"lr": 1e-4}]}, path)
+
+
+WRITERS = {".npy": write_npy, ".npz": write_npz, ".pt": write_pt, ".ckpt": write_ckpt}
+
+
+def write(path: Path, parameters: Mapping[str, np.ndarray]) -> Path:
+    """In the format that the file's ending says."""
+    WRITERS[path.suffix](path, parameters)
+    return path

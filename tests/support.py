@@ -1,0 +1,50 @@
+"""What several test modules share besides fixtures: reasons to skip, and inputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="needs PyTorch: pip install 'tapsdk[export-onnx]'"
+)
+needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+PLANS = ["fused", "native"]
+
+
+def moving_texture(
+    frames: int = 6, height: int = 48, width: int = 80, step: tuple[float, float] = (1, 2), seed: int = 0
+) -> NDArray[np.uint8]:
+    """[T, H, W, 3]: blotches that move by `step` (x, y) whole pixels a frame, over the edge and in again."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (-(-height // 4), -(-width // 4), 3))
+    image = np.kron(coarse, np.ones((4, 4, 1)))[:height, :width].astype(np.uint8)
+    return np.stack([np.roll(image, (round(t * step[1]), round(t * step[0])), (0, 1)) for t in range(frames)])
+
+
+def random_points(count: int, video: NDArray[Any], seed: int = 0) -> NDArray[np.float32]:
+    """[N, 2] (x, y) anywhere in the frames of a video."""
+    height, width = video.shape[1:3]
+    return np.random.default_rng(seed).uniform(0, (width, height), (count, 2)).astype(np.float32)
+
+
+def copy_artifact(source: Path, to: Path, change: Callable[[dict[str, Any]], object] | None = None) -> Path:
+    """A copy to damage; `change` edits its manifest as parsed JSON."""
+    shutil.copytree(source, to)
+    if change is not None:
+        path = to / "manifest.json"
+        table = json.loads(path.read_text(encoding="utf-8"))
+        change(table)
+        path.write_text(json.dumps(table), encoding="utf-8")
+    return to

@@ -1,0 +1,255 @@
+"""The manifest is a file format: others write it, and it is read years later."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tapsdk.errors import ArtifactError
+from tapsdk.manifest import (
+    File,
+    Level,
+    Manifest,
+    NativePlan,
+    StageSpec,
+    TensorSpec,
+    Visibility,
+    read_manifest,
+)
+
+FRAME = TensorSpec("frame", (1, 8, 16, 3), "frame")
+STATE = TensorSpec("narrow", (5, "N", 2, 4), "state", "float16")
+MANIFEST = Manifest(
+    model="tapir/tiny",
+    weights_sha256="ab" * 32,
+    precision="fp32",
+    mode="causal",
+    resolution=(8, 16),
+    pixel_range=(-1.0, 1.0),
+    visibility=Visibility({"occlusion": -1}, threshold=0.5),
+    query_frame="exact",
+    stages={
+        "step": StageSpec(
+            inputs=(FRAME, STATE),
+            outputs=(TensorSpec("xy", ("N", 2), "xy"),),
+            files={"onnx": File("step.onnx", "onnx", "cd" * 32, 1234)},
+        )
+    },
+    native=NativePlan(iterations=3, radius=3, levels=(Level("high", (0, 48)),)),
+    verification={"pixel_error": {"fused": 0.001}},
+    tools={"torch": "2.13.0"},
+)
+
+# Schema 1, as it must stay. A change that makes this differ needs a new schema number.
+GOLDEN = """\
+{
+ "model": "tapir/tiny",
+ "weights_sha256": "abababababababababababababababababababababababababababababababab",
+ "precision": "fp32",
+ "mode": "causal",
+ "resolution": [
+  8,
+  16
+ ],
+ "pixel_range": [
+  -1.0,
+  1.0
+ ],
+ "visibility": {
+  "logits": {
+   "occlusion": -1
+  },
+  "threshold": 0.5
+ },
+ "query_frame": "exact",
+ "stages": {
+  "step": {
+   "inputs": [
+    {
+     "name": "frame",
+     "shape": [
+      1,
+      8,
+      16,
+      3
+     ],
+     "role": "frame",
+     "dtype": "float32"
+    },
+    {
+     "name": "narrow",
+     "shape": [
+      5,
+      "N",
+      2,
+      4
+     ],
+     "role": "state",
+     "dtype": "float16"
+    }
+   ],
+   "outputs": [
+    {
+     "name": "xy",
+     "shape": [
+      "N",
+      2
+     ],
+     "role": "xy",
+     "dtype": "float32"
+    }
+   ],
+   "files": {
+    "onnx": {
+     "path": "step.onnx",
+     "format": "onnx",
+     "sha256": "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+     "bytes": 1234
+    }
+   }
+  }
+ },
+ "native": {
+  "iterations": 3,
+  "radius": 3,
+  "levels": [
+   {
+    "grid": "high",
+    "channels": [
+     0,
+     48
+    ]
+   }
+  ]
+ },
+ "verification": {
+  "pixel_error": {
+   "fused": 0.001
+  }
+ },
+ "tools": {
+  "torch": "2.13.0"
+ },
+ "schema": 1
+}
+"""
+
+
+def write(directory, text):
+    (directory / "manifest.json").write_text(text, encoding="utf-8")
+    return directory
+
+
+# Writing and reading
+
+
+def test_the_text_of_a_manifest():
+    assert MANIFEST.to_json() == GOLDEN
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, native=None)], ids=["native", "no native plan"])
+def test_what_was_written_is_read_again(tmp_path, manifest):
+    assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
+
+
+def test_the_bundled_manifest_is_what_this_version_writes(bundled):
+    assert read_manifest(bundled).to_json() == (bundled / "manifest.json").read_text(encoding="utf-8")
+
+
+# What it says
+
+
+def test_a_tensor_has_a_size_for_any_number_of_points():
+    assert (FRAME.points_axis, FRAME.shape_for(7)) == (None, (1, 8, 16, 3))
+    assert (STATE.points_axis, STATE.shape_for(7)) == (1, (5, 7, 2, 4))
+
+
+def test_inputs_by_role_come_in_order():
+    stage = MANIFEST.stages["step"]
+    assert stage.with_role("state", "frame") == [FRAME, STATE]
+    assert stage.with_role("query") == []
+
+
+def test_files_and_formats():
+    assert MANIFEST.formats == ["onnx"]
+    assert [file.path for file in MANIFEST.files()] == ["step.onnx"]
+
+
+# What is refused
+
+
+def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
+    with pytest.raises(ArtifactError, match=r"is not an artifact: it has no manifest\.json"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", GOLDEN[:300], "\0", "[1, 2]]"], ids=repr)
+def test_text_that_is_not_json(tmp_path, text):
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
+        read_manifest(write(tmp_path, text))
+
+
+def test_bytes_that_are_not_text(tmp_path):
+    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_in_its_place(tmp_path):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_an_unknown_schema_says_which_one_is_known(tmp_path, schema):
+    text = json.dumps({**json.loads(GOLDEN), "schema": schema})
+    with pytest.raises(ArtifactError, match=rf"has schema {schema!r}; .* reads schema 1\. Export the model again"):
+        read_manifest(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "null", '"text"', "{}"])
+def test_json_that_is_no_manifest_has_no_schema(tmp_path, text):
+    with pytest.raises(ArtifactError, match="has schema None"):
+        read_manifest(write(tmp_path, text))
+
+
+def with_entry(*path_and_value):
+    *path, last, value = path_and_value
+    table = json.loads(GOLDEN)
+    inner = table
+    for key in path:
+        inner = inner[key]
+    inner[last] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    "table, complaint",
+    [
+        (with_entry("licence", "none"), "unknown entries licence"),
+        (with_entry("mode", "clip"), "unknown mode 'clip'; this version knows causal"),
+        (with_entry("query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
+        (with_entry("resolution", [256]), "resolution|unpack"),
+        (with_entry("visibility", {"rule": "any"}), "rule"),
+        (with_entry("native", {"radius": 3}), "levels"),
+        (with_entry("stages", []), "items"),
+        (with_entry("stages", "step", "files", "onnx", "hash", "md5"), "hash"),
+        (with_entry("stages", "step", "inputs", 0, "role", "image"), "unknown role 'image'; this version knows frame"),
+        (with_entry("stages", "step", "inputs", 0, "layout", "nhwc"), "layout"),
+        (with_entry("stages", "step", "inputs", 0, "shape", ["B", 3]), r"shape \['B', 3\] is not of sizes and 'N'"),
+        (with_entry("stages", "step", "inputs", 0, "shape", ["N", "N"]), "once at most"),
+        (with_entry("stages", "step", "inputs", 0, "shape", [0]), "is not of sizes"),
+    ],
+)
+def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
+    with pytest.raises(ArtifactError, match=rf"manifest\.json is damaged: .*({complaint})"):
+        read_manifest(write(tmp_path, json.dumps(table)))
+
+
+@pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in ("native", "verification", "tools")])
+def test_an_entry_that_is_missing(tmp_path, entry):
+    table = json.loads(GOLDEN)
+    del table[entry]
+    with pytest.raises(ArtifactError, match="is damaged: .*" + entry if entry != "schema" else "has schema None"):
+        read_manifest(write(tmp_path, json.dumps(table)))

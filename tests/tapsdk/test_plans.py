@@ -1,0 +1,202 @@
+"""The plans of a model are one tracker, and a point's track depends on no other point."""
+
+import numpy as np
+import pytest
+
+from tapsdk.artifact import open_artifact
+from tapsdk.backends import Options, open_backend
+from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.manifest import NativePlan
+from tapsdk.plans import PLANS
+from tapsdk.rows import concatenate, from_arrays, select, to_arrays
+from tests.support import copy_artifact, moving_texture
+
+AGREE = 0.01
+"""Pixels between plans."""
+EXACT = 1e-4
+"""Pixels between runs of one plan with other points beside: only the order of sums may differ."""
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return open_backend("onnxruntime", Options(threads=1))
+
+
+@pytest.fixture(scope="module", params=list(PLANS))
+def plan(request, model, engine):
+    return PLANS[request.param](open_artifact(model), engine)
+
+
+@pytest.fixture(scope="module")
+def frames(model):
+    """[T, 1, h, w, 3] float32 in [-1, 1], at the working resolution."""
+    height, width = open_artifact(model).manifest.resolution
+    return (moving_texture(FRAMES, height, width) / np.float32(127.5) - np.float32(1))[:, None]
+
+
+def points(count, frames, seed=0):
+    height, width = frames.shape[2:4]
+    return np.random.default_rng(seed).uniform(0, (width, height), (count, 2)).astype(np.float32)
+
+
+def roll_out(plan, frames, xy):
+    """xy [N, T, 2] and logits [N, T] by name, of points that begin in the first frame."""
+    rows = plan.begin(frames[0], xy)
+    return continue_with(plan, frames, rows)
+
+
+def continue_with(plan, frames, rows):
+    found, logits = [], []
+    for frame in frames:
+        estimates, rows = plan.step(frame, rows)
+        found.append(estimates.xy)
+        logits.append(estimates.logits)
+    return np.stack(found, 1), {name: np.stack([each[name] for each in logits], 1) for name in logits[0]}
+
+
+# Plans agree
+
+
+@pytest.mark.parametrize("which", ["model", "bundled"])
+@pytest.mark.parametrize("count", [1, 20])
+def test_the_native_plan_gives_the_tracks_of_the_fused_one(request, engine, which, count):
+    artifact = open_artifact(request.getfixturevalue(which))
+    height, width = artifact.manifest.resolution
+    video = (moving_texture(FRAMES, height, width) / np.float32(127.5) - np.float32(1))[:, None]
+    xy = points(count, video)
+    (fused, fused_logits), (native, native_logits) = (
+        roll_out(PLANS[name](artifact, engine), video, xy) for name in ("fused", "native")
+    )
+    assert fused.shape == (count, FRAMES, 2)
+    assert np.abs(fused - native).max() < AGREE
+    assert fused_logits.keys() == native_logits.keys() == artifact.manifest.visibility.logits.keys()
+    for name, values in fused_logits.items():
+        np.testing.assert_allclose(native_logits[name], values, atol=0.01)
+
+
+def test_points_on_the_border_are_tracked(plan, frames):
+    height, width = frames.shape[2:4]
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
+    xy, _ = roll_out(plan, frames, corners)
+    assert np.isfinite(xy).all()
+
+
+# Points come and go
+
+
+def test_more_points_beside_it_change_no_track(plan, frames):
+    xy = points(12, frames)
+    together, _ = roll_out(plan, frames, xy)
+    for some in ([0], [11, 3], list(range(7))):
+        alone, _ = roll_out(plan, frames, xy[some])
+        np.testing.assert_allclose(alone, together[some], atol=EXACT)
+
+
+def test_points_that_are_removed_change_no_other_track(plan, frames, engine):
+    xy = points(9, frames)
+    undisturbed, _ = roll_out(plan, frames, xy)
+    rows = plan.begin(frames[0], xy)
+    for frame in frames[:2]:
+        _, rows = plan.step(frame, rows)
+    for index in ([8, 0, 4], [4], [3, 1, 2, 0, 8, 7, 5, 6, 4]):  # fewer, one, and all in another order
+        kept, _ = continue_with(plan, frames[2:], select(rows, np.array(index), plan.rows, engine))
+        np.testing.assert_allclose(kept, undisturbed[index, 2:], atol=EXACT)
+
+
+def test_points_that_are_added_change_no_other_track(plan, frames, engine):
+    early, late = points(5, frames), points(3, frames, seed=1)
+    undisturbed, _ = roll_out(plan, frames, early)
+    fresh, _ = roll_out(plan, frames[2:], late)
+    rows = plan.begin(frames[0], early)
+    for frame in frames[:2]:
+        _, rows = plan.step(frame, rows)
+    rows = concatenate([rows, plan.begin(frames[2], late)], plan.rows, engine)
+    assert rows.count == 8
+    together, _ = continue_with(plan, frames[2:], rows)
+    np.testing.assert_allclose(together[:5], undisturbed[:, 2:], atol=EXACT)
+    np.testing.assert_allclose(together[5:], fresh, atol=EXACT)
+
+
+def test_all_points_removed_and_others_added(plan, frames, engine):
+    rows = plan.begin(frames[0], points(4, frames))
+    empty = select(rows, np.array([], np.int64), plan.rows, engine)
+    assert (empty.count, to_arrays(empty, engine)) == (0, {})
+    begun = plan.begin(frames[0], points(2, frames))
+    rows = concatenate([empty, begun], plan.rows, engine)
+    assert rows.count == 2
+    np.testing.assert_array_equal(continue_with(plan, frames, rows)[0], roll_out(plan, frames, points(2, frames))[0])
+
+
+# State as arrays
+
+
+def test_rows_survive_as_arrays_bit_by_bit(plan, frames, engine):
+    xy = points(5, frames)
+    expected, _ = roll_out(plan, frames, xy)
+    rows = plan.begin(frames[0], xy)
+    for frame in frames[:3]:
+        _, rows = plan.step(frame, rows)
+    arrays = {name: array.copy() for name, array in to_arrays(rows, engine).items()}
+    restored = from_arrays(arrays, 5, plan.rows, engine)
+    np.testing.assert_array_equal(continue_with(plan, frames[3:], restored)[0], expected[:, 3:])
+
+
+def test_both_plans_own_the_same_tensors(model, engine):
+    """So that a tracker that was saved on one goes on with the other."""
+    artifact = open_artifact(model)
+    fused, native = (PLANS[name](artifact, engine) for name in ("fused", "native"))
+    assert fused.rows == native.rows
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.pop("features"),
+        lambda arrays: arrays.update(more=np.zeros(3)),
+        lambda arrays: arrays.update(features=arrays["features"][:-1]),
+        lambda arrays: arrays.update(features=arrays["features"].astype(np.float64)),
+    ],
+    ids=["missing", "unknown", "fewer rows", "dtype"],
+)
+def test_arrays_that_are_not_rows_of_the_model(plan, frames, engine, change):
+    arrays = dict(to_arrays(plan.begin(frames[0], points(3, frames)), engine))
+    change(arrays)
+    with pytest.raises(ValueError, match="but 3 points have"):
+        from_arrays(arrays, 3, plan.rows, engine)
+
+
+# What cannot run
+
+
+@pytest.fixture
+def change_manifest(model, tmp_path):
+    def changed(change):
+        return open_artifact(copy_artifact(model, tmp_path / "changed", change))
+
+    return changed
+
+
+def test_an_artifact_without_a_native_plan_has_none(change_manifest, engine):
+    artifact = change_manifest(lambda manifest: manifest.update(native=None))
+    PLANS["fused"](artifact, engine)
+    with pytest.raises(BackendError, match="was exported without a plan for native kernels"):
+        PLANS["native"](artifact, engine)
+
+
+def test_an_artifact_in_a_format_that_the_backend_does_not_read(change_manifest, engine):
+    def rename_format(manifest):
+        for stage in manifest["stages"].values():
+            stage["files"] = {"tflite": stage["files"]["onnx"]}
+
+    artifact = change_manifest(rename_format)
+    with pytest.raises(BackendError, match=r"backend 'onnxruntime' reads onnx, but .* holds tflite; .* --target onnx"):
+        PLANS["fused"](artifact, engine)
+
+
+def test_an_artifact_that_lacks_a_stage(change_manifest, engine):
+    artifact = change_manifest(lambda manifest: manifest["stages"].pop("mixer"))
+    assert isinstance(artifact.manifest.native, NativePlan)
+    with pytest.raises(ArtifactError, match="has no stage 'mixer'; it has encode, query, step, locate"):
+        PLANS["native"](artifact, engine)

@@ -1,0 +1,142 @@
+"""What the README and CONTRIBUTING say is true: the tables, the examples, the commands, the files that they name."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+import tapsdk
+from tapsdk.registry import OFFICIAL
+from tapsdk.video import VideoWriter
+from tests.support import ROOT, moving_texture, needs_torch
+from training.models.configs import CONFIGS
+
+PAPERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+PARSERS = {
+    "tapsdk": "tapsdk.cli",
+    "python -m tapsdk": "tapsdk.cli",
+    "python -m export": "export.__main__",
+    "python -m training": "training.__main__",
+}
+"""The commands of this project, and the module whose `_parser` reads their arguments."""
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language in both papers."""
+    return [b for text in PAPERS.values() for b in re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
+
+
+def spans() -> set[str]:
+    """What stands between single backticks in both papers."""
+    prose = [re.sub(r"^```.*?^```", "", text, flags=re.M | re.S) for text in PAPERS.values()]
+    return {" ".join(span.split()) for text in prose for span in re.findall(r"`([^`]+)`", text)}
+
+
+def shell_lines() -> list[str]:
+    """Every line of the shell blocks, without comments."""
+    lines = [line.split(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def arguments(command: str) -> tuple[str, list[str]] | None:
+    """The entry of PARSERS that a command belongs to, and its arguments."""
+    for name in sorted(PARSERS, key=len, reverse=True):
+        if command.startswith(f"{name} "):
+            return name, shlex.split(command[len(name) :])
+    return None
+
+
+def parser_of(name: str) -> ArgumentParser:
+    return importlib.import_module(PARSERS[name])._parser()
+
+
+OURS = [line for line in shell_lines() if arguments(line)]
+PROGRAMS = [line for line in shell_lines() if line.startswith("python examples/")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of somebody who follows the README: with the files that it takes for granted."""
+    monkeypatch.chdir(tmp_path)
+    frames = moving_texture(frames=12, height=150, width=240)
+    with VideoWriter("video.mp4", 10, frames.shape[1:3]) as writer:
+        for frame in frames:
+            writer.write(frame)
+    Path("points.csv").write_text("t,x,y\n0,160,120\n11,80,60.5\n", encoding="utf-8")
+    return tmp_path
+
+
+@needs_torch
+@pytest.mark.slow
+def test_the_tables_are_those_of_the_code():
+    # In a process of its own: other tests put models of their own into the tables.
+    command = [sys.executable, "-m", "tools.readme_tables", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"run: python -m tools.readme_tables\n{result.stderr}"
+
+
+def test_the_python_examples_run(folder: Path):
+    whole, by_frame = blocks("python")
+    seen: dict[str, object] = {}
+    exec(whole, seen)
+    tracks = tapsdk.Tracks.load("tracks.csv")
+    assert tracks.xy.shape == (3, 12, 2)
+    assert tracks.xy[2, 10].tolist() == [200, 90]
+    exec(by_frame, seen)
+    assert len(seen["tracks"]) == 2
+    assert seen["tracker"].ids == seen["ids"][1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", PROGRAMS)
+def test_the_programs_run(command: str, folder: Path):
+    program, *options = shlex.split(command)[1:]
+    subprocess.run([sys.executable, ROOT / program, *options], check=True, capture_output=True, timeout=300)
+    written = Path(options[-1])
+    assert written.stat().st_size > 0
+    if written.suffix == ".csv":
+        assert tapsdk.Tracks.load(written).xy.shape == (2, 12, 2)
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_the_commands_are_accepted(command: str):
+    name, options = arguments(command)
+    if PARSERS[name].startswith(("export", "training")):
+        pytest.importorskip("torch")
+    parser_of(name).parse_args(options)
+
+
+def test_commands_in_the_text_exist():
+    found = [arguments(span) for span in spans()]
+    for name, options in filter(None, found):
+        if not re.fullmatch(r"[a-z]+", options[0]) or name == "python -m export":
+            continue  # a model, or an option
+        commands = next(action.choices for action in parser_of(name)._actions if action.choices)
+        assert options[0] in commands, f"{name} {options[0]}"
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("make ")])
+def test_make_has_the_targets(line: str):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{line.split()[1]}:", makefile, re.M)
+
+
+def test_the_files_exist():
+    paths = {span for span in spans() if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", span)}
+    no_files = ("out/", "runs/", *(f"{model.split('/')[0]}/" for model in [*CONFIGS, *OFFICIAL]))
+    named = sorted(path for path in paths if not path.startswith(no_files))
+    assert len(named) > 30
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_the_links_lead_somewhere():
+    for text in PAPERS.values():
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / target).exists(), target

@@ -1,0 +1,81 @@
+"""TAPIR gives DeepMind's numbers, from DeepMind's own file formats."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.golden import formula, official
+from training.checkpoints import convert
+from training.models import load
+
+GOLDEN = Path(official.__file__).parent
+PIXELS, LOGITS = 0.01, 0.005
+
+ROWS = {
+    "tapir_jax_clip_256": "tapir/base",
+    "tapir_jax_clip_256x320": "tapir/base",
+    "tapir_torch_clip_256": "tapir/base",
+    "causal_tapir_jax_online_256": "tapir/causal",
+    "bootstapir_jax_clip_256": "tapir/boots",
+    "bootstapir_torch_clip_256": "tapir/boots",
+    "causal_bootstapir_jax_online_256": "tapir/boots-causal",
+    "causal_bootstapir_torch_online_256": "tapir/boots-causal",
+}
+SLOW = [name for name in ROWS if "boots" in name]
+SUFFIX = {"jax": ".npy", "torch": ".pt"}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ROWS])
+def golden(request, tmp_path_factory):
+    """(the golden's arrays, model, weights that were converted from an official file of its layout)."""
+    name, model = request.param, ROWS[request.param]
+    arrays = dict(np.load(GOLDEN / f"{name}.npz"))
+    layout = "jax" if "_jax_" in name else "torch"
+    parameters = official.tapir_parameters("boots" in model, layout, int(arrays["seed"]))
+    path = official.write(tmp_path_factory.mktemp("official") / f"{name}{SUFFIX[layout]}", parameters)
+    weights = convert(path, model).weights
+    path.unlink()
+    return arrays, model, weights
+
+
+def run_torch(model, weights, video, queries_tyx, online):
+    import torch
+
+    module = load(model, weights)
+    video, queries_tyx = torch.from_numpy(video), torch.from_numpy(queries_tyx)
+    with torch.inference_mode():
+        if not online:
+            return {name: value.numpy() for name, value in module.clip(video, queries_tyx).items()}
+        return frame_by_frame(module, video, queries_tyx)
+
+
+def frame_by_frame(module, video, queries_tyx):
+    state, outputs = module.init(video[:, :1], queries_tyx), []
+    for t in range(video.shape[1]):
+        output, state = module.step(video[:, t : t + 1], state)
+        outputs.append(output)
+    return {name: np.concatenate([np.asarray(o[name]) for o in outputs], 2) for name in outputs[0]}
+
+
+def run_jax(model, weights, video, queries_tyx, online):
+    module = load(model, weights, framework="jax")
+    if online:
+        return frame_by_frame(module, video, queries_tyx)
+    return {name: np.asarray(value) for name, value in module.clip(video, queries_tyx).items()}
+
+
+RUN = {"torch": run_torch, "jax": run_jax}
+NEEDS = {"torch": "torch", "jax": "equinox"}
+
+
+@pytest.mark.parametrize("framework", ["torch", pytest.param("jax", marks=pytest.mark.slow)])  # it compiles
+def test_golden(golden, framework):
+    pytest.importorskip(NEEDS[framework])
+    arrays, model, weights = golden
+    video = formula.video(*arrays["video_shape"], seed=int(arrays["seed"]))
+    video = video[None].astype(np.float32) / 255 * 2 - 1
+    outputs = RUN[framework](model, weights, video, arrays["queries_tyx"][None], online="causal" in model)
+    for name, tolerance in (("tracks", PIXELS), ("occlusion", LOGITS), ("expected_dist", LOGITS)):
+        assert outputs[name].dtype == np.float32
+        np.testing.assert_allclose(outputs[name][0], arrays[name], rtol=0, atol=tolerance, err_msg=name)

@@ -1,0 +1,131 @@
+"""Writes the README's tables of models and of what can be exported, from the tables in the code.
+
+    python -m tools.readme_tables [--check]
+
+A table stands between <!-- table: NAME --> and <!-- end -->. With --check nothing is written, and the exit status
+says whether the README is up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from export.support import why_not
+from export.targets import TARGETS, Target
+from tapsdk.artifact import bundled_models
+from tapsdk.backends import BACKENDS
+from tapsdk.registry import ALIASES, OFFICIAL
+from training.models.configs import CONFIGS
+from training.models.families import parameter_shapes
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def models_table() -> list[str]:
+    """Every model: what it is and where its weights come from."""
+    names = dict.fromkeys([*CONFIGS, *OFFICIAL])
+    return _table(
+        ("name", "model", "parameters", "frame by frame", "weights", "published accuracy"),
+        ((_name(m), _title(m), _parameters(m), _causal(m), _weights(m), _accuracy(m)) for m in names),
+    )
+
+
+def support_table() -> list[str]:
+    """Model by target: yes, or the reason why not."""
+    return _table(
+        ("export", *(f"`--target {t}`" for t in TARGETS)),
+        ((f"`{m}`", *(_support(m, t) for t in TARGETS)) for m in CONFIGS),
+    )
+
+
+def targets_table() -> list[str]:
+    """What each target needs, and what runs it."""
+    rows = []
+    for name, (module, extra) in TARGETS.items():
+        target: Target = importlib.import_module(module).TARGET
+        backend = BACKENDS[target.backend]
+        rows.append((f"`{name}`", f'`pip install ".[{extra}]"`', f"`{target.backend}`", f"`{backend.install}`"))
+    return _table(("target", "export needs", "run by backend", "which comes with"), rows)
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "models": models_table,
+    "support": support_table,
+    "targets": targets_table,
+}
+
+
+def render(text: str) -> str:
+    """The text with every table as the code has it now."""
+
+    def fresh(match: re.Match[str]) -> str:
+        return "\n".join([match[1], "", *TABLES[match[2]](), "", match[3]])
+
+    return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", fresh, text, flags=re.DOTALL)
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (header, ("---",) * len(header), *rows)]
+
+
+def _name(model: str) -> str:
+    short = "".join(f", `{alias}`" for alias, name in ALIASES.items() if name == model)
+    return f"`{model}`{short}"
+
+
+def _title(model: str) -> str:
+    return OFFICIAL[model].title if model in OFFICIAL else "ours: a small Online TAPIR"
+
+
+def _parameters(model: str) -> str:
+    if model not in CONFIGS:
+        return ""
+    return f"{sum(math.prod(shape) for shape in parameter_shapes(model).values()) / 1e6:.1f} M"
+
+
+def _causal(model: str) -> str:
+    if model not in CONFIGS:
+        return "cannot run yet"
+    return "yes" if CONFIGS[model].causal else "no"
+
+
+def _weights(model: str) -> str:
+    return "bundled, Apache-2.0" if model in bundled_models() else f"official, {OFFICIAL[model].licence}"
+
+
+def _accuracy(model: str) -> str:
+    """The authors' own figure for this very file."""
+    if model not in OFFICIAL:
+        return "see [Measured](#measured)"
+    for accuracy in OFFICIAL[model].accuracy:
+        if accuracy.source == "repository":
+            at = "" if accuracy.resolution == 256 else f" at {accuracy.resolution} px"
+            return f"{accuracy.average_jaccard}{at}"
+    return ""
+
+
+def _support(model: str, target: str) -> str:
+    reason = why_not(model, target)
+    return "yes" if reason is None else f"no: {reason}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.readme_tables", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README is out of date")
+    args = parser.parse_args()
+    found = README.read_text(encoding="utf-8")
+    wanted = render(found)
+    if args.check:
+        return int(found != wanted)
+    README.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

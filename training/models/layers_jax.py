@@ -1,0 +1,147 @@
+"""The layers that both families are made of, in JAX: attribute paths and initial values are those of torch.nn.
+
+Images are [..., H, W, C] here. `from_weights` fills any module from arrays named as in a torch state_dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from numpy.typing import ArrayLike
+
+Module = TypeVar("Module", bound=eqx.Module)
+
+
+def key_stream(key: Array) -> Iterator[Array]:
+    """Endless random keys, for constructors to draw from."""
+    while True:
+        key, one = jax.random.split(key)
+        yield one
+
+
+def uniform(keys: Iterator[Array], shape: tuple[int, ...], fan_in: int) -> Array:
+    """torch.nn's initial values of linear layers and convolutions."""
+    bound = fan_in**-0.5
+    return jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound)
+
+
+class Linear(eqx.Module):
+    weight: Array
+    bias: Array
+
+    def __init__(self, inputs: int, outputs: int, keys: Iterator[Array]) -> None:
+        self.weight = uniform(keys, (outputs, inputs), inputs)
+        self.bias = uniform(keys, (outputs,), inputs)
+
+    def __call__(self, x: Array) -> Array:
+        return x @ self.weight.T + self.bias
+
+
+class Conv(eqx.Module):
+    """[F, H, W, in] -> [F, H', W', out], weight [out, in, kernel, kernel]."""
+
+    weight: Array
+    bias: Array | None
+    stride: int = eqx.field(static=True)
+    padding: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        keys: Iterator[Array],
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+    ) -> None:
+        fan_in = inputs * kernel**2
+        self.weight = uniform(keys, (outputs, inputs, kernel, kernel), fan_in)
+        self.bias = uniform(keys, (outputs,), fan_in) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def __call__(self, x: Array) -> Array:
+        x = jax.lax.conv_general_dilated(
+            x,
+            self.weight,
+            (self.stride, self.stride),
+            [(self.padding, self.padding)] * 2,
+            dimension_numbers=("NHWC", "OIHW", "NHWC"),
+        )
+        return x if self.bias is None else x + self.bias
+
+
+class LayerNorm(eqx.Module):
+    """Over the channels."""
+
+    weight: Array
+    bias: Array | None
+    eps: float = eqx.field(static=True)
+
+    def __init__(self, width: int, *, eps: float = 1e-5, bias: bool = True) -> None:
+        self.weight = jnp.ones(width)
+        self.bias = jnp.zeros(width) if bias else None
+        self.eps = eps
+
+    def __call__(self, x: Array) -> Array:
+        x = _standardise(x, -1, self.eps) * self.weight
+        return x if self.bias is None else x + self.bias
+
+
+class InstanceNorm(eqx.Module):
+    """Over the pixels of [F, H, W, C], every channel on its own."""
+
+    weight: Array
+    bias: Array
+    eps: float = eqx.field(static=True, default=1e-5)
+
+    def __init__(self, width: int) -> None:
+        self.weight, self.bias = jnp.ones(width), jnp.zeros(width)
+
+    def __call__(self, x: Array) -> Array:
+        return _standardise(x, (-3, -2), self.eps) * self.weight + self.bias
+
+
+class RMSNorm(eqx.Module):
+    weight: Array
+    eps: float = eqx.field(static=True)
+
+    def __init__(self, width: int, *, eps: float) -> None:
+        self.weight, self.eps = jnp.ones(width), eps
+
+    def __call__(self, x: Array) -> Array:
+        return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps) * self.weight
+
+
+def _standardise(x: Array, axis: int | tuple[int, ...], eps: float) -> Array:
+    x = x - x.mean(axis, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axis, keepdims=True) + eps)
+
+
+def named_parameters(module: eqx.Module) -> dict[str, Any]:
+    """Every array of a module under its name in the torch state_dict."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(module)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def from_weights(skeleton: Module, weights: Mapping[str, ArrayLike]) -> Module:
+    """The module with these arrays in place of its own, of which only the shapes are looked at.
+
+    Raises ValueError unless names and shapes are exactly those of the module; it names every one at fault.
+    """
+    shapes = {name: leaf.shape for name, leaf in named_parameters(skeleton).items()}
+    faults = [f"{name} is missing" for name in shapes.keys() - weights.keys()]
+    faults += [f"{name} is unknown" for name in weights.keys() - shapes.keys()]
+    for name in shapes.keys() & weights.keys():
+        if jnp.shape(weights[name]) != shapes[name]:
+            faults.append(f"{name} is {list(jnp.shape(weights[name]))} instead of {list(shapes[name])}")
+    if faults:
+        raise ValueError(f"weights do not fit the model: {'; '.join(sorted(faults))}")
+    structure = jax.tree_util.tree_structure(skeleton)
+    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(weights[name]) for name in shapes])
