@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from export.pipeline import ExportError, export
         from export.verify import VerificationError
+        from tapsdk.errors import TapsdkError
     except ImportError as error:
         print(f"error: export needs torch ({error}); run: pip install 'tapsdk[export-onnx]'", file=sys.stderr)
         return 2
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         manifest = export(
             args.model, args.target, output, weights=args.weights, precision=args.precision, force=args.force
         )
-    except (ExportError, VerificationError) as error:
+    except (ExportError, VerificationError, TapsdkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -14,11 +14,15 @@ from torch import nn
 
 import tapsdk
 from export.stages import Cut, Stage, cut
+from export.support import why_not
 from export.targets import TARGETS, Target
 from export.verify import verify
 from tapsdk.artifact import sha256
 from tapsdk.manifest import MANIFEST, File, Manifest
-from training.models.weights import Weights, load_torch
+from tapsdk.registry import OFFICIAL
+from training.models import load
+from training.models.families import config_of, resolve
+from training.models.loading import find_weights
 
 
 class ExportError(RuntimeError):
@@ -32,24 +36,28 @@ def export(
 
     Args:
         model: family/variant. target: one of `TARGETS`. output: the artifact's directory, which must not exist.
-        weights: canonical weights; None takes those in the repository.
+        weights: canonical weights or an official file; None takes the repository's own, else the fetched file.
         force: replace an artifact that is already in `output`.
     Returns:
         the manifest that was written.
     Raises:
-        ExportError, VerificationError; nothing is written then.
+        ExportError, VerificationError, TapsdkError (no such model or weights); nothing is written then.
     """
-    backend = _target(target)
+    name, backend = resolve(model), _target(target)
+    reason = why_not(name, target)
+    if reason:
+        raise ExportError(f"{name} cannot be exported to {target}: {reason}")
     if precision != "fp32":
         raise ExportError(f"unknown precision {precision!r} for {target}; allowed: fp32")
     if output.exists() and not (force and (output / MANIFEST).is_file()):
         hint = "is not an artifact; choose another directory" if force else "exists; use --force to replace an artifact"
         raise ExportError(f"{output} {hint}")
-    module, source = load_torch(model, weights)
+    source = weights or find_weights(name)
+    module = load(name, source)
     output.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
-        manifest = _build(module, source, backend, work)
+        manifest = _build(name, module, source, backend, work)
         _publish(work, output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -68,10 +76,10 @@ def _target(name: str) -> Target:
         ) from error
 
 
-def _build(module: nn.Module, source: Weights, target: Target, directory: Path) -> Manifest:
-    parts = cut(module)
+def _build(name: str, module: nn.Module, source: Path, target: Target, directory: Path) -> Manifest:
+    parts = cut(name.split("/")[0], module)
     files = target.lower(parts.stages, directory)
-    manifest = _describe(parts, source, target, directory, files)
+    manifest = _describe(name, parts, source, target, directory, files)
     path = directory / MANIFEST
     path.write_text(manifest.to_json(), encoding="utf-8")
     manifest = replace(manifest, verification=verify(module, parts.stages, directory, target))
@@ -79,23 +87,24 @@ def _build(module: nn.Module, source: Weights, target: Target, directory: Path) 
     return manifest
 
 
-def _describe(parts: Cut, source: Weights, target: Target, directory: Path, files: dict[str, str]) -> Manifest:
+def _describe(name: str, parts: Cut, source: Path, target: Target, directory: Path, files: dict[str, str]) -> Manifest:
     def with_file(stage: Stage) -> tuple[str, object]:
         path = directory / files[stage.name]
         file = File(path.name, target.format, sha256(path), path.stat().st_size)
         return stage.name, replace(stage.spec, files={target.format: file})
 
     return Manifest(
-        model=source.model,
-        weights_sha256=source.sha256,
+        model=name,
+        weights_sha256=sha256(source),
         precision="fp32",
         mode="causal",
-        resolution=source.config.resolution,
+        resolution=config_of(name).resolution,
         pixel_range=(-1.0, 1.0),
         visibility=parts.visibility,
-        # Our own model gives a query back as it was asked; published models give their published numbers.
-        query_frame="exact" if source.bundled else "model",
+        # Published models give their published numbers; ours gives a query back as it was asked.
+        query_frame="model" if name in OFFICIAL else "exact",
         stages=dict(with_file(stage) for stage in parts.stages),  # type: ignore[arg-type]
+        points_join=parts.points_join,
         native=parts.native,
         tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
     )

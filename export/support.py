@@ -5,12 +5,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 WHOLE_CLIPS = "refines over whole clips, and artifacts run frame by frame"
-NO_STAGES = "its family is not cut into stages yet"
 
 EXCEPTIONS = {
     ("tapir/base", "*"): WHOLE_CLIPS,
     ("tapir/boots", "*"): WHOLE_CLIPS,
-    ("tapnext/*", "*"): NO_STAGES,
 }
 """(model, target) patterns, as in file names."""
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from export.stages import Stage
 from export.targets import Target
 from tapsdk.artifact import Artifact
 from tapsdk.backends import open_backend
-from tapsdk.engine import Engine
-from tapsdk.manifest import read_manifest
+from tapsdk.engine import Engine, confidence_of
+from tapsdk.manifest import Visibility, read_manifest
 from tapsdk.plans import PLANS
-from training.models.tapir_torch import Tapir
 
 POINTS = (5, 40)
 """Two shapes: a graph that froze the traced one shows at the other."""
@@ -45,14 +45,14 @@ class Report:
     points: tuple[int, ...] = POINTS
 
 
-def verify(model: Tapir, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
+def verify(model: nn.Module, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
     """Compares the artifact in `directory` with torch. Raises VerificationError with the numbers."""
     artifact = Artifact(directory, read_manifest(directory))
     errors = {stage.name: _stage_error(stage, artifact, target) for stage in stages}
     plans = [p for p in PLANS if p != "native" or artifact.manifest.native]
     pixels, flips = {}, {}
-    frames, xy = _moving_pattern(model.config.resolution, max(POINTS))
-    expected_xy, expected_visible = _torch_rollout(model, frames, xy)
+    frames, xy = _moving_pattern(artifact.manifest.resolution, max(POINTS))
+    expected_xy, expected_visible = _torch_rollout(model, artifact.manifest.visibility, frames, xy)
     for plan in plans:
         found_xy, found_visible = _runtime_rollout(directory, f"{target.backend}:{plan}", frames, xy)
         pixels[plan] = float(np.abs(found_xy - expected_xy).max())
@@ -97,7 +97,9 @@ def _moving_pattern(size: tuple[int, int], points: int) -> tuple[np.ndarray, np.
     return np.stack(frames), xy.astype(np.float32)
 
 
-def _torch_rollout(model: Tapir, frames: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _torch_rollout(
+    model: nn.Module, visibility: Visibility, frames: np.ndarray, xy: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     video = torch.from_numpy(frames)[None].float() / 127.5 - 1
     tyx = torch.from_numpy(np.concatenate([np.zeros((len(xy), 1), np.float32), xy[:, ::-1]], 1))[None]
     tracks, visible = [], []
@@ -105,9 +107,9 @@ def _torch_rollout(model: Tapir, frames: np.ndarray, xy: np.ndarray) -> tuple[np
         state = model.init(video[:, :1], tyx)
         for t in range(len(frames)):
             out, state = model.step(video[:, t : t + 1], state)
-            confidence = (1 - out["occlusion"].sigmoid()) * (1 - out["expected_dist"].sigmoid())
+            logits = {name: out[name][0, :, 0].numpy() for name in visibility.logits}
             tracks.append(out["tracks"][0, :, 0].numpy())
-            visible.append(confidence[0, :, 0].numpy() > 0.5)
+            visible.append(confidence_of(logits, visibility) > visibility.threshold)
     # The first frame is left out: what a track says there is the manifest's choice.
     return np.stack(tracks, 1)[:, 1:], np.stack(visible, 1)[:, 1:]
 

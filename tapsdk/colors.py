@@ -54,9 +54,7 @@ def _oklch_to_rgb(lightness: NDArray[Any], hue: NDArray[Any]) -> NDArray[np.uint
         inside = ((linear >= 0) & (linear <= 1)).all(axis=-1)
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     linear = _oklab_to_linear(lightness, low[:, None] * direction)
-    encoded: NDArray[np.float64] = np.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
-    )
+    encoded: NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.rint(encoded * 255).astype(np.uint8)
 
 

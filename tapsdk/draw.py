@@ -82,8 +82,7 @@ class TrackPainter:
         n = len(self._colors)
         if points.shape != (n, 2) or seen.shape != (n,):
             raise PointsError(
-                f"xy must have shape [{n}, 2] and visible [{n}], "
-                f"got {list(points.shape)} and {list(seen.shape)}"
+                f"xy must have shape [{n}, 2] and visible [{n}], got {list(points.shape)} and {list(seen.shape)}"
             )
         return points, seen
 

@@ -49,26 +49,29 @@ class Engine:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
         return tapkernels.resize_normalize(image, *self.manifest.resolution)[None]
 
-    def advance(self, frame: Floats, size: Size, added: Floats) -> Tracks:
+    def advance(self, frame: Floats, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
         """Tracks one frame further.
 
         Args:
             frame: [1, h, w, 3] from `prepare`. size: (height, width) that the frame had before.
-            added: [M, 2] (x, y) pixels of that frame, points that begin in it; they become the last rows.
+            added: [M, 2] (x, y) pixels of that frame, points that join now; they become the last rows.
+            delay: [M] frames from this one to the one that each of them lies in; None: it is this one.
         Returns:
             Tracks with T = 1 of all rows, in pixels of the frame. On an exception the rows are as they were.
         """
         rows = self._rows
+        delay = np.zeros(len(added), np.float32) if delay is None else delay
         if len(added):
-            begun = self._plan.begin(frame, scale_points(added, size, self.manifest.resolution))
+            begun = self._plan.begin(frame, scale_points(added, size, self.manifest.resolution), delay)
             rows = row_store.concatenate([rows, begun], self._plan.rows, self._backend)
         xy, confidence = np.zeros((rows.count, 2), np.float32), np.zeros(rows.count, np.float32)
         if rows.count:
             estimates, rows = self._plan.step(frame, rows)
             xy = scale_points(estimates.xy, self.manifest.resolution, size)
             confidence = confidence_of(estimates.logits, self.manifest.visibility)
-        if len(added) and self.manifest.query_frame == "exact":
-            xy[-len(added) :], confidence[-len(added) :] = added, 1.0
+        if self.manifest.query_frame == "exact":
+            asked = np.arange(rows.count - len(added), rows.count)[delay == 0]
+            xy[asked], confidence[asked] = added[delay == 0], 1.0
         self._rows = rows
         visible = confidence > self.manifest.visibility.threshold
         return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self.report)

@@ -87,7 +87,7 @@ class FrameSource(Iterator[Frame]):
             if self._count == 0:
                 raise FramesError("the video has no frames") from None
             raise
-        array = _as_array(raw, f"frame {self._count}")
+        array = as_array(raw, f"frame {self._count}")
         frame = to_rgb_uint8(array, f"frame {self._count}")
         size = (int(frame.shape[0]), int(frame.shape[1]))
         if self._count == 0:
@@ -105,16 +105,13 @@ class FrameSource(Iterator[Frame]):
 
 def frames_from_array(frames: Any) -> FrameSource:
     """Frames of one array [T, H, W, 3], uint8 or float in [0, 1]; also of anything numpy can view as one."""
-    array = _as_array(frames, "frames")
+    array = as_array(frames, "frames")
     shape = list(array.shape)
     if array.ndim == 3 and shape[2] == 3:
-        raise FramesError(
-            f"frames must have shape [T, H, W, 3], got {shape}; pass a single frame as frames[None]"
-        )
+        raise FramesError(f"frames must have shape [T, H, W, 3], got {shape}; pass a single frame as frames[None]")
     if array.ndim == 4 and shape[3] != 3 and shape[1] == 3:
         raise FramesError(
-            f"frames must have shape [T, H, W, 3], got {shape}; "
-            "put the channels last: frames.transpose(0, 2, 3, 1)"
+            f"frames must have shape [T, H, W, 3], got {shape}; put the channels last: frames.transpose(0, 2, 3, 1)"
         )
     if array.ndim != 4 or shape[3] != 3:
         raise FramesError(f"frames must have shape [T, H, W, 3], got {shape}")
@@ -129,7 +126,7 @@ def frames_from_iterable(frames: Iterable[Any]) -> FrameSource:
     return FrameSource(iter(frames), num_frames=len(frames) if isinstance(frames, Sized) else None)
 
 
-def _as_array(value: Any, name: str) -> NDArray[Any]:
+def as_array(value: Any, name: str) -> NDArray[Any]:
     """`value` as a numpy array; the exception of a foreign library becomes ours."""
     try:
         return np.asarray(value)

@@ -71,7 +71,7 @@ def parse_query_points(
     """
     if query_format not in QUERY_FORMATS:
         raise PointsError(f"unknown query_format {query_format!r}; use one of {', '.join(QUERY_FORMATS)}")
-    rows = _as_rows(points)
+    rows = as_rows(points)
     order = QUERY_FORMATS[query_format]
     t, x, y = (rows[:, column] for column in order) if rows.shape[1] == 3 else (np.zeros(len(rows)), *rows.T)
     height, width = frame_size or (MAX_SIDE, MAX_SIDE)
@@ -125,8 +125,8 @@ def grid_points(n: int, frame_size: Size, t: int = 0) -> NDArray[np.float32]:
     return np.stack([np.full(n * n, t), x.ravel(), y.ravel()], axis=1).astype(np.float32)
 
 
-def _as_rows(points: ArrayLike) -> NDArray[np.float64]:
-    """`points` as [N, 2] or [N, 3] float64."""
+def as_rows(points: ArrayLike) -> NDArray[np.float64]:
+    """`points` as [N, 2] or [N, 3] float64. Raises PointsError."""
     try:
         array = np.asarray(points)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -17,15 +17,16 @@ from tapsdk.errors import ArtifactError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 
-Role = Literal["frame", "points", "feature", "query", "previous", "state", "xy", "logit", "patches", "offset"]
+Role = Literal["frame", "points", "feature", "delay", "query", "previous", "state", "xy", "logit", "patches", "offset"]
 """What a tensor is to the runtime:
 
 frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, pixels of the working resolution
 feature   of the frame, used within the step             query    of the points, constant once computed
-state     of the points, carried to the next frame       xy       [N, 2] estimate, pixels of the working resolution
+state     carried to the next frame, zero at first       xy       [N, 2] estimate, pixels of the working resolution
 logit     [N] visibility logits                          patches  [N, P] scores that the kernels looked up
 offset    [N, 2] correction of xy, pixels of the working resolution
 previous  [N, 2] xy of the frame before, at first the query points
+delay     [N] frames from this one to the one that the query point lies in
 """
 
 Mode = Literal["causal"]
@@ -119,6 +120,8 @@ class Manifest:
     query_frame: QueryFrame
     """What a track says at its query's frame: the query point itself, or the model's own estimate."""
     stages: Mapping[str, StageSpec]
+    points_join: Literal["query", "start"] = "query"
+    """When points of a whole video are added: in their query's frame, or all in the first one, with a delay."""
     native: NativePlan | None = None
     verification: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)

@@ -32,24 +32,44 @@ def no_progress(frames: Iterable[Any], total: int | None, label: str) -> Iterabl
     return frames
 
 
+class _Way:
+    """One way through the video, step by step: which points join when, and whose the engine's rows are."""
+
+    def __init__(self, when: NDArray[np.int64], join: str) -> None:
+        """when: [N] step of each query. join: the manifest's `points_join`."""
+        self._when = when
+        self._joins = when if join == "query" else np.zeros_like(when)
+        # Rows come in the order in which points join, then as given.
+        self._order = np.argsort(self._joins, kind="stable")
+
+    def joining(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Points that join at a step, and how many steps later each is queried."""
+        points = self._order[self._joins[self._order] == step]
+        return points, (self._when[points] - step).astype(np.float32)
+
+    def points(self, rows: int) -> NDArray[np.int64]:
+        """The points that the first rows are of."""
+        return self._order[:rows]
+
+
 class OfflineRun:
     """One video being tracked. `tracks` gives what is there, also after an interruption."""
 
     def __init__(self, engine: Engine, source: FrameSource, query: QueryPoints) -> None:
         self._engine, self._source, self._query = engine, source, query
         self._size: Size = source.size
-        # Rows of the engine come in the order in which points are added: by frame, then as given.
-        self._order = np.argsort(self._query.t, kind="stable")
-        self._last_query = int(self._query.t.max(initial=0))
-        self._forward: list[Tracks] = []
-        self._backward: dict[int, Tracks] = {}
+        self._last_query = int(query.t.max(initial=0))
+        join = engine.manifest.points_join
+        self._forwards, self._backwards = _Way(query.t, join), _Way(self._last_query - query.t, join)
+        self._found: list[Tracks] = []
+        self._found_before: dict[int, Tracks] = {}
         self._seconds = 0.0
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
         """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
         with closing(_Spool()) as spool:
             self._run_forwards(spool, wrap)
-            check_query_frames(self._query.t, len(self._forward))
+            check_query_frames(self._query.t, len(self._found))
             if self._last_query:
                 self._run_backwards(spool, wrap)
         return self.tracks()
@@ -60,37 +80,37 @@ class OfflineRun:
             frame = self._engine.prepare(image)
             if self._last_query and t <= self._last_query:
                 spool.append(frame)
-            self._forward.append(self._engine.advance(frame, self._size, self._queries_at(t)))
+            self._found.append(self._advance(frame, self._forwards, t))
             self._seconds += time.perf_counter() - began
 
     def _run_backwards(self, spool: _Spool, wrap: Wrap) -> None:
         self._engine.clear()
         way_back = range(self._last_query, -1, -1)
-        for t in wrap(way_back, len(way_back), "tracking backwards"):
-            self._backward[t] = self._engine.advance(spool[t], self._size, self._queries_at(t))
+        for step, t in enumerate(wrap(way_back, len(way_back), "tracking backwards")):
+            self._found_before[t] = self._advance(spool[t], self._backwards, step)
 
-    def _queries_at(self, t: int) -> NDArray[np.float32]:
-        at = self._query.t[self._order] == t
-        return np.asarray(self._query.xy[self._order][at], np.float32)
+    def _advance(self, frame: NDArray[np.float32], way: _Way, step: int) -> Tracks:
+        points, delay = way.joining(step)
+        return self._engine.advance(frame, self._size, self._query.xy[points], delay)
 
     def tracks(self) -> Tracks:
         """What was tracked so far: forwards on the frames that were read, backwards where that was done."""
-        count, frames = len(self._query), len(self._forward)
+        count, frames = len(self._query), len(self._found)
         xy = np.repeat(self._query.xy[:, None], frames, axis=1)
         visible = np.zeros((count, frames), bool)
         confidence = np.zeros((count, frames), np.float32)
 
-        def put(t: int, rows: NDArray[np.int64], tracks: Tracks, index: slice) -> None:
-            xy[rows, t] = tracks.xy[index, 0]
-            visible[rows, t] = tracks.visible[index, 0]
-            confidence[rows, t] = tracks.confidence[index, 0]
+        def put(t: int, way: _Way, tracks: Tracks, wanted: NDArray[np.bool_]) -> None:
+            points = way.points(len(tracks))
+            rows = wanted[points]
+            xy[points[rows], t] = tracks.xy[rows, 0]
+            visible[points[rows], t] = tracks.visible[rows, 0]
+            confidence[points[rows], t] = tracks.confidence[rows, 0]
 
-        for t, tracks in enumerate(self._forward):
-            put(t, self._order[: len(tracks)], tracks, slice(None))
-        descending = np.argsort(-self._query.t, kind="stable")
-        for t, tracks in self._backward.items():
-            later = int((self._query.t > t).sum())
-            put(t, descending[:later], tracks, slice(0, later))
+        for t, tracks in enumerate(self._found):
+            put(t, self._forwards, tracks, self._query.t <= t)
+        for t, tracks in self._found_before.items():
+            put(t, self._backwards, tracks, self._query.t > t)
         report = replace(self._engine.report, frames_per_second=frames / self._seconds if self._seconds else None)
         return Tracks(xy, visible, confidence, queries=self._query.as_txy(), fps=self._source.fps, report=report)
 

@@ -33,8 +33,8 @@ class Plan(Protocol):
     rows: list[TensorSpec]
     """The tensors that a point owns."""
 
-    def begin(self, frame: Array, xy: Array) -> Rows:
-        """Rows for points at xy [N, 2] of frame [1, H, W, 3]."""
+    def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> Rows:
+        """Rows for points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later."""
 
     def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
         """Estimates for frame [1, H, W, 3], and the rows for the next one. At least one point."""
@@ -53,31 +53,39 @@ class _Stages:
                 f"{artifact.manifest.model} --target {backend.formats[0]}"
             )
         self.format = formats[0]
+        self._opened: dict[str, Session] = {}
 
     def open(self, name: str) -> Session:
-        stage = self.artifact.stage(name)
-        return self.backend.open(self.artifact.file(name, self.format), stage)
+        if name not in self._opened:
+            file = self.artifact.file(name, self.format)
+            self._opened[name] = self.backend.open(file, self.artifact.stage(name))
+        return self._opened[name]
 
 
 class _Beginning:
-    """What the plans share: describing points takes `encode` and `query`, which run only when points are added."""
+    """What the plans share: the rows of points that join; only then is the frame encoded for them."""
 
     def __init__(self, artifact: Artifact, backend: Backend) -> None:
         stages = _Stages(artifact, backend)
         self._backend, self._open, self._stage = backend, stages.open, artifact.stage
-        self._encode, self._query = stages.open("encode"), stages.open("query")
-        self.rows = artifact.stage("step").with_role("query", "previous", "state")
-        self._state = artifact.stage("step").with_role("state")
-        self._previous = [t.name for t in artifact.stage("step").with_role("previous")]
-        self._grids = [t.name for t in artifact.stage("encode").outputs]
+        step, query = artifact.stage("step"), artifact.stage("query")
+        self._query = stages.open("query")
+        self._grids = [t.name for t in query.with_role("feature")]
+        self._encode = stages.open("encode") if self._grids else None
+        self.rows = step.with_role("query", "previous", "state")
+        self._state = step.with_role("state")
+        self._previous = [t.name for t in step.with_role("previous")]
 
-    def begin(self, frame: Array, xy: Array) -> Rows:
-        grids = self._encode.run({"frame": frame}, keep=self._grids)
-        wanted = {t.name for t in self._stage("query").inputs}
-        inputs = {name: grid for name, grid in grids.items() if name in wanted}
-        queries = self._query.run({**inputs, "xy": xy}, keep=[t.name for t in self._stage("query").outputs])
-        state = zero_rows(self._state, len(xy), self._backend)
-        return Rows(len(xy), {**queries, **self._at(xy), **state})
+    def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> Rows:
+        stage = self._stage("query")
+        delay = np.zeros(len(xy), np.float32) if delay is None else delay
+        inputs = {t.name: {"points": xy, "delay": delay}[t.role] for t in stage.with_role("points", "delay")}
+        if self._encode:
+            grids = self._encode.run({"frame": frame}, keep=self._grids)
+            inputs |= {name: grids[name] for name in self._grids}
+        told = self._query.run(inputs, keep=[t.name for t in stage.outputs])
+        state = zero_rows([t for t in self._state if t.name not in told], len(xy), self._backend)
+        return Rows(len(xy), {**state, **self._at(xy), **told})
 
     def _at(self, xy: Array) -> dict[str, Tensor]:
         """What the model wants to know of where the points are, for the next frame."""
@@ -108,13 +116,14 @@ class NativePlan(_Beginning):
         if native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
         self._native, self._size = native, artifact.manifest.resolution
+        self._encoder = self._open("encode")
         self._locate, self._mixer = self._open("locate"), self._open("mixer")
         self._memory = [t.name for t in artifact.stage("mixer").with_role("state")]
         self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
         (self._features,) = (t.name for t in artifact.stage("query").outputs)
 
     def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
-        grids = self._encode.run({"frame": frame})
+        grids = self._encoder.run({"frame": frame})
         features = self._backend.fetch(rows.tensors[self._features])
         known = {**rows.tensors, **grids, self._features: features}
         found = self._locate.run({t.name: known[t.name] for t in self._stage("locate").inputs})

@@ -1,4 +1,4 @@
-"""Per-point tensors of a tracker: what a model knows of each point, added, removed and saved by row."""
+"""What a model remembers from frame to frame: of each point, added, removed and saved by row, and of the video."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from tapsdk.manifest import TensorSpec
 
 @dataclass(frozen=True)
 class Rows:
-    """Named tensors with one row per point along each tensor's own points axis; they stay on the backend's side."""
+    """Named tensors, on the backend's side, with one row per point along each tensor's own points axis.
+
+    A tensor without that axis belongs to the video: it comes with the first points and stays with the last.
+    """
 
     count: int
     tensors: Mapping[str, Tensor]
 
 
 def zero_rows(specs: Sequence[TensorSpec], count: int, backend: Backend) -> dict[str, Tensor]:
-    """State of points that were just added."""
+    """State before the first frame, for `count` points."""
     return {s.name: backend.keep(np.zeros(s.shape_for(count), s.dtype)) for s in specs}
 
 
@@ -29,22 +32,25 @@ def concatenate(rows: Sequence[Rows], specs: Sequence[TensorSpec], backend: Back
     parts = [r for r in rows if r.count]
     if len(parts) == 1:
         return parts[0]
-    tensors = {
-        s.name: backend.keep(np.concatenate([backend.fetch(r.tensors[s.name]) for r in parts], s.points_axis))
-        for s in specs
-        if parts
-    }
-    return Rows(sum(r.count for r in parts), tensors)
+
+    def joined(spec: TensorSpec) -> Tensor:
+        if spec.points_axis is None:
+            return parts[0].tensors[spec.name]
+        arrays = [backend.fetch(r.tensors[spec.name]) for r in parts]
+        return backend.keep(np.concatenate(arrays, spec.points_axis))
+
+    return Rows(sum(r.count for r in parts), {s.name: joined(s) for s in specs if parts})
 
 
 def select(rows: Rows, index: Array, specs: Sequence[TensorSpec], backend: Backend) -> Rows:
     """The points at `index` alone."""
-    tensors = {
-        s.name: backend.keep(np.take(backend.fetch(rows.tensors[s.name]), index, s.points_axis))
-        for s in specs
-        if rows.count
-    }
-    return Rows(len(index), tensors)
+
+    def selected(spec: TensorSpec) -> Tensor:
+        if spec.points_axis is None:
+            return rows.tensors[spec.name]
+        return backend.keep(np.take(backend.fetch(rows.tensors[spec.name]), index, spec.points_axis))
+
+    return Rows(len(index), {s.name: selected(s) for s in specs if rows.count})
 
 
 def to_arrays(rows: Rows, backend: Backend) -> dict[str, Array]:

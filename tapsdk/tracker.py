@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from tapsdk.engine import Engine
 from tapsdk.errors import ArtifactError, FramesError, PointsError
 from tapsdk.files import AtomicFile
-from tapsdk.frames import to_rgb_uint8
-from tapsdk.geometry import Size, parse_query_points
+from tapsdk.frames import as_array, to_rgb_uint8
+from tapsdk.geometry import Size, as_rows, parse_query_points
 from tapsdk.tracks import RunReport, Tracks
 
 SAVE_FORMAT = "tapsdk.tracker"
@@ -69,12 +69,12 @@ class Tracker:
 
         Raises PointsError; for points outside the frame at once if its size is known, else at the next `step`.
         """
-        array = np.asarray(points)
-        if array.ndim == 2 and array.shape[1] == 3:
+        rows = as_rows(points)
+        if len(rows) and rows.shape[1] == 3:
             raise PointsError(
                 "Tracker.add takes [N, 2] (x, y) in the next frame; it is track that takes [N, 3] (t, x, y)"
             )
-        xy = parse_query_points(array, frame_size=self._size).xy
+        xy = parse_query_points(rows, frame_size=self._size).xy
         ids = list(range(self._next_id, self._next_id + len(xy)))
         self._next_id += len(xy)
         self._added |= dict(zip(ids, xy, strict=True))
@@ -106,7 +106,7 @@ class Tracker:
         Returns Tracks with T = 1, rows in the order of `ids`. Raises FramesError for a frame of another size or
         kind, PointsError for added points outside it; the tracker is then as it was before.
         """
-        image = to_rgb_uint8(np.asarray(frame), "the frame")
+        image = to_rgb_uint8(as_array(frame, "the frame"), "the frame")
         size = (int(image.shape[0]), int(image.shape[1]))
         if self._size not in (None, size):
             raise FramesError(
@@ -182,7 +182,8 @@ class _Saved:
 
 def _read_saved(path: Path) -> _Saved:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here, since numpy leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             header = json.loads(str(stored["header"]))
             rows = {k.removeprefix("row_"): stored[k] for k in stored.files if k.startswith("row_")}
         if (header.pop("format"), header.pop("version")) != (SAVE_FORMAT, SAVE_VERSION):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tapsdk.errors import TapsdkError
 from training.checkpoints import cli as checkpoints_cli
-from training.config import ConfigError
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -42,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         args.run(args)
-    except (TapsdkError, ConfigError) as error:
+    except TapsdkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from tapsdk.manifest import POINTS, StageSpec, Visibility
-from tapsdk.manifest import NativePlan as NativePlan
+from tapsdk.manifest import POINTS, NativePlan, StageSpec, Visibility
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class Cut:
     stages: tuple[Stage, ...]
     visibility: Visibility
     native: NativePlan | None
+    points_join: Literal["query", "start"] = "query"
+    """As in the manifest."""
 
 
-def cut(model: nn.Module) -> Cut:
-    """The stages of a model, by its family."""
-    from export.stages import tapir
-    from training.models.tapir_torch import Tapir
+FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}
+"""The module that cuts a family's models, with a function `cut(model) -> Cut`."""
 
-    cuts: dict[type[nn.Module], Callable[..., Cut]] = {Tapir: tapir.cut}
-    return cuts[type(model)](model)
+
+def cut(family: str, model: nn.Module) -> Cut:
+    """The stages of a model of a family."""
+    return importlib.import_module(FAMILIES[family]).cut(model)  # type: ignore[no-any-return]

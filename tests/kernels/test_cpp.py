@@ -35,9 +35,7 @@ def test_the_cpp_test_passes(build):
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm to read object files")
 def test_no_code_of_an_instruction_set_can_replace_that_of_another(build):
     """A weak symbol in an object compiled for AVX-512 could become the one copy that every processor runs."""
-    objects = [
-        path for path in build.rglob("*.o*") if re.search(r"tapkernels_\w+\.dir.*\.o(bj)?$", str(path))
-    ]
+    objects = [path for path in build.rglob("*.o*") if re.search(r"tapkernels_\w+\.dir.*\.o(bj)?$", str(path))]
     assert len(objects) >= 4
     for path in objects:
         weak = re.findall(r"^\S* [WVu] (?!DW\.ref\.)(.*)$", run("nm", "-C", str(path)), flags=re.MULTILINE)

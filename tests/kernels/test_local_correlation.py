@@ -10,9 +10,7 @@ from tapkernels import local_correlation
 SIZES = st.integers(1, 12)
 SEEDS = st.integers(0, 2**32 - 1)
 # An instruction set stays chosen over the examples of a property, which is what is wanted here.
-PROPERTY = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+PROPERTY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def problem(seed, height, width, channels=9, points=5):
@@ -61,9 +59,7 @@ def test_is_zero_away_from_the_grid(isa, seed, height, width, radius, far, side)
     assert not local_correlation(grid, query, xy, radius).any()
 
 
-@pytest.mark.parametrize(
-    "value", [np.nan, np.inf, -np.inf, 1e30, -1e30, 2.0**31, -(2.0**31), 2.0**63, 3.4e38]
-)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30, 2.0**31, -(2.0**31), 2.0**63, 3.4e38])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_is_zero_at_coordinates_that_are_no_place(isa, value, axis):
     grid, query, xy = problem(0, 6, 7)

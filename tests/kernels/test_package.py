@@ -75,9 +75,7 @@ def test_importing_loads_no_framework():
 def test_the_stub_lists_what_the_extension_has():
     stub = (Path(tapkernels.__file__).parent / "_ext.pyi").read_text()
     public = {name for name in dir(tapkernels._ext) if not name.startswith("_")}
-    declared = {
-        line.split()[1].partition("(")[0] for line in stub.splitlines() if line.startswith(("def", "class"))
-    }
+    declared = {line.split()[1].partition("(")[0] for line in stub.splitlines() if line.startswith(("def", "class"))}
     assert public == declared
 
 

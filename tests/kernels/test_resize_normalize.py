@@ -9,9 +9,7 @@ from tapkernels import resize_normalize
 
 SIZES = st.integers(1, 60)
 # An instruction set stays chosen over the examples of a property, which is what is wanted here.
-PROPERTY = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+PROPERTY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def noise(height, width, seed=0):

@@ -27,9 +27,7 @@ def test_gives_what_the_numpy_function_gives(points):
 def test_takes_tensors_that_are_not_contiguous():
     grid, query, xy = problem()
     turned = grid.permute(2, 0, 1).contiguous().permute(1, 2, 0)
-    torch.testing.assert_close(
-        ops.local_correlation(turned, query, xy), ops.local_correlation(grid, query, xy)
-    )
+    torch.testing.assert_close(ops.local_correlation(turned, query, xy), ops.local_correlation(grid, query, xy))
 
 
 def test_is_registered_as_torch_asks():

@@ -91,7 +91,7 @@ def load_canonical(
     are damaged or hold no canonical weights.
     """
     path = Path(path)
-    weights, metadata = read_safetensors(path), read_metadata(path)
+    weights, metadata = read_safetensors(path), _read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} holds no canonical weights: its format is {metadata.get('format', 'not given')!r}, this "
@@ -113,8 +113,13 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
     return {name: _array(name, tensor) for name, tensor in tensors}
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file that `read_safetensors` takes; empty if it has none."""
+def is_canonical(path: Path) -> bool:
+    """Whether a file that could be read as a checkpoint holds canonical weights."""
+    return path.suffix.lower() == ".safetensors" and _read_metadata(path).get("format") == FORMAT
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """Of a file that the safetensors package takes; empty if it has none."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return dict(json.loads(file.read(length)).get("__metadata__", {}))

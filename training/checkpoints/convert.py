@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tapsdk.artifact import sha256
-from training.checkpoints.canonical import Canonical
+from training.checkpoints.canonical import Canonical, is_canonical
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Arrays, Fit, fit, shortened
 from training.checkpoints.formats import read_parameters
@@ -24,6 +24,8 @@ def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") 
     """
     name, path = resolve(model), Path(path)
     found = read_parameters(path)
+    if is_canonical(path):
+        raise CheckpointError(f"{path} holds canonical weights already, there is nothing to convert")
     result = _fit(name, found, framework)
     if result is None or not result.is_exact:
         raise _misfit(path, name, found, framework, result)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tapsdk.registry import ALIASES as ALIASES
+
 
 @dataclass(frozen=True)
 class TapirConfig:
@@ -145,4 +147,3 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
     "tapnext/plus-512": TapnextConfig(resolution=(512, 512), **TAPNEXT_TORCH),
 }
 
-ALIASES = {"tapir": "tapir/tiny"}

@@ -68,6 +68,8 @@ class TapirState(NamedTuple):
 
     queries: tuple[Query, ...]
     causal: tuple[MixerState, ...]
+    previous: Array
+    """[B, N, 2] where the points were, in pixels of `config.resolution`."""
 
 
 def same_pad(x: Array, kernel: int, stride: int) -> Array:
@@ -307,11 +309,12 @@ class Tapir(eqx.Module):
         low = chain(self.extra_convs, low)
         return _unit(high), _unit(low)
 
-    def locate(self, low: Array, query: Array) -> tuple[Array, Array, Array, Array]:
-        """Finds every query in its frame alone, by the cost volume.
+    def locate(self, low: Array, query: Array, previous: Array | None = None) -> tuple[Array, Array, Array, Array]:
+        """Finds every query in its frame by the cost volume.
 
         Args:
             low: [F, h, w, C] grids. query: [F, N, C] descriptors.
+            previous: [F, N, 2] in grid cells, where the points were in the frame before, for `config.motion_prior`.
         Returns:
             xy [F, N, 2] in grid cells, occlusion [F, N], expected_dist [F, N], heatmap logits [F, N, h, w].
         """
@@ -319,6 +322,8 @@ class Tapir(eqx.Module):
         scores = query @ low.reshape(frames, height * width, channels).swapaxes(1, 2)
         heatmap, logits = self.head(scores.reshape(-1, height, width, 1))
         heatmap = heatmap * self.config.softmax_temperature
+        if previous is not None:
+            heatmap = heatmap - self.config.motion_prior * _log_distance(previous.reshape(-1, 2), height, width)
         xy = soft_argmax(jax.nn.softmax(heatmap, (-2, -1)))
         logits = logits.reshape(frames, -1, 2)
         return (
@@ -396,6 +401,7 @@ class Tapir(eqx.Module):
         queries: Sequence[Query],
         known: Array | None = None,
         causal: Sequence[MixerState] | None = None,
+        previous: Array | None = None,
     ) -> tuple[list[Estimate], list[MixerState], Array]:
         """The guess of the cost volume and of every refinement iteration after it.
 
@@ -403,10 +409,11 @@ class Tapir(eqx.Module):
             grids, queries: at the base resolution first, then at each resolution of the refinement.
             known: [B, N, 3] (t, y, x) at the base resolution: the query points, put in place of the first guess.
             causal: what each iteration remembers (online), in order.
+            previous: [B, T, N, 2] at the base resolution, where the points were in the frame before (online).
         Returns:
             estimates (1 + iterations x resolutions), the new memory of each iteration, heatmap logits [B, T, N, h, w].
         """
-        estimate, heatmap = self._first_guess(grids[0], queries[0], known)
+        estimate, heatmap = self._first_guess(grids[0], queries[0], known, previous)
         estimates, memory = [estimate], []
         for grid, query in zip(grids[1:], queries[1:], strict=True):
             features = jnp.concatenate([query.high, query.low], -1)
@@ -423,11 +430,17 @@ class Tapir(eqx.Module):
                 memory.append(state)
         return estimates, memory, heatmap
 
-    def _first_guess(self, grids: Grids, query: Query, known: Array | None) -> tuple[Estimate, Array]:
+    def _first_guess(
+        self, grids: Grids, query: Query, known: Array | None, previous: Array | None
+    ) -> tuple[Estimate, Array]:
         batch, frames = grids.low.shape[:2]
         low_query = jnp.repeat(query.low[:, None], frames, 1)
-        xy, occlusion, expected_dist, heatmap = self.locate(_merge(grids.low), _merge(low_query))
-        xy = rescale(xy, grids.low.shape[2:4], self.config.resolution)
+        cells = grids.low.shape[2:4]
+        if previous is not None:
+            previous = _merge(rescale(previous, self.config.resolution, cells))
+        low, low_query = _merge(grids.low), _merge(low_query)
+        xy, occlusion, expected_dist, heatmap = self.locate(low, low_query, previous)
+        xy = rescale(xy, cells, self.config.resolution)
         lead = (batch, frames)
         xy = _split(xy, lead)
         if known is not None:
@@ -455,7 +468,8 @@ class Tapir(eqx.Module):
             chunk: queries handled at once. They do not see one another, so this changes memory and nothing else.
         Returns:
             tracks [B, N, T, 2] (x, y) in pixels of the video, occlusion [B, N, T] and expected_dist [B, N, T] logits:
-            the mean over resolutions, each after its last iteration.
+            the mean over resolutions, each after its last iteration. A variant with a motion prior cannot look at
+            all frames at once: it goes forwards from each query's frame, then backwards, as `step` does.
         """
         size = video.shape[2:4]
         grids = self.feature_grids(video, resolutions)
@@ -464,10 +478,46 @@ class Tapir(eqx.Module):
         for start in range(0, max(1, queries_tyx.shape[1]), chunk):
             some = queries_tyx[:, start : start + chunk]
             queries = self.clip_queries(grids, some, size)
+            if self.config.motion_prior:
+                parts.append(self._both_ways(grids, queries, some * scale))
+                continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(jnp.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(jnp.concatenate(field, 2) for field in zip(*parts, strict=True))), size)
+
+    def _both_ways(self, grids: Sequence[Grids], queries: Sequence[Query], start: Array) -> Estimate:
+        """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
+        frames = grids[0].low.shape[1]
+        forwards = self._roll_out(grids, queries, start, reverse=False)
+        backwards = self._roll_out(grids, queries, start, reverse=True)
+        later = jnp.arange(frames)[:, None] >= start[:, None, :, 0].round()
+        return Estimate(
+            jnp.where(later[..., None], forwards.xy, backwards.xy),
+            jnp.where(later, forwards.occlusion, backwards.occlusion),
+            jnp.where(later, forwards.expected_dist, backwards.expected_dist),
+        )
+
+    def _roll_out(self, grids: Sequence[Grids], queries: Sequence[Query], start: Array, reverse: bool) -> Estimate:
+        """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame."""
+        batch, points = start.shape[:2]
+        start_xy = start[..., :0:-1]
+
+        def visit(past: tuple, now: tuple) -> tuple[tuple, Estimate]:
+            (previous, memory), (t, features) = past, now
+            begins = start[..., 0].round() == t
+            previous = jnp.where(begins[..., None], start_xy, previous)
+            fresh = begins.reshape(-1, 1, 1)
+            memory = [MixerState(*(jnp.where(fresh, 0, array) for array in state)) for state in memory]
+            frame = [Grids(*(x[:, None] for x in pair), g.size) for pair, g in zip(features, grids, strict=True)]
+            estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
+            return (estimates[-1].xy[:, 0], memory), Estimate(*(field[:, 0] for field in estimates[-1]))
+
+        memory = [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
+        features = [(g.high.swapaxes(0, 1), g.low.swapaxes(0, 1)) for g in grids]
+        frames = jnp.arange(grids[0].low.shape[1])
+        _, found = jax.lax.scan(visit, (start_xy, memory), (frames, features), reverse=reverse)
+        return Estimate(*(field.swapaxes(0, 1) for field in found))
 
     # Frame by frame.
 
@@ -485,7 +535,8 @@ class Tapir(eqx.Module):
         queries = tuple(Query(sample(g.high), sample(g.low)) for g in self.feature_grids(frame))
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
-        return TapirState(queries, tuple(self.empty_memory(rows) for _ in range(iterations)))
+        memory = tuple(self.empty_memory(rows) for _ in range(iterations))
+        return TapirState(queries, memory, rescale(xy, size, self.config.resolution))
 
     def empty_memory(self, rows: int) -> MixerState:
         """What an iteration remembers of points that were just added: nothing."""
@@ -497,8 +548,10 @@ class Tapir(eqx.Module):
     def step(self, frame: Array, state: TapirState) -> tuple[dict[str, Array], TapirState]:
         """The next frame [B, 1, H, W, 3]: the dict of `clip` for T = 1, of the last iteration, and the new state."""
         grids = self.feature_grids(frame)
-        estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal)
-        return self._public(estimates[-1], frame.shape[2:4]), TapirState(state.queries, tuple(memory))
+        previous = state.previous[:, None] if self.config.motion_prior else None
+        estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
+        state = TapirState(state.queries, tuple(memory), estimates[-1].xy[:, 0])
+        return self._public(estimates[-1], frame.shape[2:4]), state
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Array]:
         return {
@@ -516,6 +569,13 @@ def _merge(x: Array) -> Array:
 def _split(x: Array, lead: tuple[int, ...]) -> Array:
     """[B T, ...] -> [B, T, ...]"""
     return x.reshape(*lead, *x.shape[1:])
+
+
+def _log_distance(xy: Array, height: int, width: int) -> Array:
+    """Minus the log of a heavy-tailed prior around xy [M, 2] in cells, [M, h, w]: near is likely, far is not excluded."""
+    x = jnp.arange(width) + 0.5 - xy[:, :1]
+    y = jnp.arange(height) + 0.5 - xy[:, 1:]
+    return jnp.log(1 + x[:, None, :] ** 2 + y[:, :, None] ** 2)
 
 
 def _unit(x: Array) -> Array:

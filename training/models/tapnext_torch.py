@@ -142,13 +142,15 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
+        lead = x.shape[:2]
+        # Four axes are what exporters know attention with.
+        x = self.norm(x).flatten(0, 1)
         query, key, value = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
             for project in (self.query, self.key, self.value)
         )
         y = F.scaled_dot_product_attention(query, key, value)
-        return self.out(y.transpose(-2, -3).flatten(-2))
+        return self.out(y.transpose(-2, -3).flatten(-2)).unflatten(0, lead)
 
 
 class Mlp(nn.Module):

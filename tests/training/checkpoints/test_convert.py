@@ -3,12 +3,13 @@ import logging
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from tapsdk.errors import ModelError
 from tests.golden.official import write
 from tests.training.checkpoints import toy
 from training.__main__ import main
-from training.checkpoints import CheckpointError, convert, load_canonical
+from training.checkpoints import CheckpointError, convert, load_canonical, save_canonical
 from training.models.families import model_names, parameter_names, parameter_shapes
 
 LAYOUTS = {"torch": toy.torch_parameters, "jax": toy.jax_parameters}
@@ -94,6 +95,19 @@ def test_a_file_of_something_else_is_an_error(tmp_path):
     path = write(tmp_path / "other.npz", {"some": np.zeros(3), "thing": np.zeros(3)})
     with pytest.raises(CheckpointError, match="no parameter of toy/base; it has some, thing"):
         convert(path, "toy/base")
+
+
+def test_canonical_weights_are_not_converted_again(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_canonical(convert(write(tmp_path / "official.pt", toy.torch_parameters()), "toy/base"), path)
+    with pytest.raises(CheckpointError, match="canonical weights already"):
+        convert(path, "toy/base")
+
+
+def test_official_names_in_safetensors_are_converted(tmp_path):
+    path = tmp_path / "official.safetensors"
+    safetensors.numpy.save_file(toy.torch_parameters(), path)
+    assert convert(path, "toy/base").weights.keys() == toy.our_parameters().keys()
 
 
 def test_an_empty_checkpoint_is_an_error(tmp_path):

@@ -22,11 +22,10 @@ ROWS = {
     "causal_bootstapir_jax_online_256": "tapir/boots-causal",
     "causal_bootstapir_torch_online_256": "tapir/boots-causal",
 }
-SLOW = [name for name in ROWS if "boots" in name]
 SUFFIX = {"jax": ".npy", "torch": ".pt"}
 
 
-@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ROWS])
+@pytest.fixture(scope="module", params=ROWS)
 def golden(request, tmp_path_factory):
     """(the golden's arrays, model, weights that were converted from an official file of its layout)."""
     name, model = request.param, ROWS[request.param]

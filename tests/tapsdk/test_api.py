@@ -1,0 +1,389 @@
+"""`tapsdk.track`: a whole video in one call, whatever the video comes as."""
+
+import itertools
+import weakref
+
+import numpy as np
+import pytest
+
+import tapsdk
+from tapsdk import offline, track
+from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
+from tapsdk.tracker import Tracker
+from tests.support import PLANS, moving_texture, random_points
+
+EXACT = 1e-4
+"""Pixels between runs that differ in the other points alone."""
+SEEN = 1e-5
+"""The same for a confidence."""
+FUSED = "onnxruntime:fused"
+
+
+@pytest.fixture
+def run(model):
+    def track_small(frames, points, **options):
+        return track(frames, points, model, **{"backend": FUSED, **options})
+
+    return track_small
+
+
+def at(t, xy):
+    """Points [N, 2] as queries [N, 3] on frame t."""
+    return np.concatenate([np.full((len(xy), 1), t, np.float32), xy], axis=1)
+
+
+def assert_same(one, other, xy=EXACT):
+    np.testing.assert_allclose(one.xy, other.xy, atol=xy)
+    np.testing.assert_allclose(one.confidence, other.confidence, atol=SEEN)
+
+
+# What comes out
+
+
+def test_tracks_have_a_row_per_point_and_a_column_per_frame(run, video):
+    points = random_points(3, video)
+    tracks = run(video, points)
+    assert tracks.xy.shape == (3, 6, 2)
+    assert tracks.xy.dtype == tracks.confidence.dtype == np.float32
+    assert tracks.visible.shape == tracks.confidence.shape == (3, 6)
+    assert np.isfinite(tracks.xy).all()
+    assert ((tracks.confidence >= 0) & (tracks.confidence <= 1)).all()
+    np.testing.assert_array_equal(tracks.visible, tracks.confidence > 0.5)
+    np.testing.assert_array_equal(tracks.queries, at(0, points))
+
+
+def test_a_report_says_what_ran(run, video):
+    report = run(video, [[5, 5]]).report
+    assert report.model
+    assert report.backend.startswith("onnxruntime ")
+    assert (report.path, report.precision) == ("fused", "fp32")
+    assert report.frames_per_second > 0
+
+
+def test_the_bundled_model_needs_no_name(video):
+    tracks = track(video[:3], [[0, 40, 24]])
+    assert tracks.xy.shape == (1, 3, 2)
+    assert tracks.report.model == "tapir/tiny"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_query_comes_back_exactly_and_visible(run, video, plan):
+    points = random_points(6, video)
+    t = np.array([3, 0, 5, 1, 3, 2])
+    tracks = run(video, np.concatenate([t[:, None], points], 1), backend=f"onnxruntime:{plan}")
+    np.testing.assert_array_equal(tracks.xy[np.arange(6), t], points)
+    assert tracks.visible[np.arange(6), t].all()
+
+
+# What goes in
+
+
+def as_floats(video, _):
+    return video / np.float32(255)
+
+
+def as_doubles(video, _):
+    return video / 255
+
+
+def as_list(video, _):
+    return list(video)
+
+
+def as_generator(video, _):
+    return (frame for frame in video)
+
+
+def as_mirrored_view(video, _):
+    return np.ascontiguousarray(video[:, :, ::-1])[:, :, ::-1]
+
+
+@pytest.mark.parametrize("form", [as_floats, as_doubles, as_list, as_generator, as_mirrored_view])
+def test_every_form_of_the_frames_gives_the_same_tracks(run, video, form):
+    points = at(2, random_points(3, video))
+    expected = run(video, points)
+    found = run(form(video, None), points)
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+
+
+def test_a_path(run, video, video_file):
+    tracks = run(video_file, random_points(3, video))
+    assert tracks.xy.shape == (3, len(video), 2)
+    assert tracks.fps == 25
+    np.testing.assert_array_equal(run(str(video_file), random_points(3, video)).xy, tracks.xy)
+
+
+def test_a_generator_is_read_one_frame_at_a_time(run):
+    """And let go of: however long the video, only a frame or two of it exist."""
+    alive = weakref.WeakSet()
+    most = 0
+
+    def frames():
+        nonlocal most
+        for image in moving_texture(12):
+            frame = Frame(image)
+            alive.add(frame)
+            most = max(most, len(alive))
+            yield frame
+            del frame, image
+
+    class Frame:
+        def __init__(self, image):
+            self.image = image.copy()
+
+        def __array__(self, dtype=None, copy=None):
+            return self.image
+
+    tracks = run(frames(), [[40, 24]])
+    assert tracks.num_frames == 12
+    assert most <= 2
+
+
+def test_a_generator_that_fails_fails_the_call(run, video):
+    def frames():
+        yield video[0]
+        raise OSError("the camera is gone")
+
+    with pytest.raises(OSError, match="the camera is gone"):
+        run(frames(), [[1, 1]])
+
+
+@pytest.mark.parametrize("size", [(80, 45), (1, 1), (1, 200), (200, 2)], ids=str)
+def test_frames_of_any_shape(run, size):
+    video = moving_texture(3, *size)
+    tracks = run(video, [[1, 1, 1], [2, size[1], size[0]]])
+    assert np.isfinite(tracks.xy).all()
+
+
+@pytest.mark.parametrize("points", [[[0, 5, 6]], [[5, 6]]])
+def test_a_video_of_one_frame(run, video, points):
+    tracks = run(video[:1], points)
+    np.testing.assert_array_equal(tracks.xy, [[[5, 6]]])
+    assert tracks.visible.all()
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 2)), np.zeros((0, 3), np.float32)])
+def test_no_points(run, video, none):
+    tracks = run(video, none)
+    assert tracks.xy.shape == (0, 6, 2)
+    assert tracks.queries.shape == (0, 3)
+
+
+def test_a_thousand_points(run, video):
+    points = random_points(1000, video)
+    tracks = run(video[:2], points)
+    assert tracks.xy.shape == (1000, 2, 2)
+    alone = run(video[:2], points[[17, 900]])
+    np.testing.assert_allclose(tracks.xy[[17, 900]], alone.xy, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    "query_format, row", [("txy", [2, 60, 30]), ("tyx", [2, 30, 60]), ("xyt", [60, 30, 2])], ids=str
+)
+def test_query_formats(run, video, query_format, row):
+    tracks = run(video, [row], query_format=query_format)
+    np.testing.assert_array_equal(tracks.queries, [[2, 60, 30]])
+    np.testing.assert_array_equal(tracks.xy[0, 2], [60, 30])
+
+
+def test_two_columns_are_x_and_y_on_the_first_frame_in_every_format(run, video):
+    tracks = run(video, [[60, 30]], query_format="tyx")
+    np.testing.assert_array_equal(tracks.queries, [[0, 60, 30]])
+
+
+def test_the_resolution_of_the_artifact_may_be_named(run, video, model):
+    resolution = tapsdk.open_artifact(model).manifest.resolution
+    expected = run(video[:2], [[5, 5]])
+    np.testing.assert_array_equal(run(video[:2], [[5, 5]], resolution=resolution).xy, expected.xy)
+
+
+def test_progress_bars_change_nothing(run, video, capsys):
+    points = at(3, random_points(2, video))
+    np.testing.assert_array_equal(run(video, points, progress=True).xy, run(video, points).xy)
+    assert capsys.readouterr().out == ""
+
+
+# A point is on its own
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_track_depends_on_no_other_point(run, video, plan):
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.integers(0, 6, (8, 1)), random_points(8, video)], 1)
+    backend = f"onnxruntime:{plan}"
+    together = run(video, points, backend=backend)
+    for some in ([0], [5, 2], [7, 6, 5, 4, 3, 2, 1, 0]):
+        apart = run(video, points[some], backend=backend)
+        np.testing.assert_allclose(apart.xy, together.xy[some], atol=EXACT)
+        np.testing.assert_allclose(apart.confidence, together.confidence[some], atol=SEEN)
+
+
+def test_queries_on_different_frames_are_separate_calls_in_one(run, video):
+    points = [at(t, random_points(2, video, seed=t)) for t in (4, 0, 2)]
+    together = run(video, np.concatenate(points))
+    for i, some in enumerate(points):
+        apart = run(video, some)
+        np.testing.assert_allclose(together.xy[2 * i : 2 * i + 2], apart.xy, atol=EXACT)
+        np.testing.assert_allclose(together.confidence[2 * i : 2 * i + 2], apart.confidence, atol=SEEN)
+
+
+# Time
+
+
+def test_a_query_on_the_last_frame_is_tracked_backwards(run, video):
+    points = random_points(4, video)
+    backwards = run(video, at(5, points))
+    forwards = run(video[::-1], points)
+    np.testing.assert_array_equal(backwards.xy, forwards.xy[:, ::-1])
+    np.testing.assert_array_equal(backwards.confidence, forwards.confidence[:, ::-1])
+    np.testing.assert_array_equal(backwards.visible, forwards.visible[:, ::-1])
+
+
+def test_a_query_in_between_is_both(run, video):
+    points = random_points(4, video)
+    both = run(video, at(2, points))
+    after, before = run(video[2:], points), run(video[2::-1], points)
+    np.testing.assert_array_equal(both.xy[:, 2:], after.xy)
+    np.testing.assert_array_equal(both.xy[:, :3], before.xy[:, ::-1])
+
+
+def test_track_is_the_tracker_step_by_step(run, model, video):
+    points = random_points(4, video)
+    tracker = Tracker(model, FUSED, points=4)
+    tracker.add(points)
+    steps = [tracker.step(frame) for frame in video]
+    tracks = run(video, points)
+    np.testing.assert_array_equal(tracks.xy, np.concatenate([s.xy for s in steps], 1))
+    np.testing.assert_array_equal(tracks.confidence, np.concatenate([s.confidence for s in steps], 1))
+
+
+@pytest.mark.parametrize("spool_bytes", [1, 100_000])
+def test_frames_for_the_way_back_may_lie_on_disk(run, video, monkeypatch, spool_bytes):
+    points = np.concatenate([at(5, random_points(2, video)), at(1, random_points(2, video))])
+    expected = run(video, points)
+    monkeypatch.setattr(offline, "SPOOL_BYTES", spool_bytes)
+    found = run(video, points)
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+
+
+def test_no_room_for_the_way_back(run, video, monkeypatch):
+    class FullDisk:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda max_size: FullDisk())
+    with pytest.raises(SaveError, match="could not keep the frames .*: No space left on device; make room"):
+        run(video, [[5, 1, 1]])
+
+
+def test_only_frames_up_to_the_last_query_are_kept(run, video, monkeypatch):
+    kept = []
+    append = offline._Spool.append
+    monkeypatch.setattr(offline._Spool, "append", lambda self, frame: (kept.append(1), append(self, frame)))
+    run(video, [[1, 1]])
+    assert len(kept) == 0
+    run(video, [[1, 1, 1], [3, 1, 1]])
+    assert len(kept) == 4
+
+
+def test_an_interruption_leaves_what_was_tracked(model, video):
+    """As the command line uses it: an OfflineRun outlives a KeyboardInterrupt."""
+    from tapsdk.engine import Engine
+    from tapsdk.geometry import parse_query_points
+    from tapsdk.video import open_frames
+
+    points = np.float32([[0, 9, 9], [1, 8, 8], [4, 7, 7]])
+
+    def interrupted():
+        yield from video[:3]
+        raise KeyboardInterrupt
+
+    source = open_frames(interrupted())
+    query = parse_query_points(points, frame_size=source.size)
+    run = offline.OfflineRun(Engine(model, FUSED, points=3), source, query)
+    assert run.tracks().num_frames == 0
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    tracks = run.tracks()
+    whole = track(video, points, model, backend=FUSED)
+    assert tracks.xy.shape == (3, 3, 2)
+    np.testing.assert_allclose(tracks.xy[0], whole.xy[0, :3], atol=EXACT)
+    np.testing.assert_allclose(tracks.xy[1, 1:], whole.xy[1, 1:3], atol=EXACT)
+    assert not tracks.visible[2].any()  # its frame was not reached
+    np.testing.assert_array_equal(tracks.xy[2], [[7, 7]] * 3)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "points, complaint",
+    [
+        ([[0, 81, 1]], r"points\[0\]: x = 81, but x must be in \[0, 80\]: the frame is 80 x 48 pixels"),
+        ([[0, 1, 1], [0, 1, -0.5]], r"points\[1\]: y = -0\.5"),
+        ([[np.nan, 1]], "NaN"),
+        ([[6, 1, 1]], r"points\[0\]: t = 6, but t must be in \[0, 5\]: the video has 6 frames"),
+        ([[-1, 1, 1]], "t must be 0"),
+        ([[0.5, 1, 1]], "t is the index of a frame"),
+        ([1, 1], r"write a single point as \[\[x, y\]\]"),
+        (np.zeros((2, 4)), r"must have shape \[N, 3\] or \[N, 2\] \(x, y\), got \[2, 4\]"),
+        ("points", "must be ints or floats"),
+        (None, "must be ints or floats"),
+    ],
+)
+def test_points_that_cannot_be(run, video, points, complaint):
+    with pytest.raises(PointsError, match=complaint):
+        run(video, points)
+
+
+def test_a_query_beyond_the_end_of_a_generator(run, video):
+    with pytest.raises(PointsError, match=r"points\[1\]: t = 6, but t must be in \[0, 5\]: the video has 6 frames"):
+        run(iter(video), [[0, 1, 1], [6, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    "frames, complaint",
+    [
+        (np.zeros((0, 48, 80, 3), np.uint8), "the video has no frames"),
+        ([], "the video has no frames"),
+        (iter([]), "the video has no frames"),
+        (np.zeros((48, 80, 3), np.uint8), r"pass a single frame as frames\[None\]"),
+        (np.zeros((2, 3, 48, 80), np.uint8), "put the channels last"),
+        (np.zeros((2, 48, 80, 3), np.int64), "must be uint8 in"),
+        (np.full((2, 48, 80, 3), 200.0), "divide frames"),
+        (None, "frames must be an array"),
+        ("nothing.mp4", r"nothing\.mp4: no such file"),
+    ],
+)
+def test_frames_that_cannot_be(run, frames, complaint):
+    with pytest.raises(FramesError, match=complaint):
+        run(frames, [[0, 0]])
+
+
+def test_a_frame_of_another_size_in_the_middle(run, video):
+    with pytest.raises(FramesError, match="frame 2 is 9 x 9 pixels, but the frames before it are 80 x 48"):
+        run(itertools.chain(video[:2], [np.zeros((9, 9, 3), np.uint8)]), [[1, 1]])
+
+
+@pytest.mark.parametrize("options", [{"query_format": "yxt"}, {"query_format": ""}])
+def test_an_unknown_query_format(run, video, options):
+    with pytest.raises(PointsError, match="unknown query_format .*; use one of txy, tyx, xyt"):
+        run(video, [[0, 1, 1]], **options)
+
+
+@pytest.mark.parametrize("resolution", [128, (128, 256), (96, 64)])
+def test_a_resolution_that_the_artifact_was_not_exported_for(run, video, resolution):
+    with pytest.raises(ModelError, match=r"was exported to work at \(.*\) \(height, width\), not \("):
+        run(video, [[1, 1]], resolution=resolution)
+
+
+def test_an_unknown_model_and_an_unknown_backend(video):
+    with pytest.raises(ModelError, match="unknown model"):
+        track(video, [[1, 1]], "tapir/huge")
+    with pytest.raises(BackendError, match="unknown backend"):
+        track(video, [[1, 1]], backend="cuda")
