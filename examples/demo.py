@@ -36,7 +36,8 @@ def main(video: str | None) -> None:
             writer.write(painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t]))
 
     report = tracks.report
-    print(f"tracked   {len(tracks)} points through {tracks.num_frames} frames at {report.frames_per_second:.1f} frames/s")
+    speed = f"{report.frames_per_second:.1f} frames per second"
+    print(f"tracked   {len(tracks)} points through {tracks.num_frames} frames at {speed}")
     print(f"ran       {report.model} ({report.precision}) on {report.backend}, {report.path} plan")
     if truth is not None:
         print(f"error     {describe_error(tracks, truth, size)}")
@@ -50,7 +51,7 @@ def describe_error(tracks: tapsdk.Tracks, truth: tapsdk.Tracks, size: tuple[int,
     error = np.linalg.norm(found - true, axis=-1)[truth.visible & later]
     within = np.mean([(error < d).mean() for d in (1, 2, 4, 8, 16)])
     agree = (tracks.visible == truth.visible)[later].mean()
-    return f"median {np.median(error):.2f} px, <delta_avg {within:.1%}, visibility right {agree:.1%} (true tracks, 256x256)"
+    return f"median {np.median(error):.2f} px of 256x256, <delta_avg {within:.1%}, visibility right {agree:.1%}"
 
 
 if __name__ == "__main__":

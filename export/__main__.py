@@ -16,7 +16,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help="family/variant: tapir, tapir/boots-causal, ...")
     parser.add_argument("--target", required=True, help=f"format: {', '.join(TARGETS)}")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="canonical weights (.safetensors)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="canonical weights, or an official checkpoint")
     parser.add_argument("--precision", default="fp32", help="fp32")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: artifacts/MODEL-TARGET")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is already there")

@@ -111,12 +111,16 @@ def _describe(name: str, parts: Cut, source: Path, target: Target, directory: Pa
 
 
 def _publish(work: Path, output: Path) -> None:
-    """Puts the finished directory in place; an old artifact moves aside first, so that one of the two is there."""
+    """Puts the finished directory in place; an old artifact moves aside first, and back if anything goes wrong."""
     work.chmod(0o755)
     if not output.exists():
         os.rename(work, output)
         return
-    aside = output.with_name(f".{output.name}-{os.getpid()}.old")
-    os.rename(output, aside)
-    os.rename(work, output)
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = work.with_name(f"{work.name}.old")
+    try:
+        os.rename(output, aside)
+        os.rename(work, output)
+    finally:
+        if not output.exists():
+            os.rename(aside, output)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -31,6 +31,7 @@ delay     [N] frames from this one to the one that the query point lies in
 
 Mode = Literal["causal"]
 QueryFrame = Literal["exact", "model"]
+Join = Literal["query", "start"]
 
 POINTS = "N"
 """Stands for the number of points in a shape."""
@@ -120,7 +121,7 @@ class Manifest:
     query_frame: QueryFrame
     """What a track says at its query's frame: the query point itself, or the model's own estimate."""
     stages: Mapping[str, StageSpec]
-    points_join: Literal["query", "start"] = "query"
+    points_join: Join = "query"
     """When points of a whole video are added: in their query's frame, or all in the first one, with a delay."""
     native: NativePlan | None = None
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -167,6 +168,7 @@ def _parse(table: dict[str, Any]) -> Manifest:
         raise ValueError(f"unknown entries {', '.join(sorted(unknown))}")
     _check_choice("mode", table["mode"], get_args(Mode))
     _check_choice("query_frame", table["query_frame"], get_args(QueryFrame))
+    _check_choice("points_join", table.get("points_join", "query"), get_args(Join))
     return Manifest(
         **{
             **table,

@@ -35,8 +35,8 @@ class Choice:
     """Backends and plans that were passed over, with the reason."""
 
 
-_measured: dict[tuple[str, str, int | None, int], tuple[str, dict[str, float]]] = {}
-"""The faster plan and all times by (weights, backend, threads, points bucket), for the life of the process."""
+_measured: dict[tuple[object, ...], tuple[str, dict[str, float]]] = {}
+"""The faster plan and all times by (model, backend, threads, points bucket), for the life of the process."""
 
 
 def choose(artifact: Artifact, backend: str = "auto", *, points: int = 64, threads: int | None = None) -> Choice:
@@ -71,16 +71,18 @@ def _choose_plan(
     if artifact.manifest.native is None:
         return Choice(engine, PLANS["fused"](artifact, engine), refused=refused)
     bucket = min(1 << max(0, points - 1).bit_length(), PROBE_POINTS)
-    key = (artifact.manifest.weights_sha256, engine.describe(), threads, bucket)
+    manifest = artifact.manifest
+    model = (manifest.weights_sha256, manifest.precision, manifest.resolution)
+    key = (model, engine.describe(), threads, bucket)
     if key in _measured:
         fastest, times = _measured[key]
         return Choice(engine, PLANS[fastest](artifact, engine), times, refused)
     plans: dict[str, Plan] = {name: cls(artifact, engine) for name, cls in PLANS.items()}
-    times, difference = _probe(list(plans.values()), artifact.manifest, bucket)
+    times, difference = _probe(list(plans.values()), manifest, bucket)
     fastest = min(times, key=lambda name: times[name])
     if not difference <= AGREE_PIXELS:  # so that NaN counts as disagreement
         refused["native"] = f"its tracks differ from the fused plan's by {difference:.3g} px"
-        logger.warning("the native plan of %s is not used: %s", artifact.manifest.model, refused["native"])
+        logger.warning("the native plan of %s is not used: %s", manifest.model, refused["native"])
         fastest = "fused"
     _measured[key] = fastest, times
     return Choice(engine, plans[fastest], times, refused)

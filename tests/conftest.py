@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tapsdk.artifact import BUNDLED
 from tapsdk.video import VideoWriter
-from tests.support import copy_artifact, moving_texture
+from tests.support import moving_texture
 
 if TYPE_CHECKING:
     from training.models.configs import TapirConfig
@@ -74,16 +74,9 @@ def exported(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact for tests of the runtime, with query_frame "exact": SMALL, or the bundled one without PyTorch."""
-    if importlib.util.find_spec("torch") is None:
-        return request.getfixturevalue("bundled")
-
-    def give_queries_back(manifest: dict[str, Any]) -> None:
-        manifest["query_frame"] = "exact"
-
-    exported = request.getfixturevalue("exported")
-    return copy_artifact(exported, tmp_path_factory.mktemp("artifacts") / "small", give_queries_back)
+def model(request: pytest.FixtureRequest) -> Path:
+    """The artifact that tests of the runtime track with: SMALL, or the bundled one where PyTorch is missing."""
+    return request.getfixturevalue("bundled" if importlib.util.find_spec("torch") is None else "exported")
 
 
 @pytest.fixture(scope="session")

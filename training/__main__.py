@@ -1,4 +1,4 @@
-"""python -m training train | convert | evaluate."""
+"""python -m training train | convert | release | evaluate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tapsdk.errors import TapsdkError
 from training.checkpoints import cli as checkpoints_cli
+from training.evaluation import evaluate
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(run=_train)
     checkpoints_cli.add_parser(commands)
+    evaluate.add_parser(commands)
     return parser
 
 

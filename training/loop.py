@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from training.batches import iterate
+from training.checkpoints.errors import CheckpointError
 from training.config import TrainConfig
 from training.files import replace_file
 
@@ -49,10 +50,18 @@ def resume(updater: Any, directory: Path) -> int:
     path = directory / CHECKPOINT
     if not path.exists():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path)
     updater.restore(state)
     logger.info("resumed %s at step %d", path, state["step"])
     return int(state["step"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `save` wrote. Raises CheckpointError."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # zipfile, pickle and torch each raise their own
+        raise CheckpointError(f"{path} is not a checkpoint of a training run, or is damaged: {error}") from error
 
 
 def _log(directory: Path, row: dict[str, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from export.stages import Stage
+if TYPE_CHECKING:
+    from export.stages import Stage
 
 
 class Target(Protocol):

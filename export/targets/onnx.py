@@ -49,6 +49,7 @@ class Onnx:
         found = CONTROL_FLOW & {node.op_type for node in model.graph.node}
         if found:
             raise RuntimeError(f"stage {stage.name!r} was exported with control flow: {', '.join(sorted(found))}")
+        _forget_origin(model)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, directory / name)
         return name
@@ -56,6 +57,13 @@ class Onnx:
     def tools(self) -> dict[str, str]:
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxscript": onnxscript.__version__}
         return {**versions, "opset": str(OPSET)}
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """The exporter notes at every node which lines of which files on this machine it came from."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
 
 
 def _for_signature(stage: Stage, shapes: tuple[object, ...]) -> tuple[object, ...]:

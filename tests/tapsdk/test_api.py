@@ -78,23 +78,23 @@ def test_a_query_comes_back_exactly_and_visible(run, video, plan):
 # What goes in
 
 
-def as_floats(video, _):
+def as_floats(video):
     return video / np.float32(255)
 
 
-def as_doubles(video, _):
+def as_doubles(video):
     return video / 255
 
 
-def as_list(video, _):
+def as_list(video):
     return list(video)
 
 
-def as_generator(video, _):
+def as_generator(video):
     return (frame for frame in video)
 
 
-def as_mirrored_view(video, _):
+def as_mirrored_view(video):
     return np.ascontiguousarray(video[:, :, ::-1])[:, :, ::-1]
 
 
@@ -102,7 +102,7 @@ def as_mirrored_view(video, _):
 def test_every_form_of_the_frames_gives_the_same_tracks(run, video, form):
     points = at(2, random_points(3, video))
     expected = run(video, points)
-    found = run(form(video, None), points)
+    found = run(form(video), points)
     np.testing.assert_array_equal(found.xy, expected.xy)
     np.testing.assert_array_equal(found.confidence, expected.confidence)
 
@@ -277,7 +277,7 @@ def test_no_room_for_the_way_back(run, video, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda max_size: FullDisk())
-    with pytest.raises(SaveError, match="could not keep the frames .*: No space left on device; make room"):
+    with pytest.raises(SaveError, match=r"could not keep the frames .*: No space left on device; make room"):
         run(video, [[5, 1, 1]])
 
 
@@ -372,7 +372,7 @@ def test_a_frame_of_another_size_in_the_middle(run, video):
 
 @pytest.mark.parametrize("options", [{"query_format": "yxt"}, {"query_format": ""}])
 def test_an_unknown_query_format(run, video, options):
-    with pytest.raises(PointsError, match="unknown query_format .*; use one of txy, tyx, xyt"):
+    with pytest.raises(PointsError, match=r"unknown query_format .*; use one of txy, tyx, xyt"):
         run(video, [[0, 1, 1]], **options)
 
 

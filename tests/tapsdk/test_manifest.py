@@ -109,6 +109,7 @@ GOLDEN = """\
    }
   }
  },
+ "points_join": "query",
  "native": {
   "iterations": 3,
   "radius": 3,
@@ -230,6 +231,7 @@ def with_entry(*path_and_value):
         (with_entry("licence", "none"), "unknown entries licence"),
         (with_entry("mode", "clip"), "unknown mode 'clip'; this version knows causal"),
         (with_entry("query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
+        (with_entry("points_join", "end"), "unknown points_join 'end'; this version knows query, start"),
         (with_entry("resolution", [256]), "resolution|unpack"),
         (with_entry("visibility", {"rule": "any"}), "rule"),
         (with_entry("native", {"radius": 3}), "levels"),
@@ -247,9 +249,20 @@ def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
         read_manifest(write(tmp_path, json.dumps(table)))
 
 
-@pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in ("native", "verification", "tools")])
-def test_an_entry_that_is_missing(tmp_path, entry):
+OPTIONAL = ("points_join", "native", "verification", "tools")
+
+
+@pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in OPTIONAL])
+def test_an_entry_that_is_needed(tmp_path, entry):
     table = json.loads(GOLDEN)
     del table[entry]
     with pytest.raises(ArtifactError, match="is damaged: .*" + entry if entry != "schema" else "has schema None"):
         read_manifest(write(tmp_path, json.dumps(table)))
+
+
+@pytest.mark.parametrize("entry", OPTIONAL)
+def test_an_entry_that_has_a_default(tmp_path, entry):
+    table = json.loads(GOLDEN)
+    del table[entry]
+    defaults = {"points_join": "query", "native": None, "verification": {}, "tools": {}}
+    assert getattr(read_manifest(write(tmp_path, json.dumps(table))), entry) == defaults[entry]

@@ -63,16 +63,19 @@ class Canonical:
         }
 
 
-def save_canonical(canonical: Canonical, path: str | os.PathLike[str]) -> None:
-    """Writes a file that appears when it is complete; equal weights give equal bytes. Raises SaveError."""
+def save_canonical(canonical: Canonical, path: str | os.PathLike[str], *, half: bool = False) -> None:
+    """Writes a file that appears when it is complete; equal weights give equal bytes. Raises SaveError.
+
+    half: round to float16, for files that lie in a repository; they load as float32 like the others.
+    """
     # Written here and not by the safetensors package, which puts the metadata in random order and all
     # weights in memory twice.
     header: dict[str, Any] = {"__metadata__": canonical.metadata}
     arrays, end = [], 0
     for name, array in sorted(canonical.weights.items()):
-        array = np.ascontiguousarray(array, "<f4").reshape(array.shape)
+        array = np.ascontiguousarray(array, "<f2" if half else "<f4").reshape(array.shape)
         start, end = end, end + array.nbytes
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, end]}
+        header[name] = {"dtype": "F16" if half else "F32", "shape": array.shape, "data_offsets": [start, end]}
         arrays.append(array)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)

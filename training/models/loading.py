@@ -56,10 +56,18 @@ def _check_config(model: str, path: Path, metadata: Mapping[str, str]) -> None:
         stored = dict(json.loads(metadata["config"]))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what configuration its weights were made for") from error
-    ours = json.loads(json.dumps(dataclasses.asdict(config_of(model))))
-    other = [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if k not in ours or ours[k] != v]
+    config = config_of(model)
+    # A setting that is younger than the file was then what its default does.
+    stored = {**_as_stored(type(config)()), **stored}
+    ours = _as_stored(config)
+    other = [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if ours.get(k) != v]
     if other:
         raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+
+
+def _as_stored(config: Any) -> dict[str, Any]:
+    """As JSON gives it back: tuples are lists."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(config))))
 
 
 def check_framework(framework: str) -> None:

@@ -572,7 +572,7 @@ def _split(x: Array, lead: tuple[int, ...]) -> Array:
 
 
 def _log_distance(xy: Array, height: int, width: int) -> Array:
-    """Minus the log of a heavy-tailed prior around xy [M, 2] in cells, [M, h, w]: near is likely, far is not excluded."""
+    """Minus the log of a heavy-tailed prior around xy [M, 2] in cells, [M, h, w]: near is likely, far not excluded."""
     x = jnp.arange(width) + 0.5 - xy[:, :1]
     y = jnp.arange(height) + 0.5 - xy[:, 1:]
     return jnp.log(1 + x[:, None, :] ** 2 + y[:, :, None] ** 2)

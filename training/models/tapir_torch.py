@@ -507,7 +507,7 @@ class Tapir(nn.Module):
 
 
 def _log_distance(xy: Tensor, height: int, width: int) -> Tensor:
-    """Minus the log of a heavy-tailed prior around xy [M, 2] in cells, [M, h, w]: near is likely, far is not excluded."""
+    """Minus the log of a heavy-tailed prior [M, h, w] around xy [M, 2] in cells: near is likely, far is possible."""
     x = torch.arange(width, device=xy.device, dtype=xy.dtype) + 0.5 - xy[:, :1]
     y = torch.arange(height, device=xy.device, dtype=xy.dtype) + 0.5 - xy[:, 1:]
     return torch.log(1 + x[:, None, :] ** 2 + y[:, :, None] ** 2)

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from tapsdk.errors import FetchError, ModelError
 from tests.golden import official
-from training.checkpoints import Canonical, CheckpointError, save_canonical
+from training.checkpoints import Canonical, CheckpointError, load_canonical, save_canonical
 from training.models import load, loading
 from training.models.families import CONFIGS, parameter_shapes
 
@@ -160,6 +161,27 @@ def test_weights_of_another_configuration_are_an_error_that_names_the_difference
         load(TINY, path)
 
 
+def test_a_setting_that_is_younger_than_the_weights_had_its_default(tmp_path, monkeypatch):
+    path = tmp_path / "weights.safetensors"
+    for temperature in (20.0, 7.0):
+        config = replace(CONFIGS[TINY], softmax_temperature=temperature)
+        monkeypatch.setitem(CONFIGS, TINY, config)
+        save_canonical(canonical(config=config), path)
+        forget_temperature(path)
+        if temperature == type(config)().softmax_temperature:
+            load(TINY, path)
+        else:
+            with pytest.raises(CheckpointError, match=r"softmax_temperature 20\.0 \(here 7\.0\)"):
+                load(TINY, path)
+
+
+def forget_temperature(path):
+    weights, metadata = load_canonical(path)
+    config = json.loads(metadata["config"])
+    del config["softmax_temperature"]
+    safetensors.numpy.save_file(weights, path, {**metadata, "config": json.dumps(config)})
+
+
 @pytest.mark.parametrize("name", ["missing.safetensors", "missing.npy", "missing"])
 def test_a_missing_file_is_an_error(tmp_path, name):
     with pytest.raises(CheckpointError, match="missing"):
@@ -177,7 +199,7 @@ def test_a_jax_model_has_the_same_weights_by_the_same_names():
         np.testing.assert_array_equal(np.asarray(parameters[name]), array)
 
 
-@pytest.mark.parametrize("model", [m for m in CONFIGS if m.startswith("tapir")])
+@pytest.mark.parametrize("model", CONFIGS)
 def test_shapes_are_the_same_in_all_frameworks(model):
     pytest.importorskip("equinox")
     assert parameter_shapes(model, "jax") == parameter_shapes(model, "torch")

@@ -1,0 +1,329 @@
+"""`python -m export`: a verified artifact, or nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from tapsdk import track
+from tapsdk.artifact import open_artifact, sha256
+from tapsdk.errors import ModelError
+from tests.conftest import SMALL
+from tests.support import ROOT
+
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'tapsdk[export-onnx]'")
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tapsdk[export-onnx]'")
+
+from export import pipeline, verify  # noqa: E402
+from export.__main__ import main  # noqa: E402
+from export.pipeline import ExportError, export  # noqa: E402
+from export.targets import TARGETS  # noqa: E402
+from export.verify import FLIPS, VerificationError  # noqa: E402
+from training.checkpoints import CheckpointError  # noqa: E402
+
+
+class Copy:
+    """A target that takes seconds off: its files are copies of what the ONNX target made for the same model."""
+
+    format = "onnx"
+    backend = "onnxruntime"
+    tolerance = 0.01
+
+    def __init__(self, exported):
+        self.exported = exported
+        self.then = lambda directory: None
+        """What happens to the files before they are verified."""
+
+    def lower(self, stages, directory):
+        for stage in stages:
+            shutil.copy(self.exported / f"{stage.name}.onnx", directory)
+        self.then(directory)
+        return {stage.name: f"{stage.name}.onnx" for stage in stages}
+
+    def tools(self):
+        return {"copier": "1.0"}
+
+
+@pytest.fixture
+def target(exported, monkeypatch):
+    """The target "copy"."""
+    module = types.ModuleType("copy_target")
+    module.TARGET = Copy(exported)
+    monkeypatch.setitem(sys.modules, "copy_target", module)
+    monkeypatch.setitem(TARGETS, "copy", ("copy_target", "export-copy"))
+    return module.TARGET
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Where the artifact goes: into a folder of which nothing else may be left."""
+    return tmp_path / "artifacts" / "small"
+
+
+@pytest.fixture
+def run(small_model, target, output):
+    """The command line with all that it needs, and more; gives the exit status."""
+
+    def run_main(*more, model=SMALL):
+        arguments = [model, "--target", "copy", "--weights", small_model, "-o", output, *more]
+        return main([str(argument) for argument in arguments])
+
+    return run_main
+
+
+def left(output):
+    """Every name beside the artifact, temporary ones included."""
+    return sorted(path.name for path in output.parent.iterdir()) if output.parent.exists() else []
+
+
+def snapshot(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def shift_tracks(directory, pixels=0.5):
+    """Breaks the stage `step`: its positions are off."""
+    path = directory / "step.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["xy_before" if name == "xy" else name for name in node.output]
+    constant = onnx.numpy_helper.from_array(np.float32(pixels), "shift")
+    model.graph.initializer.append(constant)
+    model.graph.node.append(onnx.helper.make_node("Add", ["xy_before", "shift"], ["xy"]))
+    onnx.save(model, path)
+
+
+def nan_tracks(directory):
+    shift_tracks(directory, np.nan)
+
+
+def swap_logits(directory):
+    """Breaks the stage `step` where positions do not show it."""
+    path = directory / "step.onnx"
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["raw" if name == "occlusion" else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Neg", ["raw"], ["occlusion"]))
+    onnx.save(model, path)
+
+
+# An artifact
+
+
+def test_the_artifact_runs(exported, video):
+    artifact = open_artifact(exported)
+    artifact.verify()
+    assert track(video, [[5, 5]], exported).xy.shape == (1, len(video), 2)
+
+
+def test_the_manifest_says_what_it_is(exported, small_model, small_config):
+    manifest = open_artifact(exported).manifest
+    assert manifest.model == SMALL
+    assert manifest.weights_sha256 == sha256(small_model)
+    assert manifest.resolution == small_config.resolution
+    assert (manifest.precision, manifest.mode, manifest.query_frame) == ("fp32", "causal", "exact")
+    assert manifest.pixel_range == (-1.0, 1.0)
+    assert list(manifest.stages) == ["encode", "query", "step", "locate", "mixer"]
+    assert manifest.formats == ["onnx"]
+    assert manifest.native.iterations == small_config.iterations
+    assert {"tapsdk", "torch", "onnx"} <= manifest.tools.keys()
+
+
+def test_the_manifest_holds_the_numbers_of_the_verification(exported):
+    verification = open_artifact(exported).manifest.verification
+    assert verification["reference"].startswith("torch ")
+    assert verification["backend"].startswith("onnxruntime ")
+    assert verification["pixel_error"].keys() == verification["visibility_flips"].keys() == {"fused", "native"}
+    assert all(0 <= error <= 0.01 for error in verification["pixel_error"].values())
+    assert all(0 <= share <= FLIPS for share in verification["visibility_flips"].values())
+    assert verification["stage_error"].keys() == {"encode", "query", "step", "locate", "mixer"}
+    assert all(0 <= error < 1e-3 for error in verification["stage_error"].values())
+    assert (verification["frames"], verification["points"]) == (verify.FRAMES, list(verify.POINTS))
+
+
+def test_files_are_as_anyone_would_expect_them(exported):
+    assert sorted(path.name for path in exported.iterdir()) == sorted(
+        ["manifest.json", "encode.onnx", "query.onnx", "step.onnx", "locate.onnx", "mixer.onnx"]
+    )
+    mask = os.umask(0)
+    os.umask(mask)
+    assert exported.stat().st_mode & 0o777 == 0o755 & ~mask or exported.stat().st_mode & 0o777 == 0o755
+    json.loads((exported / "manifest.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)  # no NaN
+
+
+def test_the_command_line_says_what_it_made(run, output, capsys):
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"{output}: {SMALL}, ")
+    assert "differs from torch by at most" in out
+    assert open_artifact(output).manifest.tools["copier"] == "1.0"
+    assert left(output) == ["small"]
+
+
+def test_without_a_folder_it_goes_into_artifacts(small_model, target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([SMALL, "--target", "copy", "--weights", str(small_model)]) == 0
+    open_artifact(tmp_path / "artifacts" / "tapir-small-copy").verify()
+
+
+# What is there already
+
+
+def test_what_exists_is_left_alone(run, output, capsys):
+    output.mkdir(parents=True)
+    (output / "notes.txt").write_text("mine")
+    assert run() == 1
+    assert capsys.readouterr().err == f"error: {output} exists; use --force to replace an artifact\n"
+    assert snapshot(output) == {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_force_replaces_artifacts_and_nothing_else(run, output, kind, capsys):
+    output.parent.mkdir()
+    output.mkdir() if kind == "folder" else output.write_text("mine")
+    assert run("--force") == 1
+    assert "is not an artifact; choose another directory" in capsys.readouterr().err
+    assert left(output) == ["small"]
+
+
+def test_force_replaces_an_artifact(run, output):
+    assert run() == 0
+    (output / "more.txt").write_text("of the old one")
+    assert run() == 1
+    assert run("--force") == 0
+    open_artifact(output).verify()
+    assert "more.txt" not in snapshot(output)
+    assert left(output) == ["small"]
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize(
+    "arguments, error, complaint",
+    [
+        ({"model": "tapir/huge"}, ModelError, "unknown model 'tapir/huge'; these exist: tapir, tapir/tiny"),
+        ({"target": "paper"}, ExportError, "unknown target 'paper'; allowed: onnx"),
+        ({"precision": "fp8"}, ExportError, "unknown precision 'fp8' for copy; allowed: fp32"),
+        ({"model": "tapir/base"}, ExportError, "tapir/base cannot be exported to copy: refines over whole clips"),
+        ({"weights": "missing.safetensors"}, CheckpointError, r"missing\.safetensors cannot be read"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_exported(small_model, target, output, tmp_path, monkeypatch, arguments, error, complaint):
+    monkeypatch.chdir(tmp_path)
+    wanted = {"model": SMALL, "target": "copy", "weights": small_model, **arguments}
+    if "weights" in arguments:
+        wanted["weights"] = tmp_path / arguments["weights"]
+    with pytest.raises(error, match=complaint):
+        export(wanted.pop("model"), wanted.pop("target"), output, **wanted)
+    assert left(output) == []
+
+
+def test_weights_of_another_model(small_model, target, output):
+    with pytest.raises(CheckpointError, match=r"holds weights of 'tapir/small', not of 'tapir/tiny'"):
+        export("tapir/tiny", "copy", output, weights=small_model)
+    assert left(output) == []
+
+
+def test_a_target_whose_packages_are_missing(small_model, output, monkeypatch):
+    monkeypatch.setitem(TARGETS, "absent", ("no_such_target", "export-absent"))
+    with pytest.raises(ExportError, match=r"needs packages .*No module named.*pip install 'tapsdk\[export-absent\]'"):
+        export(SMALL, "absent", output, weights=small_model)
+
+
+def test_errors_are_one_line(run, output, capsys):
+    assert run("--precision", "fp8") == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "error: unknown precision 'fp8' for copy; allowed: fp32\n")
+
+
+# What goes wrong on the way leaves nothing but an artifact that was there before
+
+
+@pytest.mark.parametrize(
+    "damage, complaint",
+    [
+        (shift_tracks, r"positions differ by up to 0\.5\d* px \(allowed: 0\.01\)"),
+        (nan_tracks, "positions differ by up to nan px"),
+        (swap_logits, r"% of the visibility flags differ \(allowed: 1%\)"),
+    ],
+)
+def test_a_graph_that_is_not_the_model_is_no_artifact(small_model, target, output, damage, complaint):
+    target.then = damage
+    with pytest.raises(VerificationError, match=complaint):
+        export(SMALL, "copy", output, weights=small_model)
+    assert left(output) == []
+
+
+def raise_in(monkeypatch, moment, error):
+    """Lets a function of the export fail, at its second call where it is os.rename."""
+    owner, name = (pipeline.os, "rename") if moment == "rename" else (pipeline, moment)
+    original, calls = getattr(owner, name), []
+
+    def fail(*arguments, **options):
+        calls.append(arguments)
+        if moment == "rename" and len(calls) != 2:
+            return original(*arguments, **options)
+        raise error
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+FULL_DISK = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("moment", ["cut", "verify", "sha256", "_publish", "rename"])
+@pytest.mark.parametrize(
+    "error, status, message",
+    [
+        (FULL_DISK, 1, "could not be written: [Errno 28] No space left on device\n"),
+        (KeyboardInterrupt(), 130, "stopped; nothing was written\n"),
+    ],
+    ids=["full disk", "ctrl-c"],
+)
+def test_the_old_artifact_outlives_a_failure(run, output, monkeypatch, capsys, moment, error, status, message):
+    assert run() == 0
+    before = snapshot(output)
+    raise_in(monkeypatch, moment, error)
+    assert run("--force") == status
+    assert capsys.readouterr().err.endswith(message)
+    assert snapshot(output) == before
+    assert left(output) == ["small"]
+
+
+@pytest.mark.parametrize("error", [FULL_DISK, KeyboardInterrupt(), VerificationError("no"), RuntimeError("bug")])
+def test_a_failure_leaves_nothing(small_model, target, output, monkeypatch, error):
+    raise_in(monkeypatch, "verify", error)
+    with pytest.raises(type(error)):
+        export(SMALL, "copy", output, weights=small_model)
+    assert left(output) == []
+
+
+def test_a_folder_that_cannot_be_written_to(run, output, capsys):
+    output.parent.write_text("a file where the folder should be")
+    assert run() == 1
+    assert capsys.readouterr().err.startswith(f"error: {output} could not be written: ")
+
+
+# Without PyTorch
+
+
+def test_arguments_are_checked_before_torch_is_loaded():
+    code = "import sys, export.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_machine_without_torch_is_told_what_to_install(monkeypatch, capsys):
+    for name in ("export.pipeline", "export.verify"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main([SMALL, "--target", "onnx"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: export needs torch (")
+    assert "pip install 'tapsdk[export-onnx]'" in err

@@ -1,0 +1,196 @@
+"""Stages, rolled out in torch, are the model: cutting it apart changed nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tapsdk.manifest import NEXT
+from tests.support import moving_texture
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tapsdk[export-onnx]'")
+
+from export.stages import cut  # noqa: E402
+from training.models.configs import TapnextConfig  # noqa: E402
+from training.models.tapir_torch import Grids, Tapir  # noqa: E402
+from training.models.tapnext_torch import Tapnext  # noqa: E402
+
+FRAMES, POINTS = 4, 6
+CLOSE = {"atol": 1e-3, "rtol": 1e-4}
+
+# What the variants of TAPIR differ in, one at a time.
+TAPIRS = {
+    "tiny": {},
+    "no motion prior": {"motion_prior": 0.0},
+    "no pyramid": {"pyramid_level": 0},
+    "extra convolutions": {"extra_convs": 1},
+    "wide": {"resolution": (48, 112)},
+    "many iterations": {"iterations": 3, "mixer_blocks": 2},
+}
+
+
+@pytest.fixture(scope="module", params=TAPIRS)
+def tapir(request, small_config):
+    torch.manual_seed(0)
+    return Tapir(replace(small_config, **TAPIRS[request.param])).eval()
+
+
+@pytest.fixture(scope="module")
+def tapnext():
+    torch.manual_seed(0)
+    config = TapnextConfig(
+        width=16, depth=2, heads=2, mlp_width=32, patch=8, grid=(4, 4), head_width=16, bins=64, resolution=(32, 48)
+    )
+    return Tapnext(config).eval()
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.inference_mode():
+        yield
+
+
+def clip_for(model):
+    """Frames [1, T, H, W, 3] in [-1, 1] at the model's resolution, and points [N, 2] (x, y) in them."""
+    height, width = model.config.resolution
+    video = torch.from_numpy(moving_texture(FRAMES, height, width)).float()[None] / 127.5 - 1
+    xy = np.random.default_rng(0).uniform(0, (width, height), (POINTS, 2))
+    return video, torch.from_numpy(xy.astype(np.float32))
+
+
+def whole_model(model, video, xy, t=None):
+    """What `init` and `step` give, per frame: the public dict."""
+    when = torch.zeros(len(xy)) if t is None else t
+    state = model.init(video[:, :1], torch.cat([when[:, None], xy.flip(-1)], -1)[None])
+    for frame in range(video.shape[1]):
+        out, state = model.step(video[:, frame : frame + 1], state)
+        yield {name: tensor[0, :, 0] for name, tensor in out.items()}
+
+
+class Stages:
+    """The stages of a model by name; each takes and gives named tensors, as the manifest has them."""
+
+    def __init__(self, family, model):
+        self.cut = cut(family, model)
+        self.by_name = {stage.name: stage for stage in self.cut.stages}
+
+    def run(self, name, tensors):
+        stage = self.by_name[name]
+        out = stage.module(*(tensors[t.name] for t in stage.spec.inputs))
+        out = out if isinstance(out, tuple) else (out,)
+        for spec, tensor in zip(stage.spec.outputs, out, strict=True):
+            assert tuple(tensor.shape) == spec.shape_for(POINTS), (name, spec)
+        return dict(zip((t.name for t in stage.spec.outputs), out, strict=True))
+
+    def zeros(self):
+        return {t.name: torch.zeros(t.shape_for(POINTS)) for t in self.by_name["step"].spec.with_role("state")}
+
+
+def describe(stages, frame, xy):
+    """What `step` knows of points that join at a frame."""
+    told = stages.run("query", {**stages.run("encode", {"frame": frame}), "xy": xy})
+    return {**stages.zeros(), **told, "previous": xy}
+
+
+def following(known, out):
+    """What `step` knows in the next frame."""
+    carried = {name.removeprefix(NEXT): tensor for name, tensor in out.items() if name.startswith(NEXT)}
+    return {**known, **carried, "previous": out["xy"]}
+
+
+# TAPIR
+
+
+def test_the_fused_stage_is_the_model(tapir):
+    video, xy = clip_for(tapir)
+    stages = Stages("tapir", tapir)
+    known = describe(stages, video[0, :1], xy)
+    for t, expected in enumerate(whole_model(tapir, video, xy)):
+        out = stages.run("step", {**known, "frame": video[0, t : t + 1]})
+        torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
+        for name in stages.cut.visibility.logits:
+            torch.testing.assert_close(out[name], expected[name], **CLOSE)
+        known = following(known, out)
+
+
+def test_the_stages_of_the_native_plan_are_the_model(tapir):
+    video, xy = clip_for(tapir)
+    stages = Stages("tapir", tapir)
+    known = describe(stages, video[0, :1], xy)
+    for t, expected in enumerate(whole_model(tapir, video, xy)):
+        out = native_step(stages, tapir, {**known, "frame": video[0, t : t + 1]})
+        torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
+        torch.testing.assert_close(out["occlusion"], expected["occlusion"], **CLOSE)
+        known = following(known, out)
+
+
+def native_step(stages, model, known):
+    """One frame by `encode`, `locate` and, for every iteration, the model's own lookup and `mixer`."""
+    grids = stages.run("encode", known)
+    found = stages.run("locate", {**known, **grids})
+    mixed = {**found, "features": known["features"]}
+    state = {}
+    for i in range(stages.cut.native.iterations):
+        pyramid = Grids(grids["high"][None], grids["low"][None], model.config.resolution)
+        patches = model.lookup(pyramid, mixed["xy"][None, None], mixed["features"][None, None])[0, 0]
+        memory = {name: known[f"{name}_{i}"] for name in ("narrow", "wide")}
+        out = stages.run("mixer", {**mixed, **memory, "patches": patches})
+        state |= {f"{NEXT}{name}_{i}": out[NEXT + name] for name in memory}
+        mixed = {name: out[NEXT + name] for name in ("occlusion", "expected_dist", "features")} | {
+            "xy": mixed["xy"] + out["offset"]
+        }
+    del mixed["features"]  # of this frame; the next one starts from the query's again
+    return {**mixed, **state}
+
+
+def test_levels_name_the_grids_that_refinement_looks_at(tapir):
+    stages = Stages("tapir", tapir)
+    native = stages.cut.native
+    grids = {t.name: t.shape for t in stages.by_name["encode"].spec.outputs}
+    assert [level.grid for level in native.levels] == list(grids)
+    for level in native.levels:
+        first, last = level.channels
+        assert last - first == grids[level.grid][-1]
+    patches = stages.by_name["mixer"].spec.with_role("patches")[0]
+    assert patches.shape[1] == len(native.levels) * (2 * native.radius + 1) ** 2
+
+
+# TAPNext
+
+
+def test_the_stages_of_tapnext_are_the_model(tapnext):
+    video, xy = clip_for(tapnext)
+    stages = Stages("tapnext", tapnext)
+    delay = torch.tensor([0.0, 0, 1, 2, 0, 3])
+    known = {**stages.zeros(), **stages.run("query", {"xy": xy, "delay": delay})}
+    for t, expected in enumerate(whole_model(tapnext, video, xy, delay)):
+        out = stages.run("step", {**known, "frame": video[0, t : t + 1]})
+        torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
+        torch.testing.assert_close(out["visible_logits"], expected["visible_logits"], **CLOSE)
+        known = following(known, out)
+
+
+# Every family
+
+
+@pytest.mark.parametrize("family", ["tapir", "tapnext"])
+def test_what_a_stage_carries_over_has_the_shape_that_it_takes(family, request):
+    model = request.getfixturevalue("small_tapir" if family == "tapir" else family)
+    step = Stages(family, model).by_name["step"].spec
+    carried = {t.name.removeprefix(NEXT): t.shape for t in step.outputs if t.role == "state"}
+    assert carried == {t.name: t.shape for t in step.with_role("state")}
+    assert [t.role for t in step.outputs].count("xy") == 1
+
+
+@pytest.fixture(scope="module")
+def small_tapir(small_config):
+    return Tapir(small_config).eval()
+
+
+def test_examples_have_the_shapes_of_the_manifest(small_tapir):
+    for stage in cut("tapir", small_tapir).stages:
+        examples = stage.example(3)
+        assert [tuple(x.shape) for x in examples] == [t.shape_for(3) for t in stage.spec.inputs]
+        assert stage.has_points == (stage.name != "encode")
+        again = stage.example(3)
+        assert all(torch.equal(one, other) for one, other in zip(examples, again, strict=True))
