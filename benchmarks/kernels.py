@@ -89,9 +89,7 @@ def make_cases() -> list[Case]:
             (frame(720, 1280), 256, 256),
             interpolate_then_normalize,
         ),
-        Case(
-            "resize_normalize", "128x128 to 256x256", (frame(128, 128), 256, 256), interpolate_then_normalize
-        ),
+        Case("resize_normalize", "128x128 to 256x256", (frame(128, 128), 256, 256), interpolate_then_normalize),
     ]
 
 

@@ -59,9 +59,8 @@ def main() -> None:
         for plan in PLANS:
             row = measure(args.model, f"onnxruntime:{plan}", points, args.frames)
             rows.append(row)
-            print(
-                f"{row['backend']:20s} {points:5d} points  {row['ms']:7.1f} ms  p95 {row['ms_p95']:7.1f} ms  {row['fps']:6.1f} fps"
-            )
+            times = f"{row['ms']:7.1f} ms  p95 {row['ms_p95']:7.1f} ms  {row['fps']:6.1f} fps"
+            print(f"{row['backend']:20s} {points:5d} points  {times}")
     seconds = import_seconds()
     print(f"import tapsdk: {1000 * seconds:.0f} ms")
     if args.json:

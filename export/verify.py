@@ -15,6 +15,7 @@ from export.targets import Target
 from tapsdk.artifact import Artifact
 from tapsdk.backends import open_backend
 from tapsdk.engine import Engine, confidence_of
+from tapsdk.errors import BackendError
 from tapsdk.manifest import Visibility, read_manifest
 from tapsdk.plans import PLANS
 
@@ -47,6 +48,13 @@ class Report:
 
 def verify(model: nn.Module, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
     """Compares the artifact in `directory` with torch. Raises VerificationError with the numbers."""
+    try:
+        return _compare(model, stages, directory, target)
+    except BackendError as error:
+        raise VerificationError(f"the artifact does not run: {error}") from error
+
+
+def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
     artifact = Artifact(directory, read_manifest(directory))
     errors = {stage.name: _stage_error(stage, artifact, target) for stage in stages}
     plans = [p for p in PLANS if p != "native" or artifact.manifest.native]

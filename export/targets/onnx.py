@@ -67,11 +67,11 @@ def _forget_origin(model: onnx.ModelProto) -> None:
 
 
 def _for_signature(stage: Stage, shapes: tuple[object, ...]) -> tuple[object, ...]:
-    """dynamic_shapes nests as forward's parameters do: a trailing *args takes one tuple."""
+    """dynamic_shapes nests as forward's parameters do: a trailing *args takes one tuple, unless nothing goes there."""
     code = type(stage.module).forward.__code__
     named = code.co_argcount - 1
     variadic = code.co_flags & 0x04
-    return (*shapes[:named], shapes[named:]) if variadic else shapes
+    return (*shapes[:named], shapes[named:]) if variadic and shapes[named:] else shapes
 
 
 class _quiet_exporter:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from tapsdk.backends import Array, Options, Tensor
-from tapsdk.errors import ArtifactError
+from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.manifest import StageSpec
 
 PROVIDER = "CPUExecutionProvider"
@@ -29,7 +29,10 @@ class OnnxSession:
                 binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(binding)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # the engine's own exceptions have no common base
+            raise BackendError(f"onnxruntime failed: {error}") from error
         results = zip(self._outputs, binding.get_outputs(), strict=True)
         return {name: value if name in keep else value.numpy() for name, value in results}
 

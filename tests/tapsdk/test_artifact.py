@@ -19,6 +19,16 @@ def copy(bundled, tmp_path):
     return copy_artifact(bundled, tmp_path / "artifact")
 
 
+# The bundled model
+
+
+def test_nothing_of_the_machine_that_exported_it_is_in_the_files(bundled):
+    for path in bundled.iterdir():
+        data = path.read_bytes()
+        for trace in (b"site-packages", b"stack_trace", b"/home/"):
+            assert trace not in data, path
+
+
 # Names and folders
 
 

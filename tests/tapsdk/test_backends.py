@@ -114,6 +114,11 @@ def test_what_was_fetched_stays_when_the_tensor_is_gone(engine):
     np.testing.assert_array_equal(fetched, 3)
 
 
+def test_what_the_engine_cannot_do_is_one_of_our_errors(query, inputs):
+    with pytest.raises(BackendError, match="onnxruntime failed: "):
+        query.run({**inputs, "xy": inputs["xy"].astype(np.float64)})
+
+
 def test_tensors_without_points_keep_their_shape(engine):
     empty = np.zeros((5, 0, 2, 4), np.float32)
     assert engine.fetch(engine.keep(empty)).shape == empty.shape

@@ -153,8 +153,10 @@ def test_what_was_written_is_read_again(tmp_path, manifest):
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
 
 
-def test_the_bundled_manifest_is_what_this_version_writes(bundled):
-    assert read_manifest(bundled).to_json() == (bundled / "manifest.json").read_text(encoding="utf-8")
+def test_reading_loses_nothing_of_the_bundled_manifest(bundled):
+    stored = json.loads((bundled / "manifest.json").read_text(encoding="utf-8"))
+    read = json.loads(read_manifest(bundled).to_json())
+    assert {entry: read[entry] for entry in stored} == stored
 
 
 # What it says

@@ -47,9 +47,7 @@ class _Maker:
         motion = replace(layer.motion, waves=waves if is_bending else None)
         return replace(layer, motion=motion, log_gain=log_gain, shadow=shadow)
 
-    def segment(
-        self, joint: Joint, length: float, radii: tuple[float, float], softness: float = 0.7
-    ) -> Layer:
+    def segment(self, joint: Joint, length: float, radii: tuple[float, float], softness: float = 0.7) -> Layer:
         """A tapered limb of `length` pixels between its two radii, hanging from the joint."""
         mask, origin = shapes.limb(length, *radii)
         return self.part(shapes.soften(mask, softness), origin, joint)

@@ -90,12 +90,8 @@ def premultiply(rgb: Image, mask: NDArray[np.float32]) -> Image:
     return cv2.merge([*cv2.split(cv2.multiply(rgb, cv2.merge([alpha] * 3), scale=1 / 255)), alpha])
 
 
-def cast_shadow(
-    mask: NDArray[np.float32], sigma: float, strength: float, shift: tuple[float, float]
-) -> Shadow:
+def cast_shadow(mask: NDArray[np.float32], sigma: float, strength: float, shift: tuple[float, float]) -> Shadow:
     """The shadow of a silhouette, blurred by `sigma` texels."""
     pad = int(2 * sigma) + 1
     wide = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-    return Shadow(
-        cv2.convertScaleAbs(cv2.GaussianBlur(wide, (0, 0), sigma), alpha=255 * strength), pad, shift
-    )
+    return Shadow(cv2.convertScaleAbs(cv2.GaussianBlur(wide, (0, 0), sigma), alpha=255 * strength), pad, shift)

@@ -64,9 +64,7 @@ def random_body(rng: np.random.Generator, config: SceneConfig, radius: float, up
     return Body(Spline.join(position, angle, log_scale, slope))
 
 
-def background(
-    rng: np.random.Generator, config: SceneConfig, camera: Camera
-) -> tuple[Layer, NDArray[np.uint8]]:
+def background(rng: np.random.Generator, config: SceneConfig, camera: Camera) -> tuple[Layer, NDArray[np.uint8]]:
     """The lowest layer, and its texture for others to hide in."""
     h, w = int(1.5 * config.height) + 2, int(1.5 * config.width) + 2
     texture = config.texture(rng, h, w)
@@ -78,17 +76,13 @@ def background(
     node = Body(Spline.constant(pose, config.frames))
     waves = None
     if rng.random() < 0.3 * config.deformation:
-        waves = Waves.random(
-            rng, max(h, w), rng.uniform(0.05, 0.4) * min(config.motion, 1.0), rng.uniform(0.02, 0.25)
-        )
+        waves = Waves.random(rng, max(h, w), rng.uniform(0.05, 0.4) * min(config.motion, 1.0), rng.uniform(0.02, 0.25))
     motion = LayerMotion(camera, rng.uniform(0.3, 1.0), node, (w / 2, h / 2), waves)
     opaque = np.full((h, w, 1), 255, np.uint8)
     return Layer(np.concatenate([texture, opaque], axis=2), motion, bounded=False), texture
 
 
-def _hide(
-    rng: np.random.Generator, surroundings: NDArray[np.uint8], height: int, width: int
-) -> NDArray[np.uint8]:
+def _hide(rng: np.random.Generator, surroundings: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """A texture cut from the background's own: an object that hardly stands out."""
     h, w = surroundings.shape[:2]
     ch, cw = min(h, height), min(w, width)

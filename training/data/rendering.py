@@ -46,9 +46,7 @@ def _warp(layer: Layer, t: float, backward: Array, box: Box) -> Image:
     border = cv2.BORDER_CONSTANT if layer.bounded else cv2.BORDER_REFLECT
     if layer.motion.waves is None:
         size = (x1 - x0, y1 - y0)
-        return cv2.warpPerspective(
-            layer.rgba, _through(backward, x0, y0), size, flags=_LINEAR, borderMode=border
-        )
+        return cv2.warpPerspective(layer.rgba, _through(backward, x0, y0), size, flags=_LINEAR, borderMode=border)
     x = np.arange(x0, x1, dtype=np.float32) + np.float32(0.5)
     y = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5))[:, None]
     m = (backward / backward[2, 2]).astype(np.float32)

@@ -108,8 +108,6 @@ def sample_tracks(
         if missing == 0:
             break
     else:
-        raise RuntimeError(
-            f"found only {count - missing} of {count} points to track; the layers leave too little room"
-        )
+        raise RuntimeError(f"found only {count - missing} of {count} points to track; the layers leave too little room")
     order = rng.permutation(count)
     return np.concatenate(tracks)[order], np.concatenate(visibilities)[order]

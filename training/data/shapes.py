@@ -49,8 +49,7 @@ def _bars(rng: np.random.Generator) -> list[NDArray[np.float64]]:
     thickness = rng.uniform(0.05, 0.16)
     centres = np.linspace(-0.7, 0.7, count) if count > 1 else np.zeros(1)
     return [
-        np.array([[-1, y - thickness], [1, y - thickness], [1, y + thickness], [-1, y + thickness]])
-        for y in centres
+        np.array([[-1, y - thickness], [1, y - thickness], [1, y + thickness], [-1, y + thickness]]) for y in centres
     ]
 
 

@@ -78,9 +78,7 @@ def make_clip(config: SceneConfig, seed: int) -> Clip:
     appearance = Appearance.random(look_rng, config)
     size = (config.height, config.width)
     frames = render(layers, size, shutter, appearance, look_rng)
-    xy, visible = sample_tracks(
-        layers, size, config.points, config.foreground, config.query == "frame0", point_rng
-    )
+    xy, visible = sample_tracks(layers, size, config.points, config.foreground, config.query == "frame0", point_rng)
     if is_flipped:
         frames = np.ascontiguousarray(frames[:, :, ::-1])
         xy[..., 0] = config.width - xy[..., 0]

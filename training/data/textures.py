@@ -31,9 +31,7 @@ def list_photographs(folder: str, split: str) -> tuple[str, ...]:
     if split != "all":
         paths = [p for p in paths if is_held_out(p.name) == (split == "heldout")]
     if not paths:
-        raise ValueError(
-            f"no photographs ({', '.join(sorted(_PHOTOGRAPH_SUFFIXES))}) for split {split!r} in {folder}"
-        )
+        raise ValueError(f"no photographs ({', '.join(sorted(_PHOTOGRAPH_SUFFIXES))}) for split {split!r} in {folder}")
     return tuple(str(p) for p in paths)
 
 
@@ -67,9 +65,7 @@ def photograph_crop(rng: np.random.Generator, paths: tuple[str, ...], height: in
     return cv2.resize(crop, (width, height), interpolation=method)
 
 
-def _noise(
-    rng: np.random.Generator, height: int, width: int, cell_y: float, cell_x: float
-) -> NDArray[np.float32]:
+def _noise(rng: np.random.Generator, height: int, width: int, cell_y: float, cell_x: float) -> NDArray[np.float32]:
     """Smooth noise with cells of the given size, about in [-1, 1]."""
     grid = rng.uniform(-1, 1, (max(2, round(height / cell_y) + 1), max(2, round(width / cell_x) + 1)))
     return cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -106,9 +102,7 @@ def _checks(rng: np.random.Generator, height: int, width: int) -> NDArray[np.flo
     return np.clip(np.sin(x * period) * np.sin(y * period) * rng.uniform(2, 8), -1, 1)
 
 
-def _cells(
-    rng: np.random.Generator, height: int, width: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _cells(rng: np.random.Generator, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     count = max(4, int(height * width / rng.uniform(80, 900)))
     seeds = np.full((height, width), 255, np.uint8)
     seeds[rng.integers(height, size=count), rng.integers(width, size=count)] = 0
@@ -130,9 +124,7 @@ def _fur(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float3
     """Short strands that follow a slowly turning direction."""
     side = int(1.3 * np.hypot(height, width)) + 8
     thickness, length = rng.uniform(1.2, 2.5), rng.uniform(6, 16)
-    strands = _noise(rng, side, side, thickness, length) + 0.5 * _noise(
-        rng, side, side, 2 * thickness, length
-    )
+    strands = _noise(rng, side, side, thickness, length) + 0.5 * _noise(rng, side, side, 2 * thickness, length)
     x, y = _coordinates(rng, height, width)
     curl = rng.uniform(0.02, 0.1) * side
     x = x + curl * _noise(rng, height, width, height / 2, width / 2) - x.mean() + side / 2
@@ -187,11 +179,7 @@ def roughen(rng: np.random.Generator, image: Image, strength: float) -> Image:
     """Fine grain of up to `strength` grey levels: something to hold on to where a photograph is flat."""
     h, w = image.shape[:2]
     cell = rng.uniform(1.2, 3.0)
-    grain = (
-        rng.uniform(0.2, 1.0)
-        * strength
-        * (_noise(rng, h, w, cell, cell) + _noise(rng, h, w, 3 * cell, 3 * cell))
-    )
+    grain = rng.uniform(0.2, 1.0) * strength * (_noise(rng, h, w, cell, cell) + _noise(rng, h, w, 3 * cell, 3 * cell))
     return cv2.add(image, cv2.merge([grain] * 3), dtype=cv2.CV_8U)
 
 

@@ -146,4 +146,3 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
     "tapnext/plus": TapnextConfig(**TAPNEXT_TORCH),
     "tapnext/plus-512": TapnextConfig(resolution=(512, 512), **TAPNEXT_TORCH),
 }
-
