@@ -563,7 +563,7 @@ class Tapir(eqx.Module):
 
 def _merge(x: Array) -> Array:
     """[B, T, ...] -> [B T, ...]"""
-    return x.reshape(-1, *x.shape[2:])
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _split(x: Array, lead: tuple[int, ...]) -> Array:
