@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 
 from tapsdk.artifact import BUNDLED
 from tapsdk.video import VideoWriter
-from tests.support import moving_texture
+from tests.support import SMALL, import_or_skip, moving_texture
 
 if TYPE_CHECKING:
     from training.models.configs import TapirConfig
-
-SMALL = "tapir/small"
-"""A TAPIR for tests, known while the fixture `small_model` is in use."""
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +46,7 @@ def small_config() -> TapirConfig:
 @pytest.fixture(scope="session")
 def small_model(small_config: TapirConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Random weights of SMALL, canonical; the name is among the known ones."""
-    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tapsdk[export-onnx]'")
+    torch = import_or_skip("torch")
     from training.checkpoints import Canonical, save_canonical
     from training.models.configs import CONFIGS
     from training.models.tapir_torch import Tapir

@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 
+SMALL = "tapir/small"
+"""A TAPIR for tests, known as a model while the fixture `small_model` is in use."""
+
 needs_torch = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="needs PyTorch: pip install 'tapsdk[export-onnx]'"
+    importlib.util.find_spec("torch") is None, reason="needs torch: pip install 'tapsdk[export-onnx]'"
 )
 needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 PLANS = ["fused", "native"]
+
+
+def import_or_skip(name: str) -> Any:
+    """A package that only export and training need; without it the test, or the whole module, is skipped."""
+    return pytest.importorskip(name, reason=f"needs {name}: pip install 'tapsdk[export-onnx]'")
 
 
 def moving_texture(

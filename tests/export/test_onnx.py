@@ -5,13 +5,13 @@ import pytest
 
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import Options, open_backend
+from tests.support import SMALL, import_or_skip
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'tapsdk[export-onnx]'")
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tapsdk[export-onnx]'")
+onnx = import_or_skip("onnx")
+torch = import_or_skip("torch")
 
 from export.stages import cut  # noqa: E402
 from export.targets.onnx import OPSET, TRACED_POINTS, Onnx  # noqa: E402
-from tests.conftest import SMALL  # noqa: E402
 from training.models import load  # noqa: E402
 
 STAGES = ["encode", "query", "step", "locate", "mixer"]

@@ -13,11 +13,10 @@ import pytest
 from tapsdk import track
 from tapsdk.artifact import open_artifact, sha256
 from tapsdk.errors import ModelError
-from tests.conftest import SMALL
-from tests.support import ROOT
+from tests.support import ROOT, SMALL, import_or_skip
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'tapsdk[export-onnx]'")
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tapsdk[export-onnx]'")
+onnx = import_or_skip("onnx")
+torch = import_or_skip("torch")
 
 from export import pipeline, verify  # noqa: E402
 from export.__main__ import main  # noqa: E402

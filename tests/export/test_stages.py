@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tapsdk.manifest import NEXT
-from tests.support import moving_texture
+from tests.support import import_or_skip, moving_texture
 
-torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'tapsdk[export-onnx]'")
+torch = import_or_skip("torch")
 
 from export.stages import cut  # noqa: E402
 from training.models.configs import TapnextConfig  # noqa: E402

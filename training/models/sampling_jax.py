@@ -34,11 +34,11 @@ def correlate_dense(grid: Array, query: Array, xy: Array, radius: int) -> Array:
     """
     frames, height, width, channels = grid.shape
     scores = query @ grid.reshape(frames, height * width, channels).swapaxes(1, 2)
-    scores = scores.reshape(frames, -1, height, width)
+    scores = scores.reshape(*xy.shape[:2], height, width)
     offsets = jnp.arange(-radius, radius + 1)
     rows = tent(xy[..., 1:] + offsets, height)
     columns = tent(xy[..., :1] + offsets, width)
-    return (rows @ scores @ columns.swapaxes(-1, -2)).reshape(*xy.shape[:2], -1)
+    return (rows @ scores @ columns.swapaxes(-1, -2)).reshape(*xy.shape[:2], (2 * radius + 1) ** 2)
 
 
 def correlate_gather(grid: Array, query: Array, xy: Array, radius: int) -> Array:
@@ -61,7 +61,7 @@ def correlate_gather(grid: Array, query: Array, xy: Array, radius: int) -> Array
     fx, fy = fraction[..., 0, None, None], fraction[..., 1, None, None]
     scores = scores[..., :-1, :] * (1 - fy) + scores[..., 1:, :] * fy
     scores = scores[..., :-1] * (1 - fx) + scores[..., 1:] * fx
-    return scores.reshape(*xy.shape[:2], -1)
+    return scores.reshape(*xy.shape[:2], (2 * radius + 1) ** 2)
 
 
 def sample_frame(grid: Array, xy: Array) -> Array:

@@ -319,19 +319,15 @@ class Tapir(eqx.Module):
             xy [F, N, 2] in grid cells, occlusion [F, N], expected_dist [F, N], heatmap logits [F, N, h, w].
         """
         frames, height, width, channels = low.shape
+        points = query.shape[1]
         scores = query @ low.reshape(frames, height * width, channels).swapaxes(1, 2)
-        heatmap, logits = self.head(scores.reshape(-1, height, width, 1))
+        heatmap, logits = self.head(scores.reshape(frames * points, height, width, 1))
         heatmap = heatmap * self.config.softmax_temperature
         if previous is not None:
             heatmap = heatmap - self.config.motion_prior * _log_distance(previous.reshape(-1, 2), height, width)
         xy = soft_argmax(jax.nn.softmax(heatmap, (-2, -1)))
-        logits = logits.reshape(frames, -1, 2)
-        return (
-            xy.reshape(frames, -1, 2),
-            logits[..., 0],
-            logits[..., 1],
-            heatmap.reshape(frames, -1, height, width),
-        )
+        xy, logits, heatmap = (_split(x, (frames, points)) for x in (xy, logits, heatmap))
+        return xy, logits[..., 0], logits[..., 1], heatmap
 
     def lookup(self, grids: Grids, xy: Array, features: Array) -> Array:
         """Patches of scores [B, T, N, levels * 49] around xy [B, T, N, 2] for descriptors [B, T, N, C' + C]."""
@@ -348,7 +344,7 @@ class Tapir(eqx.Module):
             )
             for grid, query in pyramid
         ]
-        return jnp.concatenate(patches, -1).reshape(*xy.shape[:-1], -1)
+        return _split(jnp.concatenate(patches, -1), xy.shape[:2])
 
     def update(
         self, estimate: Estimate, features: Array, patches: Array, state: MixerState | None
@@ -358,14 +354,13 @@ class Tapir(eqx.Module):
         Returns:
             the estimate with updated logits and the offset in place of xy, updated features, and the mixer's memory.
         """
-        batch, frames, points = patches.shape[:3]
         # The mixer was designed to see positions as well, and was trained with zeros in their place.
         nothing = jnp.zeros_like(estimate.xy)
         logits = jnp.stack([estimate.occlusion, estimate.expected_dist], -1)
         x = jnp.concatenate([nothing, logits, features, patches], -1)
-        x = x.swapaxes(1, 2).reshape(batch * points, frames, -1)
-        y, state = self.mixer(x, state)
-        y = y.reshape(batch, points, frames, -1).swapaxes(1, 2)
+        x = x.swapaxes(1, 2)
+        y, state = self.mixer(_merge(x), state)
+        y = _split(y, x.shape[:2]).swapaxes(1, 2)
         refined = Estimate(y[..., :2], estimate.occlusion + y[..., 2], estimate.expected_dist + y[..., 3])
         return refined, features + y[..., 4:], state
 

@@ -22,7 +22,7 @@ def random_clip(batch: int, frames: int, height: int, width: int, points: int, s
     video = rng.uniform(-1, 1, (batch, frames, height, width, 3)).astype(np.float32)
     queries = rng.uniform(0, (frames, height, width), (batch, points, 3)).astype(np.float32)
     queries[..., 0] = np.floor(queries[..., 0])
-    queries[0, 0] = 0, 0, width
+    queries[0, :1] = 0, 0, width
     return video, queries
 
 

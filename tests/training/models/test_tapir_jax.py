@@ -29,7 +29,7 @@ def small(variant: str) -> TapirConfig:
     return replace(
         config,
         channels=(4, 8, 8, 12),
-        blocks=(1, 1, 2, 1),
+        blocks=(1, 1, 2, 1) if variant == "tapir/boots" else (1, 1, 1, 1),
         extra_convs=min(config.extra_convs, 1),
         head=(4, 4, 4),
         mixer_width=16,
@@ -54,9 +54,8 @@ def assert_close(found, expected) -> None:
         np.testing.assert_allclose(np.asarray(found[name]), np.asarray(tensor), rtol=0, atol=2e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (32, 48), (24, 40)])
+@pytest.mark.parametrize("size", [pytest.param((32, 32), marks=pytest.mark.slow), (24, 40)])  # it compiles
 @pytest.mark.parametrize("variant", VARIANTS)
-@jax.disable_jit()
 def test_clips_are_torchs(variant: str, size: tuple[int, int]) -> None:
     torch_tapir, jax_tapir = both(small(variant))
     video, queries = random_clip(2, 4, *size, points=3)
@@ -74,7 +73,7 @@ def test_frame_by_frame_is_torchs(variant: str) -> None:
     assert_close(frame_by_frame(jax_tapir, video, queries), expected)
 
 
-@pytest.mark.parametrize("correlate", ["dense", "gather"])
+@pytest.mark.parametrize("correlate", ["dense", pytest.param("gather", marks=pytest.mark.slow)])
 def test_gradients_are_torchs(correlate: str) -> None:
     """Of every parameter, over two resolutions."""
     torch_tapir, jax_tapir = both(small("tapir/boots"), correlate)
@@ -94,20 +93,17 @@ def test_gradients_are_torchs(correlate: str) -> None:
         )
 
 
-@pytest.mark.parametrize("chunk", [1, 2])
-def test_points_do_not_see_one_another(chunk: int) -> None:
+def test_points_do_not_see_one_another() -> None:
     _, tapir = both(small("tapir/causal"))
     video, queries = random_clip(1, 3, 32, 32, points=3)
-    assert_close(tapir.clip(video, queries, chunk=chunk), tapir.clip(video, queries))
+    assert_close(tapir.clip(video, queries, chunk=2), tapir.clip(video, queries))
 
 
-@pytest.mark.parametrize("points", [0, 1])
-def test_few_points(points: int) -> None:
+def test_no_points_have_no_tracks() -> None:
     _, tapir = both(small("tapir/base"))
-    video, queries = random_clip(1, 2, 32, 32, points=1)
-    outputs = tapir.clip(video, queries[:, :points])
-    assert outputs["tracks"].shape == (1, points, 2, 2)
-    assert outputs["occlusion"].shape == outputs["expected_dist"].shape == (1, points, 2)
+    outputs = tapir.clip(*random_clip(1, 2, 32, 32, points=0))
+    assert outputs["tracks"].shape == (1, 0, 2, 2)
+    assert outputs["occlusion"].shape == outputs["expected_dist"].shape == (1, 0, 2)
 
 
 def test_offline_variants_refuse_frame_by_frame() -> None:
