@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from numpy.typing import ArrayLike
 
-from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig, refinement_resolutions
+from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.layers_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
 from training.models.sampling_jax import correlate_dense, correlate_gather, sample_clip, sample_frame
 
@@ -372,10 +372,11 @@ class Tapir(eqx.Module):
     # Whole clips.
 
     def feature_grids(self, video: Array, resolutions: Sequence[tuple[int, int]] | None = None) -> list[Grids]:
-        """Grids of video [B, T, H, W, 3] at `config.resolution` and at each resolution of the refinement."""
-        base = self.config.resolution
+        """Grids of video [B, T, H, W, 3] at the size that `config` works at, and at each one of the refinement."""
+        frame_size = video.shape[2:4]
+        base = self.config.working_size(frame_size)
         if resolutions is None:
-            resolutions = refinement_resolutions(video.shape[2:4], base)
+            resolutions = self.config.refinement_sizes(frame_size)
         by_size: dict[tuple[int, int], Grids] = {}
         for size in (base, *resolutions):
             if size[0] % 8 or size[1] % 8:
