@@ -105,6 +105,7 @@ def _describe(name: str, parts: Cut, source: Path, target: Target, directory: Pa
         query_frame="model" if name in OFFICIAL else "exact",
         stages=dict(with_file(stage) for stage in parts.stages),  # type: ignore[arg-type]
         points_join=parts.points_join,
+        size_multiple=parts.size_multiple,
         native=parts.native,
         tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
     )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tapsdk.engine import Engine
 from tapsdk.geometry import Size, parse_query_points
-from tapsdk.offline import OfflineRun, check_resolution, no_progress, progress_bars
+from tapsdk.offline import OfflineRun, no_progress, progress_bars
 from tapsdk.tracks import Tracks
 from tapsdk.video import open_frames
 
@@ -33,7 +33,8 @@ def track(
         model: "tapir" (bundled) or an artifact directory that `python -m export` wrote.
         backend: "auto", or the name of one that `tapsdk doctor` lists; a named one never falls back to another.
         query_format: the order of the three columns of `points`: "txy", "tyx" (tapnet) or "xyt" (TAPVid-3D).
-        resolution: (height, width) or side at which the model works; only what the artifact was exported for.
+        resolution: at which the model works: (height, width), or the side of a square of the same area. More sees finer
+            things and takes longer. None: what the model was trained at, which is all that published models do.
         progress: show a bar on stderr.
     Returns:
         Tracks with xy [N, T, 2], visible [N, T], confidence [N, T], in the order of `points`; frames before a query are
@@ -45,6 +46,5 @@ def track(
         query = parse_query_points(
             points, query_format=query_format, num_frames=source.num_frames, frame_size=source.size
         )
-        engine = Engine(model, backend, points=len(query))
-        check_resolution(resolution, engine)
+        engine = Engine(model, backend, points=len(query), resolution=resolution)
         return OfflineRun(engine, source, query).run(progress_bars if progress else no_progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 
@@ -12,8 +13,9 @@ import tapkernels
 from tapsdk import rows as row_store
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import Array
+from tapsdk.errors import ModelError
 from tapsdk.frames import Frame
-from tapsdk.geometry import Size, scale_points
+from tapsdk.geometry import MAX_CELLS, MIN_CELLS, Size, scale_points, working_size
 from tapsdk.manifest import Manifest, Visibility
 from tapsdk.rows import Rows
 from tapsdk.selection import choose
@@ -25,8 +27,17 @@ Floats = NDArray[np.float32]
 class Engine:
     """Points are rows, in the order in which they were added; what they are called is the caller's business."""
 
-    def __init__(self, model: str | os.PathLike[str], backend: str, *, points: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        backend: str,
+        *,
+        points: int,
+        threads: int | None = None,
+        resolution: int | Size | None = None,
+    ) -> None:
         self.artifact = open_artifact(model)
+        self._resolution = _allowed(resolution, self.artifact.manifest)
         self.choice = choose(self.artifact, backend, points=points, threads=threads)
         self._plan, self._backend = self.choice.plan, self.choice.backend
         self._rows = Rows(0, {})
@@ -47,7 +58,11 @@ class Engine:
 
     def prepare(self, image: Frame) -> Floats:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
-        return tapkernels.resize_normalize(image, *self.manifest.resolution)[None]
+        size, multiple = self._resolution, self.manifest.size_multiple
+        if isinstance(size, int):
+            assert multiple is not None
+            size = working_size((int(image.shape[0]), int(image.shape[1])), (size, size), multiple)
+        return tapkernels.resize_normalize(image, *size)[None]
 
     def advance(self, frame: Floats, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
         """Tracks one frame further.
@@ -89,6 +104,32 @@ class Engine:
     def restore_rows(self, arrays: Mapping[str, Array], count: int) -> None:
         """Goes on with rows that `save_rows` gave. Raises ValueError if they are not `count` rows of this model."""
         self._rows = row_store.from_arrays(arrays, count, self._plan.rows, self._backend)
+
+
+def _allowed(resolution: int | Size | None, manifest: Manifest) -> int | Size:
+    """The size of the frames that the stages get: (height, width), or the side of a square of the same area.
+
+    Raises ModelError for one that the artifact was not exported for.
+    """
+    fixed, multiple = manifest.resolution, manifest.size_multiple
+    if multiple is None:
+        if resolution in (None, fixed, *(fixed[:1] if fixed[0] == fixed[1] else ())):
+            return fixed
+        raise ModelError(
+            f"{manifest.model} was exported to work at {fixed} (height, width), not at {resolution}; "
+            "leave resolution out, or export the model for the one you want"
+        )
+    if resolution is None:
+        return round(math.sqrt(fixed[0] * fixed[1]))
+    low, high = MIN_CELLS * multiple, MAX_CELLS * multiple
+    sides = (resolution,) if isinstance(resolution, int) else tuple(resolution)
+    exact = isinstance(resolution, int) or (len(sides) == 2 and all(side % multiple == 0 for side in sides))
+    if not exact or not all(low <= side <= high for side in sides):
+        raise ModelError(
+            f"resolution must be a side, or (height, width) in multiples of {multiple}, from {low} to {high} pixels, "
+            f"got {resolution}"
+        )
+    return resolution if isinstance(resolution, int) else (int(sides[0]), int(sides[1]))
 
 
 def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> Floats:

@@ -8,6 +8,7 @@ coordinates by out / in and does nothing else. Sizes are (height, width), as in 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ Size = tuple[int, int]
 
 # Columns of (t, x, y) in each layout that is common among point trackers.
 QUERY_FORMATS = {"txy": (0, 1, 2), "tyx": (0, 2, 1), "xyt": (2, 0, 1)}
+
+MIN_CELLS, MAX_CELLS = 4, 64
+"""Fewest and most multiples that a side of `working_size` holds."""
 
 # Above this, float64 no longer holds every whole number, so that t could change on its way in.
 MAX_FRAME_INDEX = 2**53
@@ -54,6 +58,17 @@ def scale_points(xy: ArrayLike, from_size: Size, to_size: Size) -> NDArray[np.fl
     # Multiply before dividing: the outer corners then map exactly onto the outer corners.
     scaled = points * (to_size[1], to_size[0]) / (from_size[1], from_size[0])
     return scaled.astype(np.float32)
+
+
+def working_size(size: Size, resolution: Size, multiple: int) -> Size:
+    """A size for frames of `size` that keeps their aspect ratio at about the area of `resolution`.
+
+    Sides are multiples of `multiple`, at least `MIN_CELLS` and at most `MAX_CELLS` of them, which bends the ratio of
+    very long frames.
+    """
+    scale = math.sqrt(resolution[0] * resolution[1] / (size[0] * size[1]))
+    height, width = (min(max(round(side * scale / multiple), MIN_CELLS), MAX_CELLS) * multiple for side in size)
+    return height, width
 
 
 def parse_query_points(

@@ -20,11 +20,11 @@ MANIFEST = "manifest.json"
 Role = Literal["frame", "points", "feature", "delay", "query", "previous", "state", "xy", "logit", "patches", "offset"]
 """What a tensor is to the runtime:
 
-frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, pixels of the working resolution
+frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, in the space of `resolution`
 feature   of the frame, used within the step             query    of the points, constant once computed
-state     carried to the next frame, zero at first       xy       [N, 2] estimate, pixels of the working resolution
+state     carried to the next frame, zero at first       xy       [N, 2] estimate, in the space of `resolution`
 logit     [N] visibility logits                          patches  [N, P] scores that the kernels looked up
-offset    [N, 2] correction of xy, pixels of the working resolution
+offset    [N, 2] correction of xy, pixels of the frame that the stages got
 previous  [N, 2] xy of the frame before, at first the query points
 delay     [N] frames from this one to the one that the query point lies in
 """
@@ -34,14 +34,14 @@ QueryFrame = Literal["exact", "model"]
 Join = Literal["query", "start"]
 
 POINTS = "N"
-"""Stands for the number of points in a shape."""
+"""Stands for the number of points in a shape; "H" and "W" for the frame's sides, "H/8" for an eighth of one."""
 NEXT = "next_"
 """Prefix of the output that takes the place of the state or estimate of the same name."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a stage. shape holds sizes and, once at most, "N" for the number of points."""
+    """A tensor of a stage. shape holds sizes, "N" once at most, and parts of "H" and "W"."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -52,8 +52,15 @@ class TensorSpec:
     def points_axis(self) -> int | None:
         return self.shape.index(POINTS) if POINTS in self.shape else None
 
-    def shape_for(self, points: int) -> tuple[int, ...]:
-        return tuple(points if s == POINTS else int(s) for s in self.shape)
+    def shape_for(self, points: int, size: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
+        """Sizes for a number of points and frames of (height, width) `size`."""
+        known = {POINTS: points, "H": size[0], "W": size[1]}
+
+        def value(entry: int | str) -> int:
+            name, _, part = str(entry).partition("/")
+            return known[name] // int(part or 1) if name in known else int(entry)
+
+        return tuple(value(entry) for entry in self.shape)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Manifest:
     precision: str
     mode: Mode
     resolution: tuple[int, int]
-    """(height, width) of the frames that the stages take."""
+    """(height, width) of the space that positions are in."""
     pixel_range: tuple[float, float]
     """What 0 and 255 become."""
     visibility: Visibility
@@ -124,6 +131,9 @@ class Manifest:
     points_join: Join = "query"
     """When points of a whole video are added: in their query's frame, or all in the first one, with a delay."""
     native: NativePlan | None = None
+    size_multiple: int | None = None
+    """Frames keep their aspect ratio, with sides that are multiples of this, at about the area of `resolution`; None:
+    they are squashed to `resolution`. Positions are in the space of `resolution` either way."""
     verification: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA

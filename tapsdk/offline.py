@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.engine import Engine
-from tapsdk.errors import ModelError, SaveError
+from tapsdk.errors import SaveError
 from tapsdk.frames import FrameSource
 from tapsdk.geometry import QueryPoints, Size, check_query_frames
 from tapsdk.tracks import Tracks
@@ -141,19 +141,6 @@ class _Spool:
         # Closing flushes once more, and fails once more on a full disk.
         with suppress(OSError):
             self._file.close()
-
-
-def check_resolution(resolution: int | Size | None, engine: Engine) -> None:
-    """Raises ModelError if the artifact was not exported for `resolution`."""
-    if resolution is None:
-        return
-    wanted = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
-    found = engine.manifest.resolution
-    if wanted != found:
-        raise ModelError(
-            f"{engine.manifest.model} was exported to work at {found} (height, width), not {wanted}; "
-            "leave resolution out, or export the model for the one you want"
-        )
 
 
 def progress_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:

@@ -124,6 +124,8 @@ class NativePlan(_Beginning):
 
     def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
         grids = self._encoder.run({"frame": frame})
+        height, width = frame.shape[1:3]
+        to_resolution = np.array([self._size[1] / width, self._size[0] / height], np.float32)
         features = self._backend.fetch(rows.tensors[self._features])
         known = {**rows.tensors, **grids, self._features: features}
         found = self._locate.run({t.name: known[t.name] for t in self._stage("locate").inputs})
@@ -135,7 +137,7 @@ class NativePlan(_Beginning):
             memory = {name: rows.tensors[f"{name}_{i}"] for name in self._memory}
             out = self._mixer.run({**mixed, **memory, "patches": patches}, [NEXT + n for n in self._memory])
             state |= {f"{name}_{i}": out[NEXT + name] for name in self._memory}
-            xy = xy + out["offset"]
+            xy = xy + out["offset"] * to_resolution
             mixed = {name: out[NEXT + name] for name in mixed}
         logits = {name: mixed[name] for name in self._logits}
         return Estimates(xy, logits), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tapsdk.manifest import POINTS, NativePlan, StageSpec, Visibility
+from tapsdk.manifest import NativePlan, StageSpec, Visibility
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,10 @@ class Stage:
     """Takes and gives tensors in the order of `spec`."""
     spec: StageSpec
 
-    @property
-    def has_points(self) -> bool:
-        return any(POINTS in t.shape for t in self.spec.inputs)
-
-    def example(self, points: int, seed: int = 0) -> tuple[Tensor, ...]:
-        """Inputs of the right shapes for a number of points."""
+    def example(self, points: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, ...]:
+        """Inputs of the right shapes for a number of points and, where any size will do, frames of (height, width)."""
         generator = torch.Generator().manual_seed(seed)
-        return tuple(torch.randn(t.shape_for(points), generator=generator) for t in self.spec.inputs)
+        return tuple(torch.randn(t.shape_for(points, size), generator=generator) for t in self.spec.inputs)
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,8 @@ class Cut:
     visibility: Visibility
     native: NativePlan | None
     points_join: Literal["query", "start"] = "query"
-    """As in the manifest."""
+    size_multiple: int | None = None
+    """These two as in the manifest."""
 
 
 FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}

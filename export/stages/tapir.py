@@ -53,7 +53,7 @@ class Step(nn.Module):
         config = self.model.config
         previous, state = (past[0][None, None], past[1:]) if config.motion_prior else (None, past)
         high, low = self.model.encode(frame)
-        grids = Grids(high[None], low[None], config.resolution)
+        grids = Grids(high[None], low[None], (frame.shape[1], frame.shape[2]))
         query = Query(*features[None].split([config.high_width, config.low_width], -1))
         memory = [MixerState(*pair) for pair in zip(state[::2], state[1::2], strict=True)]
         estimates, memory, _ = self.model.trajectories([grids] * 2, [query] * 2, causal=memory, previous=previous)
@@ -95,7 +95,8 @@ def cut(model: Tapir) -> Cut:
     """The stages of a causal TAPIR."""
     config = model.config
     features = TensorSpec("features", (N, config.feature_width), "query")
-    frame = TensorSpec("frame", (1, *config.resolution, 3), "frame")
+    sides = ("H", "W") if config.size_multiple else config.resolution
+    frame = TensorSpec("frame", (1, *sides, 3), "frame")
     grids = _grids(config)
     memory = (
         TensorSpec("narrow", (config.mixer_blocks, N, 2, config.mixer_width), "state"),
@@ -122,14 +123,16 @@ def cut(model: Tapir) -> Cut:
     channels = [(0, split), *[(split, config.feature_width)] * (config.levels - 1)]
     levels = tuple(Level(g.name, c) for g, c in zip(grids, channels, strict=True))
     visibility = Visibility({t.name: -1 for t in LOGITS})
-    return Cut(stages, visibility, NativePlan(config.iterations, PATCH_RADIUS, levels))
+    native = NativePlan(config.iterations, PATCH_RADIUS, levels)
+    return Cut(stages, visibility, native, size_multiple=config.size_multiple)
 
 
 def _grids(config: TapirConfig) -> tuple[TensorSpec, ...]:
-    height, width = config.resolution
 
     def grid(name: str, stride: int, channels: int) -> TensorSpec:
-        return TensorSpec(name, (1, height // stride, width // stride, channels), "feature")
+        fixed = tuple(side // stride for side in config.resolution)
+        sides = (f"H/{stride}", f"W/{stride}") if config.size_multiple else fixed
+        return TensorSpec(name, (1, *sides, channels), "feature")
 
     pooled = (
         grid(f"low_{2**i}", config.low_stride * 2**i, config.low_width) for i in range(1, config.pyramid_level + 1)

@@ -13,10 +13,14 @@ import torch
 
 from export.stages import Stage
 from export.targets import Target
+from tapsdk.geometry import MAX_CELLS, MIN_CELLS
 from tapsdk.manifest import POINTS
 
 OPSET = 20
 TRACED_POINTS = 5
+TRACED_SIZE = (96, 176)
+SIZE_MULTIPLE = 16
+"""Of the frame's sides, where they are dynamic; grids divide them by divisors of it."""
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 
 
@@ -30,18 +34,17 @@ class Onnx:
 
     def _lower(self, stage: Stage, directory: Path) -> str:
         name = f"{stage.name}.onnx"
-        points = torch.export.Dim(POINTS, min=1, max=1 << 20)
-        shapes = tuple({t.points_axis: points} if POINTS in t.shape else None for t in stage.spec.inputs)
+        shapes = _dynamic_shapes(stage)
         with warnings.catch_warnings(), _quiet_exporter():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 stage.module,
-                stage.example(TRACED_POINTS),
+                stage.example(TRACED_POINTS, TRACED_SIZE),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[t.name for t in stage.spec.inputs],
                 output_names=[t.name for t in stage.spec.outputs],
-                dynamic_shapes=_for_signature(stage, shapes) if stage.has_points else None,
+                dynamic_shapes=_for_signature(stage, shapes) if any(shapes) else None,
                 verbose=False,
             )
         assert program is not None
@@ -57,6 +60,21 @@ class Onnx:
     def tools(self) -> dict[str, str]:
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxscript": onnxscript.__version__}
         return {**versions, "opset": str(OPSET)}
+
+
+def _dynamic_shapes(stage: Stage) -> tuple[dict[int, object], ...]:
+    """Of every input: the axes whose size is only known when the graph runs."""
+    points = torch.export.Dim(POINTS, min=1, max=1 << 20)
+    sides = {name: torch.export.Dim(f"{name}_{SIZE_MULTIPLE}", min=MIN_CELLS, max=MAX_CELLS) for name in "HW"}
+
+    def dimension(entry: int | str) -> object:
+        if entry == POINTS:
+            return points
+        name, _, part = str(entry).partition("/")
+        times = SIZE_MULTIPLE // int(part or 1)
+        return sides[name] if times == 1 else times * sides[name]
+
+    return tuple({i: dimension(e) for i, e in enumerate(t.shape) if isinstance(e, str)} for t in stage.spec.inputs)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapsdk.errors import PointsError, TapsdkError
-from tapsdk.geometry import check_query_frames, grid_points, parse_query_points, scale_points
+from tapsdk.geometry import (
+    MAX_CELLS,
+    MIN_CELLS,
+    check_query_frames,
+    grid_points,
+    parse_query_points,
+    scale_points,
+    working_size,
+)
 
 SIZE = (480, 640)
 PROPERTY = settings(deadline=None)
@@ -237,3 +245,25 @@ def test_a_grid_is_inside_and_symmetric(n, size):
 def test_a_grid_needs_a_point(n):
     with pytest.raises(PointsError, match=f"got {n}"):
         grid_points(n, SIZE)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([8, 16]))
+def test_a_working_size_is_made_of_allowed_multiples(height, width, multiple):
+    for side in working_size((height, width), (256, 256), multiple):
+        assert side % multiple == 0
+        assert MIN_CELLS <= side // multiple <= MAX_CELLS
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((256, 256), (256, 256)),
+        ((720, 1280), (192, 336)),
+        ((1280, 720), (336, 192)),
+        ((480, 854), (192, 336)),
+        ((1, 1), (256, 256)),
+        ((10, 4000), (64, 1024)),
+    ],
+)
+def test_a_working_size_keeps_the_aspect_ratio_at_the_same_area(size, expected):
+    assert working_size(size, (256, 256), 16) == expected

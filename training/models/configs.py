@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tapsdk.geometry import working_size
 from tapsdk.registry import ALIASES as ALIASES
 
 
@@ -40,6 +41,18 @@ class TapirConfig:
     """Refinement iterations at each resolution."""
     resolution: tuple[int, int] = (256, 256)
     """(height, width) at which the cost volume is computed and positions are refined."""
+    size_multiple: int | None = None
+    """Frames keep their aspect ratio at the area of `resolution`, with sides that are multiples of this; positions are
+    still in the space of `resolution`. None: they are squashed to `resolution`, as published."""
+
+    def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which frames of `size` are encoded for the cost volume."""
+        return working_size(size, self.resolution, self.size_multiple) if self.size_multiple else self.resolution
+
+    def refinement_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """(height, width) at which frames of `size` are refined, one after the other, unless told otherwise."""
+        base = self.working_size(size)
+        return [base] if self.size_multiple else refinement_resolutions(size, base)
 
     @property
     def high_width(self) -> int:
@@ -133,6 +146,7 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
         strides=(2, 1, 2, 1),
         pyramid_level=1,
         motion_prior=2.0,
+        size_multiple=16,
         head=(16, 16, 16),
         mixer_width=128,
         mixer_blocks=5,

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from numpy.typing import ArrayLike
 
-from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig, refinement_resolutions
+from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.layers_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
 from training.models.sampling_jax import correlate_dense, correlate_gather, sample_clip, sample_frame
 
@@ -178,17 +178,17 @@ class CostVolumeHead(eqx.Module):
 def soft_argmax(heatmap: Array) -> Array:
     """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells around the largest one."""
     height, width = heatmap.shape[-2:]
-    flat = heatmap.reshape(*heatmap.shape[:-2], height * width)
-    peak = flat.argmax(-1, keepdims=True)
-    x = jnp.tile(jnp.arange(width), height)
-    y = jnp.repeat(jnp.arange(height), width)
+    peak = heatmap.reshape(*heatmap.shape[:-2], height * width).argmax(-1, keepdims=True)
     peak_y = peak // width
     peak_x = peak - peak_y * width
-    near = (x - peak_x) ** 2 + (y - peak_y) ** 2 < SOFT_ARGMAX_RADIUS**2
-    weights = flat * near
+    x = jnp.arange(width)
+    y = jnp.arange(height)
+    near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
+    weights = heatmap * near
+    columns, rows = weights.sum(-2), weights.sum(-1)
     # Sums, not a matrix product: accelerators compute that in half precision, which is too coarse for pixels.
-    mean = jnp.stack([(weights * (x + 0.5)).sum(-1), (weights * (y + 0.5)).sum(-1)], -1)
-    return mean / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
+    mean = jnp.stack([(columns * (x + 0.5)).sum(-1), (rows * (y + 0.5)).sum(-1)], -1)
+    return mean / jnp.maximum(rows.sum(-1, keepdims=True), 1e-12)
 
 
 class TemporalConv(eqx.Module):
@@ -367,10 +367,11 @@ class Tapir(eqx.Module):
     # Whole clips.
 
     def feature_grids(self, video: Array, resolutions: Sequence[tuple[int, int]] | None = None) -> list[Grids]:
-        """Grids of video [B, T, H, W, 3] at `config.resolution` and at each resolution of the refinement."""
-        base = self.config.resolution
+        """Grids of video [B, T, H, W, 3] at the size that `config` works at, and at each one of the refinement."""
+        frame_size = video.shape[2:4]
+        base = self.config.working_size(frame_size)
         if resolutions is None:
-            resolutions = refinement_resolutions(video.shape[2:4], base)
+            resolutions = self.config.refinement_sizes(frame_size)
         by_size: dict[tuple[int, int], Grids] = {}
         for size in (base, *resolutions):
             if size[0] % 8 or size[1] % 8:

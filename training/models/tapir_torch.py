@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig, refinement_resolutions
+from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.sampling_torch import correlate_dense, correlate_gather, sample_clip, sample_frame
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
@@ -151,17 +151,17 @@ class CostVolumeHead(nn.Module):
 def soft_argmax(heatmap: Tensor) -> Tensor:
     """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells around the largest one."""
     height, width = heatmap.shape[-2:]
-    flat = heatmap.flatten(-2)
-    peak = flat.argmax(-1, keepdim=True)
-    x = torch.arange(width, device=heatmap.device).repeat(height)
-    y = torch.arange(height, device=heatmap.device).repeat_interleave(width)
+    peak = heatmap.flatten(-2).argmax(-1, keepdim=True)
     peak_y = torch.div(peak, width, rounding_mode="floor")
     peak_x = peak - peak_y * width
-    near = (x - peak_x) ** 2 + (y - peak_y) ** 2 < SOFT_ARGMAX_RADIUS**2
-    weights = flat * near
+    x = torch.arange(width, device=heatmap.device)
+    y = torch.arange(height, device=heatmap.device)
+    near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
+    weights = heatmap * near
+    columns, rows = weights.sum(-2), weights.sum(-1)
     # Sums, not a matrix product: autocast would compute that in half precision, which is too coarse for pixels.
-    mean = torch.stack([(weights * (x + 0.5)).sum(-1), (weights * (y + 0.5)).sum(-1)], -1)
-    return mean / weights.sum(-1, keepdim=True).clamp(min=1e-12)
+    mean = torch.stack([(columns * (x + 0.5)).sum(-1), (rows * (y + 0.5)).sum(-1)], -1)
+    return mean / rows.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
 class TemporalConv(nn.Module):
@@ -323,10 +323,11 @@ class Tapir(nn.Module):
     # Whole clips.
 
     def feature_grids(self, video: Tensor, resolutions: Sequence[tuple[int, int]] | None = None) -> list[Grids]:
-        """Grids of video [B, T, H, W, 3] at `config.resolution` and at each resolution of the refinement."""
-        base = self.config.resolution
+        """Grids of video [B, T, H, W, 3] at the size that `config` works at, and at each one of the refinement."""
+        frame_size = tuple(video.shape[2:4])
+        base = self.config.working_size(frame_size)
         if resolutions is None:
-            resolutions = refinement_resolutions(tuple(video.shape[2:4]), base)
+            resolutions = self.config.refinement_sizes(frame_size)
         by_size: dict[tuple[int, int], Grids] = {}
         for size in (base, *resolutions):
             if size[0] % 8 or size[1] % 8:
@@ -526,7 +527,8 @@ def halve(grid: Tensor) -> Tensor:
 
 def rescale(xy: Tensor, size: Sequence[int], to: Sequence[int]) -> Tensor:
     """Positions (x, y) in frames or grids of (height, width) `size`, in those of `to`."""
-    return xy * torch.tensor([to[1] / size[1], to[0] / size[0]], device=xy.device, dtype=xy.dtype)
+    # One axis at a time: the sizes are symbols where a graph is traced for frames of any size.
+    return torch.stack([xy[..., 0] * (to[1] / size[1]), xy[..., 1] * (to[0] / size[0])], -1)
 
 
 def _resize(video: Tensor, size: tuple[int, int]) -> Tensor:
