@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         status = int(args.run(args))
-        sys.stdout.flush()
+        print(end="", flush=True)  # while a failure can still be told; stdout may also be closed
         return status
     except TapsdkError as error:
         return _fail(str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 import os
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ class Engine:
         resolution: int | Size | None = None,
     ) -> None:
         self.artifact = open_artifact(model)
-        self._resolution = _allowed(resolution, self.artifact.manifest)
+        self._size, self._area = _frame_size(resolution, self.artifact.manifest)
         self.choice = choose(self.artifact, backend, points=points, threads=threads)
         self._plan, self._backend = self.choice.plan, self.choice.backend
         self._rows = Rows(0, {})
@@ -58,10 +58,9 @@ class Engine:
 
     def prepare(self, image: Frame) -> Floats:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
-        size, multiple = self._resolution, self.manifest.size_multiple
-        if isinstance(size, int):
-            assert multiple is not None
-            size = working_size((int(image.shape[0]), int(image.shape[1])), (size, size), multiple)
+        size = self._size or working_size(
+            (int(image.shape[0]), int(image.shape[1])), self._area, self.manifest.size_multiple or 1
+        )
         return tapkernels.resize_normalize(image, *size)[None]
 
     def advance(self, frame: Floats, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
@@ -106,30 +105,41 @@ class Engine:
         self._rows = row_store.from_arrays(arrays, count, self._plan.rows, self._backend)
 
 
-def _allowed(resolution: int | Size | None, manifest: Manifest) -> int | Size:
-    """The size of the frames that the stages get: (height, width), or the side of a square of the same area.
+def _frame_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size | None, Size]:
+    """The size of the frames that the stages get, or None and a size of the area that they get.
 
-    Raises ModelError for one that the artifact was not exported for.
+    Raises ModelError for a resolution that the artifact was not exported for.
     """
     fixed, multiple = manifest.resolution, manifest.size_multiple
+    sides = _sides(resolution)
+    square = len(sides) == 1
+    wanted = sides * 2 if square else sides
     if multiple is None:
-        if resolution in (None, fixed, *(fixed[:1] if fixed[0] == fixed[1] else ())):
-            return fixed
+        if resolution is None or wanted == fixed:
+            return fixed, fixed
         raise ModelError(
             f"{manifest.model} was exported to work at {fixed} (height, width), not at {resolution}; "
             "leave resolution out, or export the model for the one you want"
         )
     if resolution is None:
-        return round(math.sqrt(fixed[0] * fixed[1]))
+        return None, fixed
     low, high = MIN_CELLS * multiple, MAX_CELLS * multiple
-    sides = (resolution,) if isinstance(resolution, int) else tuple(resolution)
-    exact = isinstance(resolution, int) or (len(sides) == 2 and all(side % multiple == 0 for side in sides))
-    if not exact or not all(low <= side <= high for side in sides):
+    fits = len(wanted) == 2 and all(low <= side <= high for side in wanted)
+    if not fits or not (square or all(side % multiple == 0 for side in wanted)):
         raise ModelError(
             f"resolution must be a side, or (height, width) in multiples of {multiple}, from {low} to {high} pixels, "
             f"got {resolution}"
         )
-    return resolution if isinstance(resolution, int) else (int(sides[0]), int(sides[1]))
+    size = (wanted[0], wanted[1])
+    return (None if square else size), size
+
+
+def _sides(resolution: object) -> tuple[int, ...]:
+    """The whole numbers of a resolution; none of what is something else."""
+    try:
+        return tuple(operator.index(side) for side in np.atleast_1d(resolution))  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return ()
 
 
 def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> Floats:

@@ -7,6 +7,7 @@ stage takes and gives, so that the runtime drives a model without knowing its fa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -35,6 +36,7 @@ Join = Literal["query", "start"]
 
 POINTS = "N"
 """Stands for the number of points in a shape; "H" and "W" for the frame's sides, "H/8" for an eighth of one."""
+SIZE = re.compile(r"N|[HW](/[1-9][0-9]*)?")
 NEXT = "next_"
 """Prefix of the output that takes the place of the state or estimate of the same name."""
 
@@ -196,12 +198,15 @@ def _stage(table: dict[str, Any]) -> StageSpec:
     return StageSpec(_tensors(table["inputs"]), _tensors(table["outputs"]), files)
 
 
+def _is_size(entry: Any) -> bool:
+    return SIZE.fullmatch(entry) is not None if isinstance(entry, str) else type(entry) is int and entry > 0
+
+
 def _tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     for row in rows:
         _check_choice("role", row["role"], get_args(Role))
-        sizes = [size for size in row["shape"] if size != POINTS]
-        if len(row["shape"]) - len(sizes) > 1 or not all(type(size) is int and size > 0 for size in sizes):
-            raise ValueError(f"shape {row['shape']} is not of sizes and {POINTS!r}, once at most")
+        if row["shape"].count(POINTS) > 1 or not all(map(_is_size, row["shape"])):
+            raise ValueError(f"shape {row['shape']} is not of sizes, parts of 'H' and 'W', and {POINTS!r} once at most")
     return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
 
 

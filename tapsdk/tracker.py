@@ -32,7 +32,7 @@ class Tracker:
 
     model: a bundled model's name or an artifact directory. backend: "auto" or a backend's name.
     points: how many points you expect, for the choice between ways to run; any number works.
-    threads: of the CPU, None for the engine's choice.
+    threads: of the CPU, None for the engine's choice. resolution: at which the model works, see `tapsdk.track`.
     """
 
     def __init__(
@@ -42,8 +42,9 @@ class Tracker:
         *,
         points: int = 64,
         threads: int | None = None,
+        resolution: int | Size | None = None,
     ) -> None:
-        self._engine = Engine(model, backend, points=points, threads=threads)
+        self._engine = Engine(model, backend, points=points, threads=threads, resolution=resolution)
         self._ids: list[int] = []
         self._next_id = 0
         self._added: dict[int, NDArray[np.float32]] = {}
@@ -58,11 +59,6 @@ class Tracker:
     def report(self) -> RunReport:
         """What runs, and where."""
         return self._engine.report
-
-    @property
-    def resolution(self) -> Size:
-        """(height, width) at which the model works."""
-        return self._engine.manifest.resolution
 
     def add(self, points: ArrayLike) -> list[int]:
         """Adds points [N, 2] (x, y), pixels of the frame that the next `step` gets; returns their ids.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from tapsdk.artifact import BUNDLED
 from tapsdk.video import VideoWriter
-from tests.support import SMALL, import_or_skip, moving_texture
+from tests.support import SMALL, import_or_skip, known_model, moving_texture
 
 if TYPE_CHECKING:
     from training.models.configs import TapirConfig
@@ -44,29 +43,27 @@ def small_config() -> TapirConfig:
 
 
 @pytest.fixture(scope="session")
-def small_model(small_config: TapirConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Random weights of SMALL, canonical; the name is among the known ones."""
+def small_model(small_config: TapirConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of SMALL, canonical."""
     torch = import_or_skip("torch")
     from training.checkpoints import Canonical, save_canonical
-    from training.models.configs import CONFIGS
     from training.models.tapir_torch import Tapir
 
     torch.manual_seed(0)
     weights = {name: tensor.numpy() for name, tensor in Tapir(small_config).state_dict().items()}
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_canonical(Canonical(SMALL, small_config, weights, "random", "0" * 64), path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CONFIGS, SMALL, small_config)
-        yield path
+    return path
 
 
 @pytest.fixture(scope="session")
-def exported(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(small_config: TapirConfig, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SMALL exported to ONNX. Do not write into it."""
     from export.pipeline import export
 
     directory = tmp_path_factory.mktemp("artifacts") / "small-onnx"
-    export(SMALL, "onnx", directory, weights=small_model)
+    with known_model(SMALL, small_config):
+        export(SMALL, "onnx", directory, weights=small_model)
     return directory
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[1]
 
 SMALL = "tapir/small"
-"""A TAPIR for tests, known as a model while the fixture `small_model` is in use."""
+"""A TAPIR for tests; `known_model` makes it one of the models."""
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch: pip install 'tapsdk[export-onnx]'"
@@ -29,6 +30,16 @@ PLANS = ["fused", "native"]
 def import_or_skip(name: str) -> Any:
     """A package that only export and training need; without it the test, or the whole module, is skipped."""
     return pytest.importorskip(name, reason=f"needs {name}: pip install 'tapsdk[export-onnx]'")
+
+
+@contextmanager
+def known_model(name: str, config: Any) -> Iterator[None]:
+    """Within it, a model of this configuration can be loaded and exported by its name."""
+    from training.models.configs import CONFIGS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONFIGS, name, config)
+        yield
 
 
 def moving_texture(

@@ -44,7 +44,7 @@ class OnnxRuntime:
     def __init__(self, options: Options) -> None:
         self._options = ort.SessionOptions()
         self._options.intra_op_num_threads = options.threads or 0
-        self._options.log_severity_level = 3
+        self._options.log_severity_level = 4  # what goes wrong comes as an exception
         # Threads that spin while they wait slow everything down on a machine that does anything else besides.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 

@@ -12,36 +12,42 @@ torch = import_or_skip("torch")
 
 from export.stages import cut  # noqa: E402
 from training.models.configs import TapnextConfig  # noqa: E402
-from training.models.tapir_torch import Grids, Tapir  # noqa: E402
+from training.models.tapir_torch import Grids, Tapir, rescale  # noqa: E402
 from training.models.tapnext_torch import Tapnext  # noqa: E402
 
 FRAMES, POINTS = 4, 6
 CLOSE = {"atol": 1e-3, "rtol": 1e-4}
 
-# What the variants of TAPIR differ in, one at a time.
+# What the variants of TAPIR differ in, one at a time, and (height, width) of the frames.
 TAPIRS = {
-    "tiny": {},
-    "no motion prior": {"motion_prior": 0.0},
-    "no pyramid": {"pyramid_level": 0},
-    "extra convolutions": {"extra_convs": 1},
-    "wide": {"resolution": (48, 112)},
-    "many iterations": {"iterations": 3, "mixer_blocks": 2},
+    "tiny": ({}, (64, 96)),
+    "frames that are tall": ({}, (96, 64)),
+    "frames of one size": ({"size_multiple": None, "resolution": (48, 112)}, (48, 112)),
+    "no motion prior": ({"motion_prior": 0.0}, (64, 96)),
+    "no pyramid": ({"pyramid_level": 0}, (64, 96)),
+    "extra convolutions": ({"extra_convs": 1}, (64, 96)),
+    "many iterations": ({"iterations": 3, "mixer_blocks": 2}, (64, 96)),
 }
 
 
 @pytest.fixture(scope="module", params=TAPIRS)
 def tapir(request, small_config):
+    """(stages, model, size of the frames)"""
     torch.manual_seed(0)
-    return Tapir(replace(small_config, **TAPIRS[request.param])).eval()
+    change, size = TAPIRS[request.param]
+    model = Tapir(replace(small_config, **change)).eval()
+    return Stages("tapir", model, size), model, size
 
 
 @pytest.fixture(scope="module")
 def tapnext():
+    """(stages, model, size of the frames)"""
     torch.manual_seed(0)
     config = TapnextConfig(
         width=16, depth=2, heads=2, mlp_width=32, patch=8, grid=(4, 4), head_width=16, bins=64, resolution=(32, 48)
     )
-    return Tapnext(config).eval()
+    model = Tapnext(config).eval()
+    return Stages("tapnext", model, config.resolution), model, config.resolution
 
 
 @pytest.fixture(autouse=True)
@@ -50,28 +56,30 @@ def no_gradients():
         yield
 
 
-def clip_for(model):
-    """Frames [1, T, H, W, 3] in [-1, 1] at the model's resolution, and points [N, 2] (x, y) in them."""
+def clip_for(model, size):
+    """Frames [1, T, H, W, 3] in [-1, 1] of (height, width) `size`, and points [N, 2] (x, y) in the model's space."""
     height, width = model.config.resolution
-    video = torch.from_numpy(moving_texture(FRAMES, height, width)).float()[None] / 127.5 - 1
+    video = torch.from_numpy(moving_texture(FRAMES, *size)).float()[None] / 127.5 - 1
     xy = np.random.default_rng(0).uniform(0, (width, height), (POINTS, 2))
     return video, torch.from_numpy(xy.astype(np.float32))
 
 
 def whole_model(model, video, xy, t=None):
-    """What `init` and `step` give, per frame: the public dict."""
+    """What `init` and `step` give, per frame: the public dict, with tracks in the model's space."""
     when = torch.zeros(len(xy)) if t is None else t
-    state = model.init(video[:, :1], torch.cat([when[:, None], xy.flip(-1)], -1)[None])
+    to_pixels = torch.tensor([a / b for a, b in zip(video.shape[2:4], model.config.resolution, strict=True)]).flip(0)
+    state = model.init(video[:, :1], torch.cat([when[:, None], (xy * to_pixels).flip(-1)], -1)[None])
     for frame in range(video.shape[1]):
         out, state = model.step(video[:, frame : frame + 1], state)
-        yield {name: tensor[0, :, 0] for name, tensor in out.items()}
+        out = {name: tensor[0, :, 0] for name, tensor in out.items()}
+        yield {**out, "tracks": out["tracks"] / to_pixels}
 
 
 class Stages:
     """The stages of a model by name; each takes and gives named tensors, as the manifest has them."""
 
-    def __init__(self, family, model):
-        self.cut = cut(family, model)
+    def __init__(self, family, model, size):
+        self.cut, self.size = cut(family, model), size
         self.by_name = {stage.name: stage for stage in self.cut.stages}
 
     def run(self, name, tensors):
@@ -79,7 +87,7 @@ class Stages:
         out = stage.module(*(tensors[t.name] for t in stage.spec.inputs))
         out = out if isinstance(out, tuple) else (out,)
         for spec, tensor in zip(stage.spec.outputs, out, strict=True):
-            assert tuple(tensor.shape) == spec.shape_for(POINTS), (name, spec)
+            assert tuple(tensor.shape) == spec.shape_for(POINTS, self.size), (name, spec)
         return dict(zip((t.name for t in stage.spec.outputs), out, strict=True))
 
     def zeros(self):
@@ -102,10 +110,10 @@ def following(known, out):
 
 
 def test_the_fused_stage_is_the_model(tapir):
-    video, xy = clip_for(tapir)
-    stages = Stages("tapir", tapir)
+    stages, model, size = tapir
+    video, xy = clip_for(model, size)
     known = describe(stages, video[0, :1], xy)
-    for t, expected in enumerate(whole_model(tapir, video, xy)):
+    for t, expected in enumerate(whole_model(model, video, xy)):
         out = stages.run("step", {**known, "frame": video[0, t : t + 1]})
         torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
         for name in stages.cut.visibility.logits:
@@ -114,11 +122,11 @@ def test_the_fused_stage_is_the_model(tapir):
 
 
 def test_the_stages_of_the_native_plan_are_the_model(tapir):
-    video, xy = clip_for(tapir)
-    stages = Stages("tapir", tapir)
+    stages, model, size = tapir
+    video, xy = clip_for(model, size)
     known = describe(stages, video[0, :1], xy)
-    for t, expected in enumerate(whole_model(tapir, video, xy)):
-        out = native_step(stages, tapir, {**known, "frame": video[0, t : t + 1]})
+    for t, expected in enumerate(whole_model(model, video, xy)):
+        out = native_step(stages, model, {**known, "frame": video[0, t : t + 1]})
         torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
         torch.testing.assert_close(out["occlusion"], expected["occlusion"], **CLOSE)
         known = following(known, out)
@@ -131,20 +139,20 @@ def native_step(stages, model, known):
     mixed = {**found, "features": known["features"]}
     state = {}
     for i in range(stages.cut.native.iterations):
-        pyramid = Grids(grids["high"][None], grids["low"][None], model.config.resolution)
+        pyramid = Grids(grids["high"][None], grids["low"][None], stages.size)
         patches = model.lookup(pyramid, mixed["xy"][None, None], mixed["features"][None, None])[0, 0]
         memory = {name: known[f"{name}_{i}"] for name in ("narrow", "wide")}
         out = stages.run("mixer", {**mixed, **memory, "patches": patches})
         state |= {f"{NEXT}{name}_{i}": out[NEXT + name] for name in memory}
         mixed = {name: out[NEXT + name] for name in ("occlusion", "expected_dist", "features")} | {
-            "xy": mixed["xy"] + out["offset"]
+            "xy": mixed["xy"] + rescale(out["offset"], stages.size, model.config.resolution)
         }
     del mixed["features"]  # of this frame; the next one starts from the query's again
     return {**mixed, **state}
 
 
 def test_levels_name_the_grids_that_refinement_looks_at(tapir):
-    stages = Stages("tapir", tapir)
+    stages, _, _ = tapir
     native = stages.cut.native
     grids = {t.name: t.shape for t in stages.by_name["encode"].spec.outputs}
     assert [level.grid for level in native.levels] == list(grids)
@@ -159,11 +167,11 @@ def test_levels_name_the_grids_that_refinement_looks_at(tapir):
 
 
 def test_the_stages_of_tapnext_are_the_model(tapnext):
-    video, xy = clip_for(tapnext)
-    stages = Stages("tapnext", tapnext)
+    stages, model, size = tapnext
+    video, xy = clip_for(model, size)
     delay = torch.tensor([0.0, 0, 1, 2, 0, 3])
     known = {**stages.zeros(), **stages.run("query", {"xy": xy, "delay": delay})}
-    for t, expected in enumerate(whole_model(tapnext, video, xy, delay)):
+    for t, expected in enumerate(whole_model(model, video, xy, delay)):
         out = stages.run("step", {**known, "frame": video[0, t : t + 1]})
         torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
         torch.testing.assert_close(out["visible_logits"], expected["visible_logits"], **CLOSE)
@@ -173,24 +181,18 @@ def test_the_stages_of_tapnext_are_the_model(tapnext):
 # Every family
 
 
-@pytest.mark.parametrize("family", ["tapir", "tapnext"])
-def test_what_a_stage_carries_over_has_the_shape_that_it_takes(family, request):
-    model = request.getfixturevalue("small_tapir" if family == "tapir" else family)
-    step = Stages(family, model).by_name["step"].spec
-    carried = {t.name.removeprefix(NEXT): t.shape for t in step.outputs if t.role == "state"}
-    assert carried == {t.name: t.shape for t in step.with_role("state")}
-    assert [t.role for t in step.outputs].count("xy") == 1
+def test_what_a_stage_carries_over_has_the_shape_that_it_takes(tapir, tapnext):
+    for stages, _, _ in (tapir, tapnext):
+        step = stages.by_name["step"].spec
+        carried = {t.name.removeprefix(NEXT): t.shape for t in step.outputs if t.role == "state"}
+        assert carried == {t.name: t.shape for t in step.with_role("state")}
+        assert [t.role for t in step.outputs].count("xy") == 1
 
 
-@pytest.fixture(scope="module")
-def small_tapir(small_config):
-    return Tapir(small_config).eval()
-
-
-def test_examples_have_the_shapes_of_the_manifest(small_tapir):
-    for stage in cut("tapir", small_tapir).stages:
-        examples = stage.example(3)
-        assert [tuple(x.shape) for x in examples] == [t.shape_for(3) for t in stage.spec.inputs]
-        assert stage.has_points == (stage.name != "encode")
-        again = stage.example(3)
+def test_examples_have_the_shapes_of_the_manifest(tapir):
+    stages, _, size = tapir
+    for stage in stages.cut.stages:
+        examples = stage.example(3, size)
+        assert [tuple(x.shape) for x in examples] == [t.shape_for(3, size) for t in stage.spec.inputs]
+        again = stage.example(3, size)
         assert all(torch.equal(one, other) for one, other in zip(examples, again, strict=True))

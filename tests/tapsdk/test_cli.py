@@ -290,6 +290,7 @@ def test_a_command_that_is_not_understood_shows_the_usage(arguments, capsys):
 # Ctrl-C
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_saves_what_was_tracked(model, tmp_path):
     frames = moving_texture(400, 16, 16)
     with VideoWriter(tmp_path / "long.mp4", 25, frames.shape[1:3]) as writer:
@@ -423,6 +424,13 @@ def test_a_reader_that_has_gone_is_not_an_error_worth_words():
     with os.fdopen(writer, "w") as closed_pipe:
         result = run_module("models", stdout=closed_pipe)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_no_output_at_all():
+    command = f"'{sys.executable}' -m tapsdk models >&-"
+    result = subprocess.run(["sh", "-c", command], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @needs_full_device

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from tapsdk.engine import Engine, confidence_of
+from tapsdk.errors import ModelError
+from tapsdk.geometry import working_size
 from tapsdk.manifest import Visibility
 from tests.support import PLANS, copy_artifact, random_points
 
+FUSED = "onnxruntime:fused"
 NOBODY = np.zeros((0, 2), np.float32)
 
 
@@ -29,14 +32,91 @@ def advance(engine, image, added=NOBODY):
 
 
 @pytest.mark.parametrize("size", [(48, 80), (80, 48), (1, 1), (1, 300), (97, 3), (720, 1280)])
-def test_a_frame_of_any_size_comes_to_the_working_resolution(engine, size):
+def test_a_frame_keeps_its_aspect_ratio_as_far_as_it_goes(engine, size):
     image = np.zeros((*size, 3), np.uint8)
     image[..., 2] = 255
     frame = engine.prepare(image)
-    assert frame.shape == (1, *engine.manifest.resolution, 3)
+    manifest = engine.manifest
+    assert frame.shape == (1, *working_size(size, manifest.resolution, manifest.size_multiple), 3)
     assert frame.dtype == np.float32
     np.testing.assert_allclose(frame[0, ..., 0], -1, atol=1e-6)
     np.testing.assert_allclose(frame[0, ..., 2], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "expected"),
+    [
+        ((720, 1280), None, (192, 336)),
+        ((1280, 720), None, (336, 192)),
+        ((720, 1280), 512, (384, 688)),
+        ((720, 1280), (128, 256), (128, 256)),
+        ((1, 1), None, (256, 256)),
+    ],
+)
+def test_the_bundled_model_keeps_the_aspect_ratio_of_frames(bundled, size, resolution, expected):
+    engine = Engine(bundled, "onnxruntime:fused", points=1, resolution=resolution)
+    assert engine.prepare(np.zeros((*size, 3), np.uint8)).shape == (1, *expected, 3)
+
+
+@pytest.mark.parametrize("resolution", [8, 63, 1025, (100, 256), (256, 256, 256), (64, 2048)])
+def test_a_resolution_that_the_bundled_model_cannot_work_at(bundled, resolution):
+    with pytest.raises(ModelError, match=r"in multiples of 16, from 64 to 1024 pixels, got "):
+        Engine(bundled, "onnxruntime", points=1, resolution=resolution)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_bundled_model_tracks_the_same_points_at_every_resolution(bundled, plan):
+    """A texture that drifts: what changes with the resolution is how finely it is seen."""
+    rng = np.random.default_rng(0)
+    texture = np.kron(rng.integers(0, 256, (30, 60, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    frames = [texture[2 * t : 2 * t + 180, 3 * t : 3 * t + 320] for t in range(5)]
+    start = np.float32([[100, 60], [200, 100], [250, 140]])
+    for resolution in (192, None, (192, 320)):
+        engine = Engine(bundled, f"onnxruntime:{plan}", points=3, resolution=resolution)
+        for t, frame in enumerate(frames):
+            tracks = advance(engine, frame, NOBODY if t else start)
+        np.testing.assert_allclose(tracks.xy[:, 0], start - [12, 8], atol=3)
+
+
+@pytest.fixture
+def fixed_size(model, tmp_path):
+    """The model as if it had been exported for frames of one size, not square."""
+
+    def fix(manifest):
+        manifest.update(size_multiple=None, resolution=[64, 96])
+
+    return copy_artifact(model, tmp_path / "fixed", fix)
+
+
+@pytest.mark.parametrize("resolution", [None, (64, 96), [64, 96], np.array([64, 96])], ids=repr)
+def test_where_the_size_is_fixed_frames_are_squashed(fixed_size, resolution):
+    engine = Engine(fixed_size, FUSED, points=1, resolution=resolution)
+    assert engine.prepare(np.zeros((300, 30, 3), np.uint8)).shape == (1, 64, 96, 3)
+
+
+@pytest.mark.parametrize("resolution", [64, 96, 128, (96, 64), (64, 96, 3), "64", 64.0, ()], ids=repr)
+def test_another_size_is_then_refused(fixed_size, resolution):
+    with pytest.raises(ModelError, match=r"was exported to work at \(64, 96\) \(height, width\), not at "):
+        Engine(fixed_size, FUSED, points=1, resolution=resolution)
+
+
+@pytest.mark.parametrize(
+    "resolution, shape",
+    [(128, (96, 176)), (np.int64(128), (96, 176)), ((64, 64), (64, 64)), ([80, 112], (80, 112)), (1024, (768, 1024))],
+    ids=repr,
+)
+def test_where_any_size_will_do_it_is_the_callers_choice(model, resolution, shape):
+    engine = Engine(model, FUSED, points=1, resolution=resolution)
+    assert engine.prepare(np.zeros((45, 80, 3), np.uint8)).shape == (1, *shape, 3)
+
+
+@pytest.mark.parametrize(
+    "resolution", [0, -64, 63, 1025, (64, 65), (64, 2048), (64, 64, 64), "64", 128.0, ()], ids=repr
+)
+def test_a_size_that_the_model_cannot_work_at(model, resolution):
+    complaint = r"resolution must be a side, or \(height, width\) in multiples of 16, from 64 to 1024 pixels, got "
+    with pytest.raises(ModelError, match=complaint):
+        Engine(model, FUSED, points=1, resolution=resolution)
 
 
 def test_a_report_says_what_runs(engine):
@@ -72,7 +152,7 @@ def test_a_new_point_is_where_it_was_put_and_visible(engine, video):
 
 def test_an_artifact_may_say_that_the_model_speaks_for_itself_at_the_query(model, video, tmp_path):
     directory = copy_artifact(model, tmp_path / "model", lambda manifest: manifest.update(query_frame="model"))
-    engine = Engine(directory, "onnxruntime:fused", points=5, threads=1)
+    engine = Engine(directory, FUSED, points=5, threads=1)
     points = random_points(5, video)
     tracks = advance(engine, video[0], points)
     assert not np.array_equal(tracks.xy[:, 0], points)

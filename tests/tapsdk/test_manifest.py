@@ -123,6 +123,7 @@ GOLDEN = """\
    }
   ]
  },
+ "size_multiple": null,
  "verification": {
   "pixel_error": {
    "fused": 0.001
@@ -165,6 +166,14 @@ def test_reading_loses_nothing_of_the_bundled_manifest(bundled):
 def test_a_tensor_has_a_size_for_any_number_of_points():
     assert (FRAME.points_axis, FRAME.shape_for(7)) == (None, (1, 8, 16, 3))
     assert (STATE.points_axis, STATE.shape_for(7)) == (1, (5, 7, 2, 4))
+
+
+@pytest.mark.parametrize(
+    "shape, sizes",
+    [((1, "H", "W", 3), (1, 48, 64, 3)), ((1, "H/4", "W/16", 8), (1, 12, 4, 8)), (("N", "H"), (7, 48))],
+)
+def test_a_tensor_has_a_size_for_frames_of_any_size(shape, sizes):
+    assert TensorSpec("grid", shape, "feature").shape_for(7, (48, 64)) == sizes
 
 
 def test_inputs_by_role_come_in_order():
@@ -241,7 +250,9 @@ def with_entry(*path_and_value):
         (with_entry("stages", "step", "files", "onnx", "hash", "md5"), "hash"),
         (with_entry("stages", "step", "inputs", 0, "role", "image"), "unknown role 'image'; this version knows frame"),
         (with_entry("stages", "step", "inputs", 0, "layout", "nhwc"), "layout"),
-        (with_entry("stages", "step", "inputs", 0, "shape", ["B", 3]), r"shape \['B', 3\] is not of sizes and 'N'"),
+        (with_entry("stages", "step", "inputs", 0, "shape", ["B", 3]), r"shape \['B', 3\] is not of sizes"),
+        (with_entry("stages", "step", "inputs", 0, "shape", ["H/0"]), r"shape \['H/0'\] is not of sizes"),
+        (with_entry("stages", "step", "inputs", 0, "shape", ["N/2"]), r"shape \['N/2'\] is not of sizes"),
         (with_entry("stages", "step", "inputs", 0, "shape", ["N", "N"]), "once at most"),
         (with_entry("stages", "step", "inputs", 0, "shape", [0]), "is not of sizes"),
     ],
@@ -251,10 +262,10 @@ def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
         read_manifest(write(tmp_path, json.dumps(table)))
 
 
-OPTIONAL = ("points_join", "native", "verification", "tools")
+DEFAULTS = {"points_join": "query", "native": None, "size_multiple": None, "verification": {}, "tools": {}}
 
 
-@pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in OPTIONAL])
+@pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in DEFAULTS])
 def test_an_entry_that_is_needed(tmp_path, entry):
     table = json.loads(GOLDEN)
     del table[entry]
@@ -262,9 +273,8 @@ def test_an_entry_that_is_needed(tmp_path, entry):
         read_manifest(write(tmp_path, json.dumps(table)))
 
 
-@pytest.mark.parametrize("entry", OPTIONAL)
+@pytest.mark.parametrize("entry", DEFAULTS)
 def test_an_entry_that_has_a_default(tmp_path, entry):
     table = json.loads(GOLDEN)
     del table[entry]
-    defaults = {"points_join": "query", "native": None, "verification": {}, "tools": {}}
-    assert getattr(read_manifest(write(tmp_path, json.dumps(table))), entry) == defaults[entry]
+    assert getattr(read_manifest(write(tmp_path, json.dumps(table))), entry) == DEFAULTS[entry]

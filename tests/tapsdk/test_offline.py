@@ -7,7 +7,7 @@ import pytest
 
 from tapsdk.frames import frames_from_array
 from tapsdk.geometry import parse_query_points
-from tapsdk.offline import OfflineRun, check_resolution
+from tapsdk.offline import OfflineRun
 from tapsdk.tracks import RunReport, Tracks
 
 T, SIZE = 6, (10, 20)
@@ -79,8 +79,3 @@ def test_queries_on_the_first_frame_need_no_way_back(join):
     engine, tracks = run(join, [[0, 1, 1], [0, 2, 2]])
     assert len(engine.joined) == 2
     assert tracks.visible.all()
-
-
-@pytest.mark.parametrize("resolution", [None, 64, (64, 64)])
-def test_the_resolution_of_the_artifact_is_accepted(resolution):
-    check_resolution(resolution, SimpleNamespace(manifest=SimpleNamespace(resolution=(64, 64), model="m")))

@@ -6,6 +6,7 @@ import pytest
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.geometry import working_size
 from tapsdk.manifest import NativePlan
 from tapsdk.plans import PLANS
 from tapsdk.rows import concatenate, from_arrays, select, to_arrays
@@ -31,13 +32,16 @@ def plan(request, model, engine):
 
 @pytest.fixture(scope="module")
 def frames(model):
-    """[T, 1, h, w, 3] float32 in [-1, 1], at the working resolution."""
-    height, width = open_artifact(model).manifest.resolution
+    return model_frames(*open_artifact(model).manifest.resolution)
+
+
+def model_frames(height, width):
+    """[T, 1, height, width, 3] float32 in [-1, 1]."""
     return (moving_texture(FRAMES, height, width) / np.float32(127.5) - np.float32(1))[:, None]
 
 
-def points(count, frames, seed=0):
-    height, width = frames.shape[2:4]
+def points(count, resolution, seed=0):
+    height, width = resolution
     return np.random.default_rng(seed).uniform(0, (width, height), (count, 2)).astype(np.float32)
 
 
@@ -60,12 +64,14 @@ def continue_with(plan, frames, rows):
 
 
 @pytest.mark.parametrize("which", ["model", "bundled"])
-@pytest.mark.parametrize("count", [1, 20])
-def test_the_native_plan_gives_the_tracks_of_the_fused_one(request, engine, which, count):
+@pytest.mark.parametrize("count, shape", [(20, None), (1, (9, 16)), (5, (16, 9))], ids=str)
+def test_the_native_plan_gives_the_tracks_of_the_fused_one(request, engine, which, count, shape):
+    """At the resolution of the model, and on frames of another shape, where positions and pixels differ."""
     artifact = open_artifact(request.getfixturevalue(which))
-    height, width = artifact.manifest.resolution
-    video = (moving_texture(FRAMES, height, width) / np.float32(127.5) - np.float32(1))[:, None]
-    xy = points(count, video)
+    resolution, multiple = artifact.manifest.resolution, artifact.manifest.size_multiple
+    size = working_size(shape, resolution, multiple) if shape else resolution
+    video = model_frames(*size)
+    xy = points(count, resolution)
     (fused, fused_logits), (native, native_logits) = (
         roll_out(PLANS[name](artifact, engine), video, xy) for name in ("fused", "native")
     )
@@ -87,7 +93,7 @@ def test_points_on_the_border_are_tracked(plan, frames):
 
 
 def test_more_points_beside_it_change_no_track(plan, frames):
-    xy = points(12, frames)
+    xy = points(12, frames.shape[2:4])
     together, _ = roll_out(plan, frames, xy)
     for some in ([0], [11, 3], list(range(7))):
         alone, _ = roll_out(plan, frames, xy[some])
@@ -95,7 +101,7 @@ def test_more_points_beside_it_change_no_track(plan, frames):
 
 
 def test_points_that_are_removed_change_no_other_track(plan, frames, engine):
-    xy = points(9, frames)
+    xy = points(9, frames.shape[2:4])
     undisturbed, _ = roll_out(plan, frames, xy)
     rows = plan.begin(frames[0], xy)
     for frame in frames[:2]:
@@ -106,7 +112,7 @@ def test_points_that_are_removed_change_no_other_track(plan, frames, engine):
 
 
 def test_points_that_are_added_change_no_other_track(plan, frames, engine):
-    early, late = points(5, frames), points(3, frames, seed=1)
+    early, late = points(5, frames.shape[2:4]), points(3, frames.shape[2:4], seed=1)
     undisturbed, _ = roll_out(plan, frames, early)
     fresh, _ = roll_out(plan, frames[2:], late)
     rows = plan.begin(frames[0], early)
@@ -120,20 +126,22 @@ def test_points_that_are_added_change_no_other_track(plan, frames, engine):
 
 
 def test_all_points_removed_and_others_added(plan, frames, engine):
-    rows = plan.begin(frames[0], points(4, frames))
+    rows = plan.begin(frames[0], points(4, frames.shape[2:4]))
     empty = select(rows, np.array([], np.int64), plan.rows, engine)
     assert (empty.count, to_arrays(empty, engine)) == (0, {})
-    begun = plan.begin(frames[0], points(2, frames))
+    begun = plan.begin(frames[0], points(2, frames.shape[2:4]))
     rows = concatenate([empty, begun], plan.rows, engine)
     assert rows.count == 2
-    np.testing.assert_array_equal(continue_with(plan, frames, rows)[0], roll_out(plan, frames, points(2, frames))[0])
+    np.testing.assert_array_equal(
+        continue_with(plan, frames, rows)[0], roll_out(plan, frames, points(2, frames.shape[2:4]))[0]
+    )
 
 
 # State as arrays
 
 
 def test_rows_survive_as_arrays_bit_by_bit(plan, frames, engine):
-    xy = points(5, frames)
+    xy = points(5, frames.shape[2:4])
     expected, _ = roll_out(plan, frames, xy)
     rows = plan.begin(frames[0], xy)
     for frame in frames[:3]:
@@ -161,7 +169,7 @@ def test_both_plans_own_the_same_tensors(model, engine):
     ids=["missing", "unknown", "fewer rows", "dtype"],
 )
 def test_arrays_that_are_not_rows_of_the_model(plan, frames, engine, change):
-    arrays = dict(to_arrays(plan.begin(frames[0], points(3, frames)), engine))
+    arrays = dict(to_arrays(plan.begin(frames[0], points(3, frames.shape[2:4])), engine))
     change(arrays)
     with pytest.raises(ValueError, match="but 3 points have"):
         from_arrays(arrays, 3, plan.rows, engine)

@@ -159,6 +159,17 @@ def test_frames_of_any_shape(tracker, size):
     assert np.isfinite(xy).all()
 
 
+def test_more_resolution_is_another_look_at_the_same_points(model, video):
+    points = random_points(2, video)
+    runs = []
+    for resolution in (None, (128, 160)):
+        tracker = Tracker(model, FUSED, resolution=resolution)
+        tracker.add(points)
+        runs.append(step_all(tracker, video[:3]))
+    np.testing.assert_array_equal(runs[0][:, 0], runs[1][:, 0])
+    assert not np.array_equal(runs[0][:, 1:], runs[1][:, 1:])
+
+
 def test_float_frames_are_the_same_as_bytes(tracker, video):
     tracker.add(random_points(2, video))
     expected = step_all(tracker, video)
@@ -178,7 +189,6 @@ def test_the_bundled_model_is_the_default():
     tracker.add([[48, 48]])
     assert np.isfinite(step_all(tracker, video)).all()
     assert tracker.report.model == "tapir/tiny"
-    assert tracker.resolution == (256, 256)
 
 
 # What is refused, and leaves the tracker as it was
