@@ -9,12 +9,10 @@ import pytest
 from tapsdk import offline, track
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.tracker import Tracker
-from tests.support import PLANS, moving_texture, random_points
+from tests.support import EXACT, PLANS, moving_texture, random_points
 
-EXACT = 1e-4
-"""Pixels between runs that differ in the other points alone."""
 SEEN = 1e-5
-"""The same for a confidence."""
+"""What EXACT is to positions, to confidences."""
 FUSED = "onnxruntime:fused"
 
 
@@ -29,11 +27,6 @@ def run(model):
 def at(t, xy):
     """Points [N, 2] as queries [N, 3] on frame t."""
     return np.concatenate([np.full((len(xy), 1), t, np.float32), xy], axis=1)
-
-
-def assert_same(one, other, xy=EXACT):
-    np.testing.assert_allclose(one.xy, other.xy, atol=xy)
-    np.testing.assert_allclose(one.confidence, other.confidence, atol=SEEN)
 
 
 # What comes out

@@ -7,7 +7,7 @@ from tapsdk.engine import Engine, confidence_of
 from tapsdk.errors import ModelError
 from tapsdk.geometry import working_size
 from tapsdk.manifest import Visibility
-from tests.support import PLANS, copy_artifact, random_points
+from tests.support import EXACT, PLANS, copy_artifact, random_points
 
 FUSED = "onnxruntime:fused"
 NOBODY = np.zeros((0, 2), np.float32)
@@ -198,7 +198,7 @@ def test_rows_that_are_kept_go_on(engine, video):
     advance(engine, video[1])
     engine.keep(np.array([5, 2]))
     found = [advance(engine, frame) for frame in video[2:4]][-1]
-    np.testing.assert_allclose(found.xy, expected.xy[[5, 2]], atol=1e-4)
+    np.testing.assert_allclose(found.xy, expected.xy[[5, 2]], atol=EXACT)
 
 
 def test_after_an_exception_the_rows_are_as_they_were(engine, video, monkeypatch):

@@ -10,12 +10,10 @@ from tapsdk.geometry import working_size
 from tapsdk.manifest import NativePlan
 from tapsdk.plans import PLANS
 from tapsdk.rows import concatenate, from_arrays, select, to_arrays
-from tests.support import copy_artifact, moving_texture
+from tests.support import EXACT, copy_artifact, moving_texture
 
 AGREE = 0.01
 """Pixels between plans."""
-EXACT = 1e-4
-"""Pixels between runs of one plan with other points beside: only the order of sums may differ."""
 
 FRAMES = 6
 

@@ -9,9 +9,8 @@ import pytest
 import tapsdk
 from tapsdk.errors import ArtifactError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.tracker import Tracker
-from tests.support import copy_artifact, moving_texture, needs_full_device, random_points
+from tests.support import EXACT, copy_artifact, moving_texture, needs_full_device, random_points
 
-EXACT = 1e-4
 FUSED = "onnxruntime:fused"
 
 

@@ -1,5 +1,7 @@
 """TAPNext in torch: what must hold for any weights, and DeepMind's numbers from DeepMind's file formats."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from tests.training.models.tapnext_golden import (  # noqa: E402
     FULL,
     ROWS,
     assert_golden,
+    convert_golden,
     golden_inputs,
     golden_weights,
     load_golden,
@@ -239,24 +242,30 @@ def test_weights_are_run_as_the_code_that_made_them() -> None:
     assert as_published(CONFIGS["tapnext/base"], "torch") == CONFIGS["tapnext/plus"]
 
 
-def run_golden(name: str, layout: str, way: str, frames: int | None = None) -> None:
-    arrays = load_golden(name)
+def with_weights(config: TapnextConfig, weights: dict[str, np.ndarray]) -> Tapnext:
     with torch.device("meta"):
-        tapnext = Tapnext(as_published(FULL, layout))
-    weights = golden_weights(layout, int(arrays["seed"]))
+        tapnext = Tapnext(config)
     tapnext.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()}, assign=True)
-    video, queries = (torch.from_numpy(a) for a in golden_inputs(arrays, frames))
-    with torch.inference_mode():
-        outputs = tapnext.clip(video, queries) if way == "clip" else frame_by_frame(tapnext, video, queries)
-    assert_golden(outputs, arrays, way)
+    return tapnext
 
 
+@torch.inference_mode()
 def test_the_first_frame_of_a_golden() -> None:
     """Enough to see that every parameter is in its place."""
-    run_golden("tapnext_torch_256", "torch", "clip", frames=1)
+    arrays = load_golden("tapnext_torch_256")
+    tapnext = with_weights(as_published(FULL, "torch"), golden_weights("torch", int(arrays["seed"])))
+    video, queries = (torch.from_numpy(a) for a in golden_inputs(arrays, frames=1))
+    assert_golden(tapnext.clip(video, queries), arrays, "clip")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "layout", "way"), ROWS)
-def test_golden(name: str, layout: str, way: str) -> None:
-    run_golden(name, layout, way)
+@pytest.mark.parametrize(("name", "layout"), ROWS)
+@torch.inference_mode()
+def test_golden(name: str, layout: str, tmp_path: Path) -> None:
+    arrays = load_golden(name)
+    canonical = convert_golden(layout, int(arrays["seed"]), tmp_path)
+    tapnext = with_weights(canonical.config, canonical.weights)
+    video, queries = (torch.from_numpy(a) for a in golden_inputs(arrays))
+    if "clip_tracks_yx" in arrays:
+        assert_golden(tapnext.clip(video, queries), arrays, "clip")
+    assert_golden(frame_by_frame(tapnext, video, queries), arrays, "online")
