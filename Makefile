@@ -1,17 +1,20 @@
 # make demo   a tracked video in out/, from nothing but Python and a C++ compiler (VIDEO=path for your own)
-# make test   the whole test suite
+# make test   the test suite; make test-slow runs what it leaves out: goldens of full-size models in every framework
 PYTHON ?= python3
 VIDEO ?=
 PYTEST_ARGS ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test clean
+.PHONY: demo test test-slow clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-test/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: .venv-test/installed
+	.venv-test/bin/python -m pytest -m slow $(PYTEST_ARGS)
 
 .venv-demo/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv-demo
