@@ -11,7 +11,7 @@ from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Arrays, Fit, fit, shortened
 from training.checkpoints.formats import read_parameters
 from training.checkpoints.layouts import best_layout, layouts
-from training.models.families import config_of, model_names, parameter_shapes, resolve
+from training.models.families import config_of, family_of, model_names, parameter_shapes, resolve
 
 
 def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") -> Canonical:
@@ -26,20 +26,24 @@ def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") 
     found = read_parameters(path)
     if is_canonical(path):
         raise CheckpointError(f"{path} holds canonical weights already, there is nothing to convert")
-    result = _fit(name, found, framework)
-    if result is None or not result.is_exact:
+    layout, result = _fit(name, found, framework)
+    if layout is None or result is None or not result.is_exact:
         raise _misfit(path, name, found, framework, result)
-    return Canonical(name, config_of(name), result.weights, path.name, sha256(path))
+    config = family_of(name).as_published(config_of(name), layout)
+    return Canonical(name, config, result.weights, path.name, sha256(path))
 
 
-def _fit(model: str, found: Arrays, framework: str) -> Fit | None:
-    """None if the file shares no name with the model."""
-    table = best_layout(layouts(model), found)
-    return None if table is None else fit(table, found, parameter_shapes(model, framework))
+def _fit(model: str, found: Arrays, framework: str) -> tuple[str, Fit] | tuple[None, None]:
+    """The file's layout and how it fits; None if the file shares no name with the model."""
+    tables = layouts(model)
+    layout = best_layout(tables, found)
+    if layout is None:
+        return None, None
+    return layout, fit(tables[layout], found, parameter_shapes(model, framework))
 
 
 def _misfit(path: Path, model: str, found: Arrays, framework: str, result: Fit | None) -> CheckpointError:
-    fits = {other: _fit(other, found, framework) for other in model_names() if other != model}
+    fits = {other: _fit(other, found, framework)[1] for other in model_names() if other != model}
     fitting = [other for other, fit in fits.items() if fit is not None and fit.is_exact]
     hint = f". The file fits {' or '.join(fitting)}" if fitting else ""
     if result is None:

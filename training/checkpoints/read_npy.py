@@ -8,6 +8,7 @@ other function that a file asks for is an error with its name, before it was cal
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -107,6 +108,9 @@ KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
+MEMO_SLACK = 256
+
+
 class _ForbiddenError(Exception):
     """The pickle names a function that has no place in a checkpoint."""
 
@@ -124,6 +128,7 @@ def read_npy(path: Path) -> dict[str, NDArray[np.float32]]:
     with open(path, "rb") as file:
         _skip_header(file, path)
         try:
+            _check_memory(file)
             content = _NumbersUnpickler(file).load()
         except _ForbiddenError as error:
             raise CheckpointError(
@@ -133,6 +138,19 @@ def read_npy(path: Path) -> dict[str, NDArray[np.float32]]:
         except Exception as error:  # a damaged pickle may raise anything at all
             raise CheckpointError(f"{path} is damaged or cut short: {_said(error)}") from error
     return _flatten(content, path)
+
+
+def _check_memory(file: BinaryIO) -> None:
+    """Reads the program once without running it, and puts the file back to where it was.
+
+    That every length which it declares lies within the file is seen by reading. It may also ask for any slot of the
+    memo, and the machine then makes room for all those before: slots must be filled about in order.
+    """
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument > count + MEMO_SLACK:
+            raise pickle.UnpicklingError(f"slot {argument} of the memo after {count} instructions")
+    file.seek(start)
 
 
 def _skip_header(file: BinaryIO, path: Path) -> None:

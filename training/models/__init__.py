@@ -33,12 +33,14 @@ def load(
     are at hand; CheckpointError for weights that cannot be read or are not the model's.
     """
     # Not above: the checkpoints that this needs look up models themselves.
-    from training.models.families import resolve
+    from training.models.families import config_of, resolve
     from training.models.loading import build, check_framework, find_weights, read_weights
 
     model = resolve(name)
     check_framework(framework)
     if weights is None:
         weights = find_weights(model)
-    arrays = weights if isinstance(weights, Mapping) else read_weights(model, Path(weights), framework)
-    return build(model, arrays, framework)
+    if isinstance(weights, Mapping):
+        return build(model, config_of(model), weights, framework)
+    arrays, config = read_weights(model, Path(weights), framework)
+    return build(model, config, arrays, framework)

@@ -27,7 +27,8 @@ class Family:
     jax: str
     """An equinox.Module, made from a config and a random key, or by its `from_weights(config, weights)`."""
     official: str
-    """Module with `official_names(config)`, and `IGNORED` where official files hold more than parameters."""
+    """Module with `official_names(config)`; with `IGNORED` where official files hold more than parameters, and with
+    `as_published(config, layout)` where DeepMind's PyTorch and JAX code do not compute the same."""
 
     def module_class(self, framework: str) -> Any:
         """The class of the module in a framework of FRAMEWORKS; imports it."""
@@ -37,6 +38,11 @@ class Family:
     def official_names(self, config: Any) -> Iterator[tuple[Any, ...]]:
         """Rows (our name, PyTorch name, its layout, JAX name, its layout)."""
         return importlib.import_module(self.official).official_names(config)
+
+    def as_published(self, config: Any, layout: str) -> Any:
+        """The config for weights of an official file, which belong to the code that made them: "torch" or "jax"."""
+        adapt = getattr(importlib.import_module(self.official), "as_published", None)
+        return config if adapt is None else adapt(config, layout)
 
     @property
     def ignored_names(self) -> frozenset[str]:
@@ -80,6 +86,12 @@ def family_of(model: str) -> Family:
 
 def config_of(model: str) -> Any:
     return CONFIGS[model]
+
+
+def configs_of(model: str) -> list[Any]:
+    """All that weights of a model may be for: its own first, then those of official files."""
+    own, family = config_of(model), family_of(model)
+    return [own, *(family.as_published(own, layout) for layout in FRAMEWORKS)]
 
 
 def parameter_names(model: str) -> list[str]:

@@ -19,7 +19,7 @@ from training.checkpoints.canonical import load_canonical
 from training.checkpoints.convert import convert
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Table, fit
-from training.models.families import FRAMEWORKS, config_of, family_of, parameter_shapes
+from training.models.families import FRAMEWORKS, configs_of, family_of, parameter_shapes
 
 OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
 """Canonical weights of the models that were trained here."""
@@ -41,28 +41,36 @@ def find_weights(model: str) -> Path:
     return official
 
 
-def read_weights(model: str, path: Path, framework: str = "torch") -> dict[str, NDArray[np.float32]]:
-    """Weights by our names, from canonical weights or an official file. Raises CheckpointError."""
+def read_weights(model: str, path: Path, framework: str = "torch") -> tuple[dict[str, NDArray[np.float32]], Any]:
+    """Weights by our names and the config that they are for, from canonical weights or an official file.
+
+    Raises CheckpointError.
+    """
     if path.suffix.lower() != ".safetensors":
-        return convert(path, model, framework).weights
+        official = convert(path, model, framework)
+        return official.weights, official.config
     weights, metadata = load_canonical(path, model)
-    _check_config(model, path, metadata)
-    return weights
+    return weights, _config(model, path, metadata)
 
 
-def _check_config(model: str, path: Path, metadata: Mapping[str, str]) -> None:
-    """Weights outlive configurations, and some settings, such as a temperature, show in no shape."""
+def _config(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
+    """The config of the model that the file names; some settings, such as a temperature, show in no shape.
+
+    Weights outlive configurations: raises CheckpointError where the model has no such config (any more).
+    """
     try:
         stored = dict(json.loads(metadata["config"]))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} does not say what configuration its weights were made for") from error
-    config = config_of(model)
+    configs = configs_of(model)
     # A setting that is younger than the file was then what its default does.
-    stored = {**_as_stored(type(config)()), **stored}
-    ours = _as_stored(config)
+    stored = {**_as_stored(type(configs[0])()), **stored}
+    for config in configs:
+        if _as_stored(config) == stored:
+            return config
+    ours = _as_stored(configs[0])
     other = [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if ours.get(k) != v]
-    if other:
-        raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+    raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
 
 
 def _as_stored(config: Any) -> dict[str, Any]:
@@ -79,24 +87,24 @@ def check_framework(framework: str) -> None:
             raise ModelError(f"framework {framework!r} needs the package {package}: pip install {package}")
 
 
-def build(model: str, weights: Mapping[str, ArrayLike], framework: str) -> Any:
-    """A model of a framework with these weights and no others. Raises CheckpointError."""
+def build(model: str, config: Any, weights: Mapping[str, ArrayLike], framework: str) -> Any:
+    """A model of a framework with this config, these weights and no others. Raises CheckpointError."""
     arrays = {name: np.asarray(array, np.float32) for name, array in weights.items()}
     shapes = parameter_shapes(model, framework)
     result = fit(Table.of_ours(shapes), arrays, shapes)
     if not result.is_exact:
         raise result.error(f"the weights given are not those of {model}")
     make = _build_torch if framework == "torch" else _build_jax
-    return make(model, result.weights)
+    return make(model, config, result.weights)
 
 
-def _build_torch(model: str, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+def _build_torch(model: str, config: Any, weights: Mapping[str, NDArray[np.float32]]) -> Any:
     import torch
 
-    module = family_of(model).module_class("torch")(config_of(model))
+    module = family_of(model).module_class("torch")(config)
     module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()}, strict=True)
     return module.eval()
 
 
-def _build_jax(model: str, weights: Mapping[str, NDArray[np.float32]]) -> Any:
-    return family_of(model).module_class("jax").from_weights(config_of(model), weights)
+def _build_jax(model: str, config: Any, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    return family_of(model).module_class("jax").from_weights(config, weights)

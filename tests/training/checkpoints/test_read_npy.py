@@ -208,6 +208,12 @@ def test_any_pickle_is_an_error_or_numbers(tmp_path_factory, opcodes):
         read_npy(path)
 
 
+def test_a_pickle_cannot_reserve_memory(read):
+    """Slot 2^32 - 1 of the memo would take 32 GiB."""
+    with pytest.raises(CheckpointError, match="slot 4294967295 of the memo after 1 instructions"):
+        read(npy(b"Nr" + b"\xff" * 4 + b"."))
+
+
 @pytest.mark.parametrize(
     "content, says",
     [

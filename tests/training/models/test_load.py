@@ -13,6 +13,7 @@ from tests.golden import official
 from training.checkpoints import Canonical, CheckpointError, load_canonical, save_canonical
 from training.models import load, loading
 from training.models.families import CONFIGS, parameter_shapes
+from training.models.tapnext_official import as_published
 
 TINY = "tapir/tiny"
 
@@ -229,3 +230,11 @@ def test_no_framework_is_imported_before_it_is_asked_for():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout) == []
+
+
+@pytest.mark.parametrize("layout", ["torch", "jax"])
+def test_weights_run_as_the_code_that_made_them(tmp_path, layout):
+    config = as_published(CONFIGS["tapnext/base"], layout)
+    path = tmp_path / "weights.safetensors"
+    save_canonical(canonical("tapnext/base", config, {"norm.weight": np.ones(3, np.float32)}), path)
+    assert loading.read_weights("tapnext/base", path)[1] == config

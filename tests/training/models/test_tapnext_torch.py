@@ -264,6 +264,7 @@ def test_the_first_frame_of_a_golden() -> None:
 def test_golden(name: str, layout: str, tmp_path: Path) -> None:
     arrays = load_golden(name)
     canonical = convert_golden(layout, int(arrays["seed"]), tmp_path)
+    assert canonical.config == as_published(FULL, layout)
     tapnext = with_weights(canonical.config, canonical.weights)
     video, queries = (torch.from_numpy(a) for a in golden_inputs(arrays))
     if "clip_tracks_yx" in arrays:
