@@ -299,7 +299,7 @@ class Tapir(nn.Module):
             )
             for grid, query in pyramid
         ]
-        return torch.cat(patches, -1).reshape(*xy.shape[:-1], -1)
+        return torch.cat(patches, -1).unflatten(0, xy.shape[:2])
 
     def update(
         self, estimate: Estimate, features: Tensor, patches: Tensor, state: MixerState | None
@@ -309,14 +309,14 @@ class Tapir(nn.Module):
         Returns:
             the estimate with updated logits and the offset in place of xy, updated features, and the mixer's memory.
         """
-        batch, frames, points = patches.shape[:3]
+        batch, points = patches.shape[0], patches.shape[2]
         # The mixer was designed to see positions as well, and was trained with zeros in their place.
         nothing = torch.zeros_like(estimate.xy)
         logits = torch.stack([estimate.occlusion, estimate.expected_dist], -1)
         x = torch.cat([nothing, logits, features, patches], -1)
-        x = x.transpose(1, 2).reshape(batch * points, frames, -1)
+        x = x.transpose(1, 2).flatten(0, 1)
         y, state = self.mixer(x, state)
-        y = y.reshape(batch, points, frames, -1).transpose(1, 2)
+        y = y.unflatten(0, (batch, points)).transpose(1, 2)
         refined = Estimate(y[..., :2], estimate.occlusion + y[..., 2], estimate.expected_dist + y[..., 3])
         return refined, features + y[..., 4:], state
 

@@ -153,3 +153,11 @@ def test_tiny_keeps_to_its_budget() -> None:
         with FlopCounterMode(display=False) as counter:
             tiny.step(frame, state)
     assert counter.get_total_flops() <= 2.1e9
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_points_give_no_tracks(variant: str) -> None:
+    with torch.inference_mode():
+        out = model(VARIANTS[variant]).clip(clip(), QUERIES[:, :0])
+    assert out["tracks"].shape == (1, 0, 6, 2)
+    assert out["occlusion"].shape == (1, 0, 6)
