@@ -42,9 +42,9 @@ class Report:
     stage_error: dict[str, float]
     """Largest relative difference of each stage's outputs."""
     pixel_error: dict[str, float]
-    """Largest difference of positions over the rollout in pixels of the working resolution, by plan."""
+    """Largest difference of positions over the rollouts in pixels of their frames, by plan."""
     visibility_flips: dict[str, float]
-    """Share of visibility flags that differ over the rollout, by plan."""
+    """Largest share of visibility flags that differ over a rollout, by plan."""
     frames: int = FRAMES
     points: tuple[int, ...] = POINTS
 

@@ -22,7 +22,7 @@ from tapsdk.rows import Rows, zero_rows
 
 @dataclass(frozen=True)
 class Estimates:
-    """Of one frame: xy [N, 2] float32 in pixels of the working resolution, logits [N] by name."""
+    """Of one frame: xy [N, 2] float32 in the space of the manifest's `resolution`, logits [N] by name."""
 
     xy: Array
     logits: Mapping[str, Array]
