@@ -17,10 +17,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", help="family/variant: tapir, tapir/boots-causal, ...")
     parser.add_argument("--target", required=True, help=f"format: {', '.join(TARGETS)}")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="canonical weights, or an official checkpoint")
-    parser.add_argument("--precision", default="fp32", help="fp32")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16, int8, as far as the target has them")
+    parser.add_argument("--points", type=int, metavar="N", help="exactly N points; default: any number, or buckets")
+    parser.add_argument(
+        "--size", type=_size, metavar="HxW", help="frames of this size, for targets that need one; default: the model's"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: artifacts/MODEL-TARGET")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is already there")
     return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 192x336") from None
+    return height, width
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,16 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     output = args.output or Path("artifacts") / f"{args.model.replace('/', '-')}-{args.target}"
     # After the arguments were found to be right: torch takes seconds to import.
     try:
-        from export.pipeline import ExportError, export
+        from export.pipeline import ExportError, Options, export
         from export.verify import VerificationError
         from tapsdk.errors import TapsdkError
     except ImportError as error:
         print(f"error: export needs torch ({error}); run: pip install 'tapsdk[export-onnx]'", file=sys.stderr)
         return 2
     try:
-        manifest = export(
-            args.model, args.target, output, weights=args.weights, precision=args.precision, force=args.force
-        )
+        options = Options(args.weights, args.precision, args.points, args.size, args.force)
+        manifest = export(args.model, args.target, output, options)
     except (ExportError, VerificationError, TapsdkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

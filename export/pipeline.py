@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,10 +15,10 @@ from torch import nn
 import tapsdk
 from export.stages import Cut, Stage, cut
 from export.support import why_not
-from export.targets import TARGETS, Target
+from export.targets import TARGETS, Request, Target
 from export.verify import verify
-from tapsdk.artifact import sha256
-from tapsdk.manifest import MANIFEST, File, Manifest
+from tapsdk.artifact import sha256, size_of
+from tapsdk.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.registry import OFFICIAL
 from training.models import load
 from training.models.families import config_of, resolve
@@ -29,15 +29,28 @@ class ExportError(RuntimeError):
     """An export that cannot be done as asked."""
 
 
-def export(
-    model: str, target: str, output: Path, *, weights: Path | None = None, precision: str = "fp32", force: bool = False
-) -> Manifest:
+@dataclass(frozen=True)
+class Options:
+    """How to export.
+
+    weights: canonical weights or an official file; None takes the repository's own, else the fetched file.
+    points: exactly this many points, where the target otherwise takes any number, or one of several.
+    frame_size: (height, width) of the frames, where the target cannot leave it open.
+    force: replace an artifact that is already there.
+    """
+
+    weights: Path | None = None
+    precision: str = "fp32"
+    points: int | None = None
+    frame_size: tuple[int, int] | None = None
+    force: bool = False
+
+
+def export(model: str, target: str, output: Path, options: Options = Options()) -> Manifest:
     """Exports a model and verifies the result.
 
     Args:
         model: family/variant. target: one of `TARGETS`. output: the artifact's directory, which must not exist.
-        weights: canonical weights or an official file; None takes the repository's own, else the fetched file.
-        force: replace an artifact that is already in `output`.
     Returns:
         the manifest that was written.
     Raises:
@@ -47,17 +60,20 @@ def export(
     reason = why_not(name, target)
     if reason:
         raise ExportError(f"{name} cannot be exported to {target}: {reason}")
-    if precision != "fp32":
-        raise ExportError(f"unknown precision {precision!r} for {target}; allowed: fp32")
-    if output.exists() and not (force and (output / MANIFEST).is_file()):
-        hint = "is not an artifact; choose another directory" if force else "exists; use --force to replace an artifact"
+    _check(options, target, backend)
+    if output.exists() and not (options.force and (output / MANIFEST).is_file()):
+        hint = (
+            "is not an artifact; choose another directory"
+            if options.force
+            else "exists; use --force to replace an artifact"
+        )
         raise ExportError(f"{output} {hint}")
-    source = weights or find_weights(name)
+    source = options.weights or find_weights(name)
     module = load(name, source)
     output.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
-        manifest = _build(name, module, source, backend, work)
+        manifest = _Build(name, module, source, backend, options).into(work)
         _publish(work, output)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -76,39 +92,70 @@ def _target(name: str) -> Target:
         ) from error
 
 
-def _build(name: str, module: nn.Module, source: Path, target: Target, directory: Path) -> Manifest:
-    parts = cut(name.split("/")[0], module)
-    files = target.lower(parts.stages, directory)
-    manifest = _describe(name, parts, source, target, directory, files)
-    path = directory / MANIFEST
-    path.write_text(manifest.to_json(), encoding="utf-8")
-    manifest = replace(manifest, verification=verify(module, parts.stages, directory, target))
-    path.write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+def _check(options: Options, name: str, target: Target) -> None:
+    if options.precision not in target.precisions:
+        allowed = ", ".join(target.precisions)
+        raise ExportError(f"unknown precision {options.precision!r} for {name}; allowed: {allowed}")
+    if options.points is not None and options.points < 1:
+        raise ExportError(f"points must be at least 1, got {options.points}")
+    if options.frame_size and target.style.any_size:
+        raise ExportError(f"{name} takes frames of any size that the model takes; leave the frame size out")
 
 
-def _describe(name: str, parts: Cut, source: Path, target: Target, directory: Path, files: dict[str, str]) -> Manifest:
-    def with_file(stage: Stage) -> tuple[str, object]:
-        path = directory / files[stage.name]
-        file = File(path.name, target.format, sha256(path), path.stat().st_size)
-        return stage.name, replace(stage.spec, files={target.format: file})
+@dataclass(frozen=True)
+class _Build:
+    """What an artifact is made from."""
 
-    return Manifest(
-        model=name,
-        weights_sha256=sha256(source),
-        precision="fp32",
-        mode="causal",
-        resolution=config_of(name).resolution,
-        pixel_range=(-1.0, 1.0),
-        visibility=parts.visibility,
-        # Published models give their published numbers; ours gives a query back as it was asked.
-        query_frame="model" if name in OFFICIAL else "exact",
-        stages=dict(with_file(stage) for stage in parts.stages),  # type: ignore[arg-type]
-        points_join=parts.points_join,
-        size_multiple=parts.size_multiple,
-        native=parts.native,
-        tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
-    )
+    name: str
+    module: nn.Module
+    source: Path
+    target: Target
+    options: Options
+
+    def into(self, directory: Path) -> Manifest:
+        """Fills a directory with the artifact, verified."""
+        target, options = self.target, self.options
+        style = replace(target.style, frame_size=options.frame_size)
+        try:
+            parts = cut(self.name.split("/")[0], self.module, style)
+        except ValueError as error:
+            raise ExportError(f"{self.name}: {error}") from error
+        buckets = (options.points,) if options.points else target.buckets
+        request = Request(options.precision, buckets)
+        files = target.lower(parts.stages, directory, request)
+        manifest = self._describe(parts, request, directory, files)
+        path = directory / MANIFEST
+        path.write_text(manifest.to_json(), encoding="utf-8")
+        manifest = replace(manifest, verification=verify(self.module, parts.stages, directory, target))
+        path.write_text(manifest.to_json(), encoding="utf-8")
+        return manifest
+
+    def _describe(self, parts: Cut, request: Request, directory: Path, files: dict[str, str]) -> Manifest:
+        target = self.target
+
+        def with_file(stage: Stage) -> tuple[str, StageSpec]:
+            path = directory / files[stage.name]
+            file = File(path.name, target.format, sha256(path), size_of(path))
+            return stage.name, replace(stage.spec, files={target.format: file})
+
+        return Manifest(
+            model=self.name,
+            weights_sha256=sha256(self.source),
+            precision=request.precision,
+            mode="causal",
+            resolution=config_of(self.name).resolution,
+            pixel_range=(-1.0, 1.0),
+            visibility=parts.visibility,
+            # Published models give their published numbers; ours gives a query back as it was asked.
+            query_frame="model" if self.name in OFFICIAL else "exact",
+            stages=dict(with_file(stage) for stage in parts.stages),
+            points_join=parts.points_join,
+            size_multiple=parts.size_multiple,
+            frame_size=parts.frame_size,
+            buckets={target.format: request.buckets} if request.buckets else {},
+            native=parts.native,
+            tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
+        )
 
 
 def _publish(work: Path, output: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from export.stages import Stage
 from export.targets import Target
 from tapsdk.artifact import Artifact
-from tapsdk.backends import open_backend
+from tapsdk.backends import Backend
 from tapsdk.engine import Engine, confidence_of
 from tapsdk.errors import BackendError
 from tapsdk.geometry import working_size
@@ -45,8 +45,9 @@ class Report:
     """Largest difference of positions over the rollouts in pixels of their frames, by plan."""
     visibility_flips: dict[str, float]
     """Largest share of visibility flags that differ over a rollout, by plan."""
+    points: tuple[int, ...]
+    """Numbers of points that the stages were run with."""
     frames: int = FRAMES
-    points: tuple[int, ...] = POINTS
 
 
 def verify(model: nn.Module, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
@@ -59,24 +60,25 @@ def verify(model: nn.Module, stages: Sequence[Stage], directory: Path, target: T
 
 def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
     artifact = Artifact(directory, read_manifest(directory))
-    errors = {stage.name: _stage_error(stage, artifact, target) for stage in stages}
+    backend, tolerance = target.open_backend(), target.precisions[artifact.manifest.precision]
+    errors = {stage.name: _stage_error(stage, artifact, backend, target.format) for stage in stages}
     plans = [p for p in PLANS if p != "native" or artifact.manifest.native]
     pixels: dict[str, float] = {}
     flips: dict[str, float] = {}
     for size in _frame_sizes(artifact.manifest):
-        frames, xy = _moving_pattern(size, max(POINTS))
+        frames, xy = _moving_pattern(size, min(max(POINTS), artifact.manifest.buckets.get(target.format, POINTS)[-1]))
         expected_xy, expected_visible = _torch_rollout(model, artifact.manifest.visibility, frames, xy)
         for plan in plans:
-            found_xy, found_visible = _runtime_rollout(directory, f"{target.backend}:{plan}", frames, xy)
+            found_xy, found_visible = _runtime_rollout(directory, backend, plan, frames, xy)
             # Written so that NaN stays.
             pixels[plan] = float(np.max([np.abs(found_xy - expected_xy).max(), pixels.get(plan, 0.0)]))
             flips[plan] = max(float((found_visible != expected_visible).mean()), flips.get(plan, 0.0))
-    backend = open_backend(target.backend).describe()
-    report = Report(f"torch {torch.__version__}, float32, CPU", backend, errors, pixels, flips)
+    points = tuple(_points(artifact.manifest, target.format))
+    report = Report(f"torch {torch.__version__}, float32, CPU", backend.describe(), errors, pixels, flips, points)
     worst = float(np.max(list(pixels.values())))  # NaN, which max() may overlook, is the worst
-    if not worst <= target.tolerance or not max(flips.values()) <= FLIPS:
+    if not worst <= tolerance or not max(flips.values()) <= FLIPS:
         raise VerificationError(
-            f"positions differ by up to {worst:.3g} px (allowed: {target.tolerance}) and {max(flips.values()):.2%} of "
+            f"positions differ by up to {worst:.3g} px (allowed: {tolerance}) and {max(flips.values()):.2%} of "
             f"the visibility flags differ (allowed: {FLIPS:.0%}): {asdict(report)}"
         )
     return asdict(report)
@@ -84,17 +86,22 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
 
 def _frame_sizes(manifest: Manifest) -> list[tuple[int, int]]:
     """Sizes of frames that need no resizing."""
-    sizes = [manifest.resolution]
+    sizes = [manifest.fixed_size]
     if manifest.size_multiple:
         sizes.append(working_size(WIDE, manifest.resolution, manifest.size_multiple))
     return sizes
 
 
-def _stage_error(stage: Stage, artifact: Artifact, target: Target) -> float:
-    backend = open_backend(target.backend)
-    session = backend.open(artifact.file(stage.name, target.format), stage.spec)
+def _points(manifest: Manifest, format: str) -> list[int]:
+    """Numbers of points to run stages with: two, as far as there are two."""
+    return list(manifest.buckets.get(format, POINTS)[:2])
+
+
+def _stage_error(stage: Stage, artifact: Artifact, backend: Backend, format: str) -> float:
+    fixed, file = format in artifact.manifest.buckets, artifact.file(stage.name, format)
     worst = 0.0
-    for points in POINTS:
+    for points in _points(artifact.manifest, format):
+        session = backend.open(file, stage.spec, points if fixed else None)
         inputs = stage.example(points, _frame_sizes(artifact.manifest)[-1])
         with torch.inference_mode():
             expected = stage.module(*inputs)
@@ -137,9 +144,9 @@ def _torch_rollout(
 
 
 def _runtime_rollout(
-    directory: Path, backend: str, frames: np.ndarray, xy: np.ndarray
+    directory: Path, backend: Backend, plan: str, frames: np.ndarray, xy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    engine = Engine(directory, backend, points=len(xy))
+    engine = Engine(directory, backend, plan=plan, points=len(xy))
     size = (int(frames.shape[1]), int(frames.shape[2]))
     nothing = np.zeros((0, 2), np.float32)
     steps = [engine.advance(engine.prepare(frame), size, nothing if t else xy) for t, frame in enumerate(frames)]

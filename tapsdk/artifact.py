@@ -46,7 +46,7 @@ class Artifact:
         if Path(file.path).name != file.path or file.path == "..":
             raise ArtifactError(f"{self.directory}: the manifest names a file outside the artifact, {file.path!r}")
         try:
-            size, digest = path.stat().st_size, sha256(path)
+            size, digest = size_of(path), sha256(path)
         except FileNotFoundError:
             raise ArtifactError(f"{self.directory} lacks {file.path}; export or fetch the model again") from None
         except (OSError, ValueError) as error:  # ValueError: a name that cannot be
@@ -60,12 +60,25 @@ class Artifact:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Hexadecimal SHA-256 of a file; of a folder, that of the names and sums of the files in it."""
     digest = hashlib.sha256()
+    if path.is_dir():
+        for part in _files_of(path):
+            digest.update(f"{part.relative_to(path).as_posix()}\0{sha256(part)}\n".encode())
+        return digest.hexdigest()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(part.stat().st_size for part in _files_of(path)) if path.is_dir() else path.stat().st_size
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())
 
 
 def open_artifact(model: str | os.PathLike[str]) -> Artifact:

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapkernels
-from tapsdk import rows as row_store
 from tapsdk.artifact import open_artifact
-from tapsdk.backends import Array
+from tapsdk.backends import Array, Backend
 from tapsdk.errors import ModelError
 from tapsdk.frames import Frame
 from tapsdk.geometry import MAX_CELLS, MIN_CELLS, Size, scale_points, working_size
 from tapsdk.manifest import Manifest, Visibility
-from tapsdk.rows import Rows
+from tapsdk.rows import NOBODY
 from tapsdk.selection import choose
 from tapsdk.tracks import RunReport, Tracks
 
@@ -30,17 +29,18 @@ class Engine:
     def __init__(
         self,
         model: str | os.PathLike[str],
-        backend: str,
+        backend: str | Backend,
         *,
         points: int,
+        plan: str = "",
         threads: int | None = None,
         resolution: int | Size | None = None,
     ) -> None:
         self.artifact = open_artifact(model)
         self._size, self._area = _frame_size(resolution, self.artifact.manifest)
-        self.choice = choose(self.artifact, backend, points=points, threads=threads)
+        self.choice = choose(self.artifact, backend, plan=plan, points=points, threads=threads)
         self._plan, self._backend = self.choice.plan, self.choice.backend
-        self._rows = Rows(0, {})
+        self._rows = NOBODY
 
     @property
     def manifest(self) -> Manifest:
@@ -77,7 +77,7 @@ class Engine:
         delay = np.zeros(len(added), np.float32) if delay is None else delay
         if len(added):
             begun = self._plan.begin(frame, scale_points(added, size, self.manifest.resolution), delay)
-            rows = row_store.concatenate([rows, begun], self._plan.rows, self._backend)
+            rows = self._plan.store.concatenate([rows, begun])
         xy, confidence = np.zeros((rows.count, 2), np.float32), np.zeros(rows.count, np.float32)
         if rows.count:
             estimates, rows = self._plan.step(frame, rows)
@@ -92,17 +92,17 @@ class Engine:
 
     def keep(self, index: NDArray[np.int64]) -> None:
         """Goes on with the rows at `index` alone."""
-        self._rows = row_store.select(self._rows, index, self._plan.rows, self._backend)
+        self._rows = self._plan.store.select(self._rows, index)
 
     def clear(self) -> None:
-        self._rows = Rows(0, {})
+        self._rows = NOBODY
 
     def save_rows(self) -> dict[str, Array]:
-        return row_store.to_arrays(self._rows, self._backend)
+        return self._plan.store.to_arrays(self._rows)
 
     def restore_rows(self, arrays: Mapping[str, Array], count: int) -> None:
         """Goes on with rows that `save_rows` gave. Raises ValueError if they are not `count` rows of this model."""
-        self._rows = row_store.from_arrays(arrays, count, self._plan.rows, self._backend)
+        self._rows = self._plan.store.from_arrays(arrays, count)
 
 
 def _frame_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size | None, Size]:
@@ -110,7 +110,7 @@ def _frame_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size
 
     Raises ModelError for a resolution that the artifact was not exported for.
     """
-    fixed, multiple = manifest.resolution, manifest.size_multiple
+    fixed, multiple = manifest.fixed_size, manifest.size_multiple
     sides = _sides(resolution)
     square = len(sides) == 1
     wanted = sides * 2 if square else sides

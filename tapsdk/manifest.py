@@ -18,7 +18,9 @@ from tapsdk.errors import ArtifactError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 
-Role = Literal["frame", "points", "feature", "delay", "query", "previous", "state", "xy", "logit", "patches", "offset"]
+Role = Literal[
+    "frame", "points", "feature", "delay", "query", "previous", "active", "state", "xy", "logit", "patches", "offset"
+]
 """What a tensor is to the runtime:
 
 frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, in the space of `resolution`
@@ -28,6 +30,7 @@ logit     [N] visibility logits                          patches  [N, P] scores 
 offset    [N, 2] correction of xy, pixels of the frame that the stages got
 previous  [N, 2] xy of the frame before, at first the query points
 delay     [N] frames from this one to the one that the query point lies in
+active    [N] 1 for a point, 0 for a row that only fills a bucket up
 """
 
 Mode = Literal["causal"]
@@ -135,7 +138,12 @@ class Manifest:
     native: NativePlan | None = None
     size_multiple: int | None = None
     """Frames keep their aspect ratio, with sides that are multiples of this, at about the area of `resolution`; None:
-    they are squashed to `resolution`. Positions are in the space of `resolution` either way."""
+    they are squashed to `frame_size`. Positions are in the space of `resolution` either way."""
+    frame_size: tuple[int, int] | None = None
+    """(height, width) of the frames that the stages get, where that is fixed and not `resolution`."""
+    buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By format: the numbers of points that its files take, each by an entry point (`entry_point`). Formats that are
+    not named take any number."""
     verification: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -144,11 +152,22 @@ class Manifest:
     def formats(self) -> list[str]:
         return sorted({name for stage in self.stages.values() for name in stage.files})
 
+    @property
+    def fixed_size(self) -> tuple[int, int]:
+        """(height, width) of the frames that the stages get, unless `size_multiple` lets it vary."""
+        return self.frame_size or self.resolution
+
     def files(self) -> list[File]:
         return [file for stage in self.stages.values() for file in stage.files.values()]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def entry_point(stage: StageSpec, points: int) -> str:
+    """Name of the function for a number of rows, in a file that has one per bucket."""
+    depends = any(t.points_axis is not None for t in (*stage.inputs, *stage.outputs))
+    return f"points_{points}" if depends else "main"
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -189,6 +208,8 @@ def _parse(table: dict[str, Any]) -> Manifest:
             "visibility": Visibility(**table["visibility"]),
             "stages": {name: _stage(stage) for name, stage in table["stages"].items()},
             "native": native and _native(native),
+            "frame_size": table.get("frame_size") and _pair(table["frame_size"]),
+            "buckets": {name: _buckets(sizes) for name, sizes in table.get("buckets", {}).items()},
         }
     )
 
@@ -218,6 +239,12 @@ def _check_choice(entry: str, value: object, allowed: tuple[str, ...]) -> None:
 def _native(table: dict[str, Any]) -> NativePlan:
     levels = tuple(Level(level["grid"], _pair(level["channels"])) for level in table["levels"])
     return NativePlan(table["iterations"], table["radius"], levels)
+
+
+def _buckets(sizes: list[Any]) -> tuple[int, ...]:
+    if not sizes or sorted(set(sizes)) != sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"buckets {sizes} are not growing numbers of points")
+    return tuple(sizes)
 
 
 def _pair(values: list[Any]) -> tuple[Any, Any]:

@@ -16,8 +16,8 @@ import tapkernels
 from tapsdk.artifact import Artifact
 from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
-from tapsdk.manifest import NEXT, Level, TensorSpec
-from tapsdk.rows import Rows, zero_rows
+from tapsdk.manifest import NEXT, Level
+from tapsdk.rows import Rows, RowStore, pad
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Estimates:
 
 class Plan(Protocol):
     name: str
-    rows: list[TensorSpec]
-    """The tensors that a point owns."""
+    store: RowStore
+    """Keeps what points own from frame to frame."""
 
     def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> Rows:
         """Rows for points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later."""
@@ -53,13 +53,16 @@ class _Stages:
                 f"{artifact.manifest.model} --target {backend.formats[0]}"
             )
         self.format = formats[0]
-        self._opened: dict[str, Session] = {}
+        self.buckets = artifact.manifest.buckets.get(self.format, ())
+        self._opened: dict[tuple[str, int | None], Session] = {}
 
-    def open(self, name: str) -> Session:
-        if name not in self._opened:
+    def open(self, name: str, points: int) -> Session:
+        """A stage for tensors of `points` rows."""
+        key = name, points if self.buckets else None
+        if key not in self._opened:
             file = self.artifact.file(name, self.format)
-            self._opened[name] = self.backend.open(file, self.artifact.stage(name))
-        return self._opened[name]
+            self._opened[key] = self.backend.open(file, self.artifact.stage(name), key[1])
+        return self._opened[key]
 
 
 class _Beginning:
@@ -69,27 +72,35 @@ class _Beginning:
         stages = _Stages(artifact, backend)
         self._backend, self._open, self._stage = backend, stages.open, artifact.stage
         step, query = artifact.stage("step"), artifact.stage("query")
-        self._query = stages.open("query")
         self._grids = [t.name for t in query.with_role("feature")]
-        self._encode = stages.open("encode") if self._grids else None
-        self.rows = step.with_role("query", "previous", "state")
-        self._state = step.with_role("state")
+        specs = step.with_role("query", "previous", "active", "state")
+        self.store = RowStore(specs, backend, stages.buckets)
+        self._state = [t.name for t in step.with_role("state")]
         self._previous = [t.name for t in step.with_role("previous")]
+        self._active = [t.name for t in step.with_role("active")]
+        # Whatever cannot be opened should be known now, not at the first point.
+        self._open("query", self.store.capacity(1))
 
     def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> Rows:
+        count, capacity = len(xy), self.store.capacity(len(xy))
+        delay = np.zeros(count, np.float32) if delay is None else delay
+        given = {"points": pad(xy, 0, capacity), "delay": pad(delay, 0, capacity)}
         stage = self._stage("query")
-        delay = np.zeros(len(xy), np.float32) if delay is None else delay
-        inputs = {t.name: {"points": xy, "delay": delay}[t.role] for t in stage.with_role("points", "delay")}
-        if self._encode:
-            grids = self._encode.run({"frame": frame}, keep=self._grids)
+        inputs = {t.name: given[t.role] for t in stage.with_role("points", "delay")}
+        if self._grids:
+            grids = self._open("encode", capacity).run({"frame": frame}, keep=self._grids)
             inputs |= {name: grids[name] for name in self._grids}
-        told = self._query.run(inputs, keep=[t.name for t in stage.outputs])
-        state = zero_rows([t for t in self._state if t.name not in told], len(xy), self._backend)
-        return Rows(len(xy), {**state, **self._at(xy), **told})
+        told = self._open("query", capacity).run(inputs, keep=[t.name for t in stage.outputs])
+        state = self.store.zeros([name for name in self._state if name not in told], count)
+        active = pad(np.ones(count, np.float32), 0, capacity)
+        return Rows(
+            count, {**state, **{name: self._backend.keep(active) for name in self._active}, **self._at(xy), **told}
+        )
 
     def _at(self, xy: Array) -> dict[str, Tensor]:
         """What the model wants to know of where the points are, for the next frame."""
-        return {name: self._backend.keep(xy) for name in self._previous}
+        padded = pad(xy, 0, self.store.capacity(len(xy)))
+        return {name: self._backend.keep(padded) for name in self._previous}
 
 
 class FusedPlan(_Beginning):
@@ -97,14 +108,15 @@ class FusedPlan(_Beginning):
 
     def __init__(self, artifact: Artifact, backend: Backend) -> None:
         super().__init__(artifact, backend)
-        self._step = self._open("step")
+        self._open("step", self.store.capacity(1))
 
     def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
-        keep = [NEXT + t.name for t in self._state]
-        out = self._step.run({"frame": frame, **rows.tensors}, keep)
-        state = {t.name: out.pop(NEXT + t.name) for t in self._state}
-        xy = out.pop("xy")
-        return Estimates(xy, out), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
+        session = self._open("step", self.store.capacity(rows.count))
+        out = session.run({"frame": frame, **rows.tensors}, [NEXT + name for name in self._state])
+        state = {name: out.pop(NEXT + name) for name in self._state}
+        found = {name: value[: rows.count] for name, value in out.items()}
+        xy = found.pop("xy")
+        return Estimates(xy, found), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
 
 
 class NativePlan(_Beginning):
@@ -115,9 +127,10 @@ class NativePlan(_Beginning):
         native = artifact.manifest.native
         if native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
+        if self.store.buckets:
+            raise BackendError(f"{artifact.directory} takes fixed numbers of points; native kernels want any number")
         self._native, self._size = native, artifact.manifest.resolution
-        self._encoder = self._open("encode")
-        self._locate, self._mixer = self._open("locate"), self._open("mixer")
+        self._encoder, self._locate, self._mixer = (self._open(name, 0) for name in ("encode", "locate", "mixer"))
         self._memory = [t.name for t in artifact.stage("mixer").with_role("state")]
         self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
         (self._features,) = (t.name for t in artifact.stage("query").outputs)

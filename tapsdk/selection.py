@@ -39,18 +39,30 @@ _measured: dict[tuple[object, ...], tuple[str, dict[str, float]]] = {}
 """The faster plan and all times by (model, backend, threads, points bucket), for the life of the process."""
 
 
-def choose(artifact: Artifact, backend: str = "auto", *, points: int = 64, threads: int | None = None) -> Choice:
+def choose(
+    artifact: Artifact,
+    backend: str | Backend = "auto",
+    *,
+    plan: str = "",
+    points: int = 64,
+    threads: int | None = None,
+) -> Choice:
     """Opens an artifact on a backend.
 
-    backend: a backend's name, optionally with a plan, "onnxruntime:native"; "auto" takes the first that works.
+    backend: a backend's name, optionally with a plan, "onnxruntime:native"; "auto" takes the first that works; or one
+        that was opened already.
+    plan: a plan's name, which is not measured then.
     points: how many points will be tracked, which decides between the plans.
 
     Raises BackendError if the named backend cannot run here, or none can.
     """
-    name, _, plan = backend.partition(":")
+    refused: dict[str, str] = {}
+    if not isinstance(backend, str):
+        return _choose_plan(artifact, backend, plan, points, threads, refused)
+    name, _, named = backend.partition(":")
+    plan = plan or named
     if plan and plan not in PLANS:
         raise BackendError(f"unknown plan {plan!r} in backend {backend!r}; use one of {', '.join(PLANS)}")
-    refused: dict[str, str] = {}
     for candidate in BACKENDS if name == "auto" else [name]:
         try:
             engine = open_backend(candidate, Options(threads))

@@ -59,11 +59,11 @@ def small_model(small_config: TapirConfig, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def exported(small_config: TapirConfig, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SMALL exported to ONNX. Do not write into it."""
-    from export.pipeline import export
+    from export.pipeline import Options, export
 
     directory = tmp_path_factory.mktemp("artifacts") / "small-onnx"
     with known_model(SMALL, small_config):
-        export(SMALL, "onnx", directory, weights=small_model)
+        export(SMALL, "onnx", directory, Options(small_model))
     return directory
 
 

@@ -13,6 +13,22 @@ from tapsdk.manifest import NativePlan, StageSpec, Visibility
 
 
 @dataclass(frozen=True)
+class Style:
+    """How the graphs of a target must be written."""
+
+    lookup: Literal["gather", "dense"] = "gather"
+    """How patches of scores are read: by computed indices, or by products alone (`training.models.sampling_torch`)."""
+    any_size: bool = True
+    """Frames of any size go through one graph, where the model can; else of `frame_size`, or the model's own."""
+    frame_size: tuple[int, int] | None = None
+    """(height, width)"""
+    padded: bool = False
+    """Some rows of points may only fill up a bucket, and must not change the others."""
+    native: bool = True
+    """Stages for the native kernels, too."""
+
+
+@dataclass(frozen=True)
 class Stage:
     """A stage before it is compiled."""
 
@@ -36,13 +52,14 @@ class Cut:
     native: NativePlan | None
     points_join: Literal["query", "start"] = "query"
     size_multiple: int | None = None
-    """These two as in the manifest."""
+    frame_size: tuple[int, int] | None = None
+    """These three as in the manifest."""
 
 
 FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}
-"""The module that cuts a family's models, with a function `cut(model) -> Cut`."""
+"""The module that cuts a family's models, with a function `cut(model, style) -> Cut`."""
 
 
-def cut(family: str, model: nn.Module) -> Cut:
-    """The stages of a model of a family."""
-    return importlib.import_module(FAMILIES[family]).cut(model)  # type: ignore[no-any-return]
+def cut(family: str, model: nn.Module, style: Style | None = None) -> Cut:
+    """The stages of a model of a family. Raises ValueError for a style that the model cannot take."""
+    return importlib.import_module(FAMILIES[family]).cut(model, style or Style())  # type: ignore[no-any-return]

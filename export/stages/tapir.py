@@ -7,14 +7,16 @@ locate  lowest grid of `encode`, features -> xy, logits       mixer   patches, f
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
-from export.stages import Cut, Stage
+from export.stages import Cut, Stage, Style
 from tapsdk.manifest import NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
 from training.models.configs import PATCH_RADIUS, TapirConfig
 from training.models.sampling_torch import sample_frame
-from training.models.tapir_torch import Estimate, Grids, MixerState, Query, Tapir, halve, rescale
+from training.models.tapir_torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
 
 N = "N"
 LOGITS = (TensorSpec("occlusion", (N,), "logit"), TensorSpec("expected_dist", (N,), "logit"))
@@ -91,13 +93,15 @@ class Mix(nn.Module):
         return *(tensor[0, 0] for tensor in update), features[0, 0], *state
 
 
-def cut(model: Tapir) -> Cut:
+def cut(model: Tapir, style: Style) -> Cut:
     """The stages of a causal TAPIR."""
     config = model.config
+    model = copy.copy(model)
+    model.correlate = CORRELATE[style.lookup]
     features = TensorSpec("features", (N, config.feature_width), "query")
-    sides = ("H", "W") if config.size_multiple else config.resolution
-    frame = TensorSpec("frame", (1, *sides, 3), "frame")
-    grids = _grids(config)
+    size = None if config.size_multiple and style.any_size else _fixed_size(config, style)
+    frame = TensorSpec("frame", (1, *(size or ("H", "W")), 3), "frame")
+    grids = _grids(config, size)
     memory = (
         TensorSpec("narrow", (config.mixer_blocks, N, 2, config.mixer_width), "state"),
         TensorSpec("wide", (config.mixer_blocks, N, 2, 4 * config.mixer_width), "state"),
@@ -108,10 +112,12 @@ def cut(model: Tapir) -> Cut:
     previous = (TensorSpec("previous", (N, 2), "previous"),) if config.motion_prior else ()
     patches = TensorSpec("patches", (N, config.levels * (2 * PATCH_RADIUS + 1) ** 2), "patches")
     offset = TensorSpec("offset", (N, 2), "offset")
-    stages = (
-        Stage("encode", Encode(model), StageSpec((frame,), grids)),
+    fused = (
+        Stage("encode", Encode(model), StageSpec((frame,), grids if style.native else grids[:2])),
         Stage("query", DescribeQuery(model), StageSpec((*grids[:2], points), (features,))),
         Stage("step", Step(model), StageSpec((frame, features, *previous, *state), (xy, *LOGITS, *_next(*state)))),
+    )
+    native = (
         Stage("locate", Locate(model), StageSpec((grids[1], features, *previous), (xy, *LOGITS))),
         Stage(
             "mixer",
@@ -119,19 +125,35 @@ def cut(model: Tapir) -> Cut:
             StageSpec((patches, features, *LOGITS, *memory), (offset, *_next(*LOGITS, features, *memory))),
         ),
     )
+    return Cut(
+        (*fused, *native) if style.native else fused,
+        Visibility({t.name: -1 for t in LOGITS}),
+        _native_plan(config, grids) if style.native else None,
+        size_multiple=None if size else config.size_multiple,
+        frame_size=None if size in (None, config.resolution) else size,
+    )
+
+
+def _fixed_size(config: TapirConfig, style: Style) -> tuple[int, int]:
+    size = style.frame_size or config.resolution
+    nearest = config.working_size(size)
+    if size != nearest:
+        raise ValueError(f"it does not work on frames of {size[0]}x{size[1]}; use {nearest[0]}x{nearest[1]}")
+    return size
+
+
+def _native_plan(config: TapirConfig, grids: tuple[TensorSpec, ...]) -> NativePlan:
     split = config.high_width
     channels = [(0, split), *[(split, config.feature_width)] * (config.levels - 1)]
     levels = tuple(Level(g.name, c) for g, c in zip(grids, channels, strict=True))
-    visibility = Visibility({t.name: -1 for t in LOGITS})
-    native = NativePlan(config.iterations, PATCH_RADIUS, levels)
-    return Cut(stages, visibility, native, size_multiple=config.size_multiple)
+    return NativePlan(config.iterations, PATCH_RADIUS, levels)
 
 
-def _grids(config: TapirConfig) -> tuple[TensorSpec, ...]:
+def _grids(config: TapirConfig, size: tuple[int, int] | None) -> tuple[TensorSpec, ...]:
+    """Grids of frames of a size; None: of any size."""
 
     def grid(name: str, stride: int, channels: int) -> TensorSpec:
-        fixed = tuple(side // stride for side in config.resolution)
-        sides = (f"H/{stride}", f"W/{stride}") if config.size_multiple else fixed
+        sides = (size[0] // stride, size[1] // stride) if size else (f"H/{stride}", f"W/{stride}")
         return TensorSpec(name, (1, *sides, channels), "feature")
 
     pooled = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from export.stages import Cut, Stage
+from export.stages import Cut, Stage, Style
 from tapsdk.manifest import NEXT, StageSpec, TensorSpec, Visibility
 from training.models.tapnext_torch import Tapnext, TapnextState
 
@@ -46,9 +46,11 @@ class Step(nn.Module):
         return out["tracks"][0, :, 0], out["visible_logits"][0, :, 0], after.queries[0], *points, *patches
 
 
-def cut(model: Tapnext) -> Cut:
+def cut(model: Tapnext, style: Style) -> Cut:
     """The stages of TAPNext."""
     config = model.config
+    if style.frame_size not in (None, config.resolution):
+        raise ValueError(f"this model takes frames of {config.resolution[0]}x{config.resolution[1]} alone")
     height, width = config.resolution
     patches = height // config.patch * (width // config.patch)
 

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tapsdk.backends import Backend
+
 if TYPE_CHECKING:
-    from export.stages import Stage
+    from torch import Tensor
+
+    from export.stages import Stage, Style
+
+    Samples = Mapping[str, Sequence[tuple[Tensor, ...]]]
+    """By stage: inputs of real calls, in the order of its spec."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for beside the model and the target."""
+
+    precision: str = "fp32"
+    buckets: tuple[int, ...] = ()
+    """Numbers of points that get an entry point each (`tapsdk.manifest.entry_point`); none: any number."""
+    samples: Samples | None = None
+    """Real inputs, for precisions that are calibrated."""
 
 
 class Target(Protocol):
     """Compiles stages into files of one format. It knows nothing of model families."""
 
     format: str
-    backend: str
-    """The backend of tapsdk that runs the format, for verification."""
-    tolerance: float
-    """Largest allowed difference from torch, in pixels, over a rollout."""
+    style: Style
+    """How stages must be written for this format."""
+    buckets: tuple[int, ...]
+    """Numbers of points that are exported unless asked otherwise; none: any number."""
+    precisions: Mapping[str, float]
+    """What can be asked for, with the largest allowed difference from torch in pixels over a rollout."""
 
-    def lower(self, stages: Sequence[Stage], directory: Path) -> dict[str, str]:
-        """Writes every stage into the directory and returns {stage name: file name}."""
+    def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
+        """Writes every stage into the directory and returns {stage name: name of its file or folder}."""
+
+    def open_backend(self) -> Backend:
+        """What runs the files for verification: a backend of tapsdk, or a stand-in where that cannot run here."""
 
     def tools(self) -> dict[str, str]:
         """Names and versions of the converters."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import onnxscript
 import torch
 
-from export.stages import Stage
-from export.targets import Target
+from export.stages import Stage, Style
+from export.targets import Request, Target
+from tapsdk.backends import Backend, open_backend
 from tapsdk.geometry import MAX_CELLS, MIN_CELLS
 from tapsdk.manifest import POINTS
 
@@ -26,10 +27,11 @@ CONTROL_FLOW = {"If", "Loop", "Scan"}
 
 class Onnx:
     format = "onnx"
-    backend = "onnxruntime"
-    tolerance = 0.01
+    style = Style()
+    buckets: tuple[int, ...] = ()
+    precisions: Mapping[str, float] = {"fp32": 0.01}
 
-    def lower(self, stages: Sequence[Stage], directory: Path) -> dict[str, str]:
+    def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
         return {stage.name: self._lower(stage, directory) for stage in stages}
 
     def _lower(self, stage: Stage, directory: Path) -> str:
@@ -56,6 +58,9 @@ class Onnx:
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, directory / name)
         return name
+
+    def open_backend(self) -> Backend:
+        return open_backend("onnxruntime")
 
     def tools(self) -> dict[str, str]:
         versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxscript": onnxscript.__version__}

@@ -46,7 +46,8 @@ class Backend(Protocol):
     def describe(self) -> str:
         """Engine, version and device, for reports."""
 
-    def open(self, file: Path, stage: StageSpec) -> Session: ...
+    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> Session:
+        """A stage ready to run. points: the bucket, in formats with an entry point for each; None: any number."""
 
     def keep(self, array: Array) -> Tensor:
         """Moves an array to the backend's side, which may go on using the same memory."""

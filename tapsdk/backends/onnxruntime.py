@@ -51,7 +51,7 @@ class OnnxRuntime:
     def describe(self) -> str:
         return f"onnxruntime {ort.__version__} ({PROVIDER})"
 
-    def open(self, file: Path, stage: StageSpec) -> OnnxSession:
+    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> OnnxSession:
         try:
             session = ort.InferenceSession(str(file), self._options, providers=[PROVIDER])
         except Exception as error:  # the engine's own exceptions have no common base

@@ -11,6 +11,7 @@ onnx = import_or_skip("onnx")
 torch = import_or_skip("torch")
 
 from export.stages import cut  # noqa: E402
+from export.targets import Request  # noqa: E402
 from export.targets.onnx import OPSET, TRACED_POINTS, TRACED_SIZE, Onnx  # noqa: E402
 from training.models import load  # noqa: E402
 
@@ -104,7 +105,7 @@ def test_control_flow_is_refused(stages, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.onnx, "export", lambda *arguments, **options: Program())
     with pytest.raises(RuntimeError, match="stage 'query' was exported with control flow: If"):
-        Onnx().lower([stages["query"]], tmp_path)
+        Onnx().lower([stages["query"]], tmp_path, Request())
     assert not list(tmp_path.iterdir())
 
 

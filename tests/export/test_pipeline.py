@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from tapsdk import track
 from tapsdk.artifact import open_artifact, sha256
+from tapsdk.backends import open_backend
 from tapsdk.errors import ModelError
 from tests.support import ROOT, SMALL, import_or_skip, known_model
 
@@ -19,7 +21,8 @@ torch = import_or_skip("torch")
 
 from export import pipeline, verify  # noqa: E402
 from export.__main__ import main  # noqa: E402
-from export.pipeline import ExportError, export  # noqa: E402
+from export.pipeline import ExportError, Options, export  # noqa: E402
+from export.stages import Style  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
 from export.verify import FLIPS, VerificationError  # noqa: E402
 from training.checkpoints import CheckpointError  # noqa: E402
@@ -29,19 +32,23 @@ class Copy:
     """A target that takes seconds off: its files are copies of what the ONNX target made for the same model."""
 
     format = "onnx"
-    backend = "onnxruntime"
-    tolerance = 0.01
+    style = Style()
+    buckets = ()
+    precisions: ClassVar = {"fp32": 0.01}
 
     def __init__(self, exported):
         self.exported = exported
         self.then = lambda directory: None
         """What happens to the files before they are verified."""
 
-    def lower(self, stages, directory):
+    def lower(self, stages, directory, request):
         for stage in stages:
             shutil.copy(self.exported / f"{stage.name}.onnx", directory)
         self.then(directory)
         return {stage.name: f"{stage.name}.onnx" for stage in stages}
+
+    def open_backend(self):
+        return open_backend("onnxruntime")
 
     def tools(self):
         return {"copier": "1.0"}
@@ -223,20 +230,20 @@ def test_what_cannot_be_exported(small_model, target, output, tmp_path, monkeypa
     if "weights" in arguments:
         wanted["weights"] = tmp_path / arguments["weights"]
     with pytest.raises(error, match=complaint):
-        export(wanted.pop("model"), wanted.pop("target"), output, **wanted)
+        export(wanted.pop("model"), wanted.pop("target"), output, Options(**wanted))
     assert left(output) == []
 
 
 def test_weights_of_another_model(small_model, target, output):
     with pytest.raises(CheckpointError, match=r"holds weights of 'tapir/small', not of 'tapir/tiny'"):
-        export("tapir/tiny", "copy", output, weights=small_model)
+        export("tapir/tiny", "copy", output, Options(small_model))
     assert left(output) == []
 
 
 def test_a_target_whose_packages_are_missing(small_model, output, monkeypatch):
     monkeypatch.setitem(TARGETS, "absent", ("no_such_target", "export-absent"))
     with pytest.raises(ExportError, match=r"needs packages .*No module named.*pip install 'tapsdk\[export-absent\]'"):
-        export(SMALL, "absent", output, weights=small_model)
+        export(SMALL, "absent", output, Options(small_model))
 
 
 def test_errors_are_one_line(run, output, capsys):
@@ -259,7 +266,7 @@ def test_errors_are_one_line(run, output, capsys):
 def test_a_graph_that_is_not_the_model_is_no_artifact(small_model, target, output, damage, complaint):
     target.then = damage
     with pytest.raises(VerificationError, match=complaint):
-        export(SMALL, "copy", output, weights=small_model)
+        export(SMALL, "copy", output, Options(small_model))
     assert left(output) == []
 
 
@@ -303,7 +310,7 @@ def test_the_old_artifact_outlives_a_failure(run, output, monkeypatch, capsys, m
 def test_a_failure_leaves_nothing(small_model, target, output, monkeypatch, error):
     raise_in(monkeypatch, "verify", error)
     with pytest.raises(type(error)):
-        export(SMALL, "copy", output, weights=small_model)
+        export(SMALL, "copy", output, Options(small_model))
     assert left(output) == []
 
 

@@ -14,6 +14,7 @@ from tapsdk.manifest import (
     StageSpec,
     TensorSpec,
     Visibility,
+    entry_point,
     read_manifest,
 )
 
@@ -36,6 +37,7 @@ MANIFEST = Manifest(
         )
     },
     native=NativePlan(iterations=3, radius=3, levels=(Level("high", (0, 48)),)),
+    buckets={"tflite": (16, 64)},
     verification={"pixel_error": {"fused": 0.001}},
     tools={"torch": "2.13.0"},
 )
@@ -124,6 +126,13 @@ GOLDEN = """\
   ]
  },
  "size_multiple": null,
+ "frame_size": null,
+ "buckets": {
+  "tflite": [
+   16,
+   64
+  ]
+ },
  "verification": {
   "pixel_error": {
    "fused": 0.001
@@ -242,6 +251,9 @@ def with_entry(*path_and_value):
         (with_entry("licence", "none"), "unknown entries licence"),
         (with_entry("mode", "clip"), "unknown mode 'clip'; this version knows causal"),
         (with_entry("query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
+        (with_entry("buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
+        (with_entry("buckets", {"onnx": []}), r"buckets \[\] are not growing"),
+        (with_entry("buckets", {"onnx": ["N"]}), r"buckets \['N'\] are not growing"),
         (with_entry("points_join", "end"), "unknown points_join 'end'; this version knows query, start"),
         (with_entry("resolution", [256]), "resolution|unpack"),
         (with_entry("visibility", {"rule": "any"}), "rule"),
@@ -262,7 +274,15 @@ def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
         read_manifest(write(tmp_path, json.dumps(table)))
 
 
-DEFAULTS = {"points_join": "query", "native": None, "size_multiple": None, "verification": {}, "tools": {}}
+DEFAULTS = {
+    "points_join": "query",
+    "native": None,
+    "size_multiple": None,
+    "frame_size": None,
+    "buckets": {},
+    "verification": {},
+    "tools": {},
+}
 
 
 @pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in DEFAULTS])
@@ -278,3 +298,10 @@ def test_an_entry_that_has_a_default(tmp_path, entry):
     table = json.loads(GOLDEN)
     del table[entry]
     assert getattr(read_manifest(write(tmp_path, json.dumps(table))), entry) == DEFAULTS[entry]
+
+
+@pytest.mark.parametrize("shape, name", [(("N", 2), "points_64"), ((2, "N"), "points_64"), ((1, 8, 16, 3), "main")])
+def test_entry_points_are_named_after_their_bucket_where_points_matter(shape, name):
+    tensor = TensorSpec("x", shape, "state")
+    assert entry_point(StageSpec((FRAME, tensor), (FRAME,)), 64) == name
+    assert entry_point(StageSpec((FRAME,), (tensor,)), 64) == name

@@ -9,7 +9,6 @@ from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.geometry import working_size
 from tapsdk.manifest import NativePlan
 from tapsdk.plans import PLANS
-from tapsdk.rows import concatenate, from_arrays, select, to_arrays
 from tests.support import EXACT, copy_artifact, moving_texture
 
 AGREE = 0.01
@@ -105,7 +104,7 @@ def test_points_that_are_removed_change_no_other_track(plan, frames, engine):
     for frame in frames[:2]:
         _, rows = plan.step(frame, rows)
     for index in ([8, 0, 4], [4], [3, 1, 2, 0, 8, 7, 5, 6, 4]):  # fewer, one, and all in another order
-        kept, _ = continue_with(plan, frames[2:], select(rows, np.array(index), plan.rows, engine))
+        kept, _ = continue_with(plan, frames[2:], plan.store.select(rows, np.array(index)))
         np.testing.assert_allclose(kept, undisturbed[index, 2:], atol=EXACT)
 
 
@@ -116,7 +115,7 @@ def test_points_that_are_added_change_no_other_track(plan, frames, engine):
     rows = plan.begin(frames[0], early)
     for frame in frames[:2]:
         _, rows = plan.step(frame, rows)
-    rows = concatenate([rows, plan.begin(frames[2], late)], plan.rows, engine)
+    rows = plan.store.concatenate([rows, plan.begin(frames[2], late)])
     assert rows.count == 8
     together, _ = continue_with(plan, frames[2:], rows)
     np.testing.assert_allclose(together[:5], undisturbed[:, 2:], atol=EXACT)
@@ -125,10 +124,10 @@ def test_points_that_are_added_change_no_other_track(plan, frames, engine):
 
 def test_all_points_removed_and_others_added(plan, frames, engine):
     rows = plan.begin(frames[0], points(4, frames.shape[2:4]))
-    empty = select(rows, np.array([], np.int64), plan.rows, engine)
-    assert (empty.count, to_arrays(empty, engine)) == (0, {})
+    empty = plan.store.select(rows, np.array([], np.int64))
+    assert (empty.count, plan.store.to_arrays(empty)) == (0, {})
     begun = plan.begin(frames[0], points(2, frames.shape[2:4]))
-    rows = concatenate([empty, begun], plan.rows, engine)
+    rows = plan.store.concatenate([empty, begun])
     assert rows.count == 2
     np.testing.assert_array_equal(
         continue_with(plan, frames, rows)[0], roll_out(plan, frames, points(2, frames.shape[2:4]))[0]
@@ -144,8 +143,8 @@ def test_rows_survive_as_arrays_bit_by_bit(plan, frames, engine):
     rows = plan.begin(frames[0], xy)
     for frame in frames[:3]:
         _, rows = plan.step(frame, rows)
-    arrays = {name: array.copy() for name, array in to_arrays(rows, engine).items()}
-    restored = from_arrays(arrays, 5, plan.rows, engine)
+    arrays = {name: array.copy() for name, array in plan.store.to_arrays(rows).items()}
+    restored = plan.store.from_arrays(arrays, 5)
     np.testing.assert_array_equal(continue_with(plan, frames[3:], restored)[0], expected[:, 3:])
 
 
@@ -153,7 +152,7 @@ def test_both_plans_own_the_same_tensors(model, engine):
     """So that a tracker that was saved on one goes on with the other."""
     artifact = open_artifact(model)
     fused, native = (PLANS[name](artifact, engine) for name in ("fused", "native"))
-    assert fused.rows == native.rows
+    assert fused.store.specs == native.store.specs
 
 
 @pytest.mark.parametrize(
@@ -167,10 +166,10 @@ def test_both_plans_own_the_same_tensors(model, engine):
     ids=["missing", "unknown", "fewer rows", "dtype"],
 )
 def test_arrays_that_are_not_rows_of_the_model(plan, frames, engine, change):
-    arrays = dict(to_arrays(plan.begin(frames[0], points(3, frames.shape[2:4])), engine))
+    arrays = dict(plan.store.to_arrays(plan.begin(frames[0], points(3, frames.shape[2:4]))))
     change(arrays)
     with pytest.raises(ValueError, match="but 3 points have"):
-        from_arrays(arrays, 3, plan.rows, engine)
+        plan.store.from_arrays(arrays, 3)
 
 
 # What cannot run

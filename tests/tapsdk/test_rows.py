@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tapsdk.errors import BackendError
 from tapsdk.manifest import TensorSpec
-from tapsdk.rows import Rows, concatenate, from_arrays, select, to_arrays, zero_rows
+from tapsdk.rows import NOBODY, RowStore
 
 SPECS = [
     TensorSpec("features", ("N", 3), "query"),
@@ -31,70 +32,93 @@ class Engine:
 ENGINE = Engine()
 
 
-def rows_of(*points):
+@pytest.fixture(params=[(), (2, 4, 16)], ids=["any number", "buckets"])
+def store(request):
+    return RowStore(SPECS, ENGINE, request.param)
+
+
+def rows_of(store, *points):
     """Rows whose numbers say which point they are of; the video's say which point came first."""
     arrays = {
         "features": np.repeat(np.float32(points)[:, None], 3, 1),
         "memory": np.broadcast_to(np.float32(points)[None, :, None], (2, len(points), 4)).copy(),
         "video": np.full(5, points[0], np.float32),
     }
-    return Rows(len(points), {name: ENGINE.keep(array) for name, array in arrays.items()})
+    return store.from_arrays(arrays, len(points))
 
 
-def points_of(rows):
-    """Which points the rows are of; every tensor must say the same."""
+def points_of(store, rows):
+    """Which points the rows are of; every tensor must say the same, and have the rows that its bucket has."""
     arrays = {name: tensor.array for name, tensor in rows.tensors.items()}
-    np.testing.assert_array_equal(
-        arrays["memory"], np.broadcast_to(arrays["features"][None, :, :1], (2, rows.count, 4))
-    )
-    return arrays["features"][:, 0].tolist()
+    capacity = store.capacity(rows.count)
+    np.testing.assert_array_equal(arrays["memory"], np.broadcast_to(arrays["features"][None, :, :1], (2, capacity, 4)))
+    assert not arrays["features"][rows.count :].any()
+    return arrays["features"][: rows.count, 0].tolist()
 
 
-def test_state_begins_at_zero():
-    zeros = zero_rows(SPECS, 6, ENGINE)
+def test_state_begins_at_zero(store):
+    zeros = store.zeros(["memory", "video"], 3)
     assert {name: tensor.array.shape for name, tensor in zeros.items()} == {
-        "features": (6, 3),
-        "memory": (2, 6, 4),
+        "memory": (2, store.capacity(3), 4),
         "video": (5,),
     }
     assert not any(tensor.array.any() for tensor in zeros.values())
 
 
-@pytest.mark.parametrize("parts", [[[1, 2], [3]], [[1], [2], [3, 4]], [[7]]])
-def test_points_are_joined_in_order_and_share_the_first_ones_video(parts):
-    rows = concatenate([rows_of(*points) for points in parts], SPECS, ENGINE)
+@pytest.mark.parametrize("parts", [[[1, 2], [3]], [[1], [2], [3, 4]], [[1, 2], [3, 4, 5]], [[7]]])
+def test_points_are_joined_in_order_and_share_the_first_ones_video(store, parts):
+    rows = store.concatenate([rows_of(store, *points) for points in parts])
     everybody = [point for points in parts for point in points]
     assert rows.count == len(everybody)
-    assert points_of(rows) == everybody
+    assert points_of(store, rows) == everybody
     np.testing.assert_array_equal(rows.tensors["video"].array, parts[0][0])
 
 
-def test_nobody_adds_nothing():
-    nobody = Rows(0, {})
-    assert points_of(concatenate([nobody, rows_of(4), nobody], SPECS, ENGINE)) == [4]
-    assert concatenate([nobody, nobody], SPECS, ENGINE) == nobody
+def test_nobody_adds_nothing(store):
+    assert points_of(store, store.concatenate([NOBODY, rows_of(store, 4), NOBODY])) == [4]
+    assert store.concatenate([NOBODY, NOBODY]) == NOBODY
 
 
 @pytest.mark.parametrize("index", [[0], [2, 0], [1, 2, 0], []])
-def test_points_are_selected_in_any_order_and_keep_the_video(index):
-    rows = select(rows_of(5, 6, 7), np.array(index, np.int64), SPECS, ENGINE)
+def test_points_are_selected_in_any_order_and_keep_the_video(store, index):
+    rows = store.select(rows_of(store, 5, 6, 7), np.array(index, np.int64))
     assert rows.count == len(index)
-    assert points_of(rows) == [[5, 6, 7][i] for i in index]
+    assert points_of(store, rows) == [[5, 6, 7][i] for i in index]
     np.testing.assert_array_equal(rows.tensors["video"].array, 5)
 
 
-def test_arrays_come_back_as_rows():
-    arrays = to_arrays(rows_of(5, 6), ENGINE)
-    assert points_of(from_arrays(arrays, 2, SPECS, ENGINE)) == [5, 6]
+def test_arrays_come_back_as_rows_whatever_the_buckets(store):
+    arrays = store.to_arrays(rows_of(store, 5, 6, 7))
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "features": (3, 3),
+        "memory": (2, 3, 4),
+        "video": (5,),
+    }
+    assert points_of(store, store.from_arrays(arrays, 3)) == [5, 6, 7]
 
 
-def test_without_points_there_is_nothing_to_save():
-    nobody = select(rows_of(5), np.array([], np.int64), SPECS, ENGINE)
-    assert to_arrays(nobody, ENGINE) == {}
-    assert from_arrays({}, 0, SPECS, ENGINE).count == 0
+def test_without_points_there_is_nothing_to_save(store):
+    nobody = store.select(rows_of(store, 5), np.array([], np.int64))
+    assert store.to_arrays(nobody) == {}
+    assert store.from_arrays({}, 0).count == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_arrays_of_another_number_of_points_are_refused(count):
+def test_arrays_of_another_number_of_points_are_refused(store, count):
     with pytest.raises(ValueError, match=f"but {count} points have"):
-        from_arrays(to_arrays(rows_of(5, 6), ENGINE), count, SPECS, ENGINE)
+        store.from_arrays(store.to_arrays(rows_of(store, 5, 6)), count)
+
+
+@pytest.mark.parametrize("count, rows", [(1, 2), (2, 2), (3, 4), (16, 16)])
+def test_the_smallest_bucket_that_fits(count, rows):
+    assert RowStore(SPECS, ENGINE, (2, 4, 16)).capacity(count) == rows
+
+
+def test_more_points_than_the_largest_bucket():
+    with pytest.raises(BackendError, match="17 points are too many: this artifact takes 16 at most"):
+        RowStore(SPECS, ENGINE, (2, 4, 16)).capacity(17)
+
+
+@pytest.mark.parametrize("count", [0, 1, 10_000])
+def test_without_buckets_there_are_as_many_rows_as_points(count):
+    assert RowStore(SPECS, ENGINE).capacity(count) == count
