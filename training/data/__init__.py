@@ -1,1 +1,1 @@
-"""Training data: the synthetic generator of textured layers with exact tracks."""
+"""Videos with true point tracks: the synthetic generator, readers of datasets, augmentations."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.appearance import Appearance
+from training.data.clip import Clip
 from training.data.config import SceneConfig
 from training.data.layers import PosedLayer
 from training.data.rendering import Exposure
@@ -16,22 +15,6 @@ from training.data.sampling import sample_tracks
 from training.data.scene import random_scene
 
 __all__ = ["Clip", "SceneConfig", "make_clip", "render"]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A video and the true tracks of N points in it.
-
-    frames: [T, H, W, 3] uint8 RGB
-    xy: [N, T, 2] float32, pixels, (0, 0) = outer corner of the top-left pixel; also where the point is hidden
-    visible: [N, T] bool: inside the frame and covered by no nearer layer
-    queries: [N, 3] float32 (t, x, y); the point is visible there and (x, y) is its xy
-    """
-
-    frames: NDArray[np.uint8]
-    xy: NDArray[np.float32]
-    visible: NDArray[np.bool_]
-    queries: NDArray[np.float32]
 
 
 def render(

@@ -3,63 +3,109 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from tapsdk.errors import TapsdkError
-from tapsdk.geometry import scale_points
-from training.evaluation.datasets import DATASETS, Sample
-from training.evaluation.metrics import tapvid_metrics
+from tapsdk.geometry import Size, scale_points
+from training.data.errors import DatasetError
+from training.evaluation.datasets import DATASETS, SYNTHETIC, open_dataset
+from training.evaluation.metrics import QUERY_MODES, tapvid_metrics
 from training.evaluation.predictors import BASELINES, Prediction, predictor
+from training.evaluation.queries import Sample, sample_queries
+from training.evaluation.report import Metrics, Scores, table, write_json
 
 METRIC_SIZE = (256, 256)
+COLUMNS = {"AJ": "average_jaccard", "<d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
 
 
-def score(sample: Sample, prediction: Prediction, mode: str = "first") -> dict[str, float]:
-    """TAP-Vid's metrics of one video; positions are scaled to 256x256 first, as the benchmark demands."""
+def score(sample: Sample, prediction: Prediction, mode: str = "first") -> Metrics:
+    """TAP-Vid's metrics of one video; positions are scaled to 256x256 first, as the benchmark demands.
+
+    Frames of which nothing is known are left out: there, a point that is not marked visible may well be.
+    """
     size = sample.frames.shape[1:3]
     xy, visible = prediction
-    found, true = (scale_points(p, size, METRIC_SIZE)[None] for p in (xy, sample.xy))
-    tyx = sample.queries[None][..., [0, 2, 1]]
-    metrics = tapvid_metrics(tyx, ~sample.visible[None], true, ~visible[None], found, mode)
+    found, true = (scale_points(p, size, METRIC_SIZE) for p in (xy, sample.xy))
+    known = np.ones(len(sample.frames), bool) if sample.annotated is None else sample.annotated
+    t = np.cumsum(known)[sample.queries[:, 0].astype(int)] - 1
+    tyx = np.stack([t, sample.queries[:, 2], sample.queries[:, 1]], axis=-1)
+    truth = ~sample.visible[None, :, known], true[None, :, known]
+    metrics = tapvid_metrics(tyx[None], *truth, ~visible[None, :, known], found[None, :, known], mode)
     return {name: float(value[0]) for name, value in metrics.items()}
 
 
-def evaluate(names: list[str], samples: Iterable[Sample], mode: str = "first") -> dict[str, dict[str, float]]:
-    """Metrics of each predictor: the plain mean over videos, as TAP-Vid takes it."""
+def evaluate(names: Iterable[str], samples: Iterable[Sample], mode: str = "first") -> Scores:
+    """Metrics of each predictor on each video."""
     predictors = {name: predictor(name) for name in names}
-    scores: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    scores: Scores = {name: [] for name in predictors}
     for sample in samples:
         for name, predict in predictors.items():
-            scores[name].append(score(sample, predict(sample), mode))
-    return {
-        name: {k: float(np.nanmean([r[k] for r in rows])) for k in rows[0]} for name, rows in scores.items() if rows
-    }
+            scores[name].append((sample.name, score(sample, predict(sample), mode)))
+    return scores
 
 
 def add_parser(commands: Any) -> None:
     """Adds `evaluate` to the subcommands of a parser."""
-    parser = commands.add_parser("evaluate", help="score a model against true tracks, beside the baselines")
-    parser.add_argument("--model", default="tapir", help="a model's name or an artifact directory")
-    parser.add_argument("--dataset", default="synthetic", help=f"one of {', '.join(DATASETS)}")
-    parser.add_argument("--textures", metavar="DIR", help="photographs for the synthetic clips")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the metrics here, too")
+    parser = commands.add_parser("evaluate", help="score models against true tracks, beside the baselines")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["tapir"],
+        metavar="M",
+        help="names of models, artifact directories, or .npz files of predictions (NAME/tracks, NAME/visible)",
+    )
+    names = ", ".join([SYNTHETIC, *DATASETS])
+    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{names}, or a file or folder with one")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
+    parser.add_argument("--mode", choices=QUERY_MODES, default="first", help="which queries, in TAP-Vid's sense")
+    parser.add_argument(
+        "--resolution",
+        type=_resolution,
+        default="published",
+        metavar="HxW|native|published",
+        help="resize videos, leave them, or (default) do as the benchmark demands, which is 256x256 for TAP-Vid",
+    )
+    parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for the synthetic clips")
+    parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics here, too")
     parser.set_defaults(run=_run)
 
 
+def _resolution(text: str) -> Size | Literal["published"] | None:
+    if text == "published":
+        return "published"
+    if text == "native":
+        return None
+    sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 256x256, native or published, got {text!r}")
+    return int(sides[1]), int(sides[2])
+
+
 def _run(args: argparse.Namespace) -> None:
-    if args.dataset not in DATASETS:
-        raise TapsdkError(f"unknown dataset {args.dataset!r}; use one of {', '.join(DATASETS)}")
-    samples = tqdm(DATASETS[args.dataset](args.textures), unit="video")
-    rows = evaluate([*BASELINES, args.model], samples)
-    print(f"{'':14s} {'AJ':>6s} {'<d_avg':>6s} {'OA':>6s}")
-    for name, row in rows.items():
-        columns = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
-        print(f"{name:14s} " + " ".join(f"{100 * row[c]:6.1f}" for c in columns))
+    data = args.textures or args.data if args.dataset == SYNTHETIC else args.data
+    videos = open_dataset(args.dataset, data, args.resolution)
+    samples = (sample_queries(video, args.mode) for video in videos)
+    names = dict.fromkeys([*BASELINES, *args.model])
+    scores = evaluate(names, tqdm(_with_queries(samples, args.dataset), unit="video"), args.mode)
+    print(table(scores, COLUMNS, args.per_video))
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+        size = args.resolution
+        resolution = size if isinstance(size, str) else "x".join(map(str, size)) if size else "native"
+        write_json(args.json, scores, {"dataset": args.dataset, "mode": args.mode, "resolution": resolution})
+
+
+def _with_queries(samples: Iterator[Sample], dataset: str) -> Iterator[Sample]:
+    """The samples in which there is something to track. Raises DatasetError if there is none at all."""
+    found = False
+    for sample in samples:
+        if len(sample.queries):
+            found = True
+            yield sample
+    if not found:
+        raise DatasetError(f"{dataset} has no point that is visible on a frame from which the mode asks for it")

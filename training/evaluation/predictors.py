@@ -1,14 +1,18 @@
-"""What gets evaluated: a model of tapsdk, or a baseline that anyone can run."""
+"""What gets evaluated: a model of tapsdk, someone's predictions in a file, or a baseline that anyone can run."""
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import tapsdk
-from training.evaluation.datasets import Sample
+from tapsdk.errors import TracksError
+from training.evaluation.queries import Sample
 
 Prediction = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """xy [N, T, 2] in pixels and visible [N, T]."""
@@ -32,17 +36,20 @@ def lucas_kanade(sample: Sample) -> Prediction:
 
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in sample.frames]
     xy, visible = standing_still(sample)
-    for point, (start, *_) in enumerate(sample.queries):
-        for way in (range(int(start), len(grey) - 1), range(int(start), 0, -1)):
-            step, seen = (1 if way.step > 0 else -1), True
-            for t in way:
-                before = (xy[point, t] - 0.5).reshape(1, 1, 2).astype(np.float32)
-                pair = grey[t], grey[t + step]
-                after, found, _ = cv2.calcOpticalFlowPyrLK(*pair, before, None, winSize=WINDOW, maxLevel=LEVELS)
-                back, _, _ = cv2.calcOpticalFlowPyrLK(*pair[::-1], after, None, winSize=WINDOW, maxLevel=LEVELS)
-                # Once lost it stays lost: the method cannot know a point again.
-                seen = seen and bool(found[0, 0]) and float(np.linalg.norm(back - before)) < ROUND_TRIP
-                xy[point, t + step], visible[point, t + step] = after.ravel() + 0.5, seen
+    start, last = sample.queries[:, 0], len(grey) - 1
+    for way, times in ((1, range(last)), (-1, range(last, 0, -1))):
+        for t in times:
+            under_way = start <= t if way == 1 else start >= t
+            if not under_way.any():
+                continue
+            before = xy[under_way, t][:, None] - np.float32(0.5)
+            pair = grey[t], grey[t + way]
+            after, found, _ = cv2.calcOpticalFlowPyrLK(*pair, before, None, winSize=WINDOW, maxLevel=LEVELS)
+            back, _, _ = cv2.calcOpticalFlowPyrLK(*pair[::-1], after, None, winSize=WINDOW, maxLevel=LEVELS)
+            returns = np.linalg.norm(back - before, axis=-1) < ROUND_TRIP
+            xy[under_way, t + way] = after[:, 0] + np.float32(0.5)
+            # Once lost it stays lost: the method cannot know a point again.
+            visible[under_way, t + way] = visible[under_way, t] & (found.astype(bool) & returns)[:, 0]
     return xy, visible
 
 
@@ -50,12 +57,60 @@ BASELINES: dict[str, Predictor] = {"still": standing_still, "lucas-kanade": luca
 
 
 def predictor(name: str, backend: str = "auto") -> Predictor:
-    """A baseline by name, else a model of tapsdk by name or artifact directory."""
+    """A baseline by name, a `.npz` of predictions, else a model of tapsdk by name or artifact directory."""
     if name in BASELINES:
         return BASELINES[name]
+    if Path(name).suffix == ".npz":
+        return Predictions(Path(name))
 
     def track(sample: Sample) -> Prediction:
-        tracks = tapsdk.track(sample.frames, sample.queries, model=name, backend=backend)
+        # Annotations may lie a little outside the frame, where models of tapsdk take no queries.
+        height, width = sample.frames.shape[1:3]
+        queries = np.clip(sample.queries, 0, (np.inf, width, height))
+        tracks = tapsdk.track(sample.frames, queries, model=name, backend=backend)
         return tracks.xy, tracks.visible
 
     return track
+
+
+class Predictions:
+    """Tracks that were made elsewhere, from a `.npz`.
+
+    For each video NAME of the dataset:
+
+        NAME/tracks: [N, T, 2] float, (x, y) in pixels of the video at the size at which it is evaluated, (0, 0) =
+            outer corner of the top-left pixel; N in the order of the dataset's queries (`sample_queries`)
+        NAME/visible: [N, T] bool
+
+    Raises TracksError for a file that cannot be read, a video that it lacks, or shapes that do not fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise TracksError(f"{path} cannot be read as predictions: {error}") from error
+        if not isinstance(self._file, np.lib.npyio.NpzFile):
+            raise TracksError(f"{path} is not a .npz file")
+
+    def __call__(self, sample: Sample) -> Prediction:
+        expected = sample.visible.shape
+        tracks = self._array(f"{sample.name}/tracks", (*expected, 2))
+        visible = self._array(f"{sample.name}/visible", expected)
+        return tracks.astype(np.float32), visible.astype(bool)
+
+    def _array(self, key: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+        if key not in self._file.files:
+            known = sorted({name.rpartition("/")[0] for name in self._file.files})
+            some = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
+            raise TracksError(f"{self.path} lacks {key}; it has predictions of {len(known)} videos: {some}")
+        try:
+            array = self._file[key]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise TracksError(f"{self.path}: {key} is damaged or no array of numbers: {error}") from error
+        if array.dtype.kind not in "biuf":
+            raise TracksError(f"{self.path}: {key} holds {array.dtype}, not numbers")
+        if array.shape != shape:
+            raise TracksError(f"{self.path}: {key} must have shape {list(shape)}, got {list(array.shape)}")
+        return array

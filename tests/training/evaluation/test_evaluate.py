@@ -7,40 +7,30 @@ import numpy as np
 import pytest
 
 pytest.importorskip("cv2", reason="the generator and Lucas-Kanade need OpenCV: pip install '.[train]'")
+pytest.importorskip("PIL", reason="datasets need Pillow: pip install '.[train]'")
 
+from tests.training.evaluation.test_predictors import drifting_noise
+from tests.training.evaluation.test_report import read_strictly
 from training.__main__ import main
 from training.evaluation import evaluate as evaluation
-from training.evaluation.datasets import DATASETS, Sample, synthetic
 from training.evaluation.evaluate import evaluate, score
-from training.evaluation.predictors import lucas_kanade, standing_still
+from training.evaluation.predictors import standing_still
+from training.evaluation.queries import Sample
 
 
-def drifting_noise(step: int = 2, height: int = 96, width: int = 128) -> Sample:
-    """Smooth noise that moves `step` pixels to the right per frame, with queries on different frames."""
-    import cv2
+@pytest.fixture
+def badja(tmp_path: Path) -> Path:
+    """Drifting noise as a folder with frames and tracks, where nothing is known of frame 3."""
+    from PIL import Image
 
-    rng = np.random.default_rng(0)
-    texture = cv2.GaussianBlur(rng.integers(0, 256, (height, width + 40, 3), np.uint8), (0, 0), 2)
-    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
-    frames = np.stack([texture[:, 20 - step * t : 20 - step * t + width] for t in range(6)])
-    start = np.float32([[40, 30], [60, 50], [70, 70]])
-    xy = start[:, None] + np.float32([step, 0]) * np.arange(6, dtype=np.float32)[None, :, None]
-    t = np.array([0, 2, 5])
-    queries = np.concatenate([t[:, None], xy[np.arange(3), t]], 1).astype(np.float32)
-    return Sample("noise", frames, queries, xy, np.ones((3, 6), bool))
-
-
-def test_lucas_kanade_follows_a_drift_both_ways() -> None:
     sample = drifting_noise()
-    xy, visible = lucas_kanade(sample)
-    assert np.abs(xy - sample.xy).max() < 0.2
-    assert visible.all()
-
-
-def test_standing_still_is_as_wrong_as_the_motion_is_large() -> None:
-    sample = drifting_noise(step=2)
-    xy, _ = standing_still(sample)
-    np.testing.assert_array_equal(np.abs(xy - sample.xy)[0, :, 0], [0, 2, 4, 6, 8, 10])
+    folder = tmp_path / "data" / "noise"
+    folder.mkdir(parents=True)
+    for t, frame in enumerate(sample.frames):
+        Image.fromarray(frame).save(folder / f"{t:05d}.jpg", quality=95)
+    known = np.arange(6) != 3
+    np.savez(folder / "tracks.npz", xy=sample.xy, visible=np.tile(known, (3, 1)), annotated=known)
+    return folder
 
 
 def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
@@ -50,29 +40,105 @@ def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
     assert score(sample, (off, sample.visible))["pts_within_2"] == 1
 
 
-def test_a_model_is_scored_beside_the_baselines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
-    monkeypatch.setitem(DATASETS, "noise", lambda textures: iter([drifting_noise()]))
-    assert main(["evaluate", "--dataset", "noise", "--json", str(tmp_path / "rows.json")]) == 0
-    rows = json.loads((tmp_path / "rows.json").read_text())
+@pytest.mark.parametrize("mode", ["first", "strided"])
+def test_frames_of_which_nothing_is_known_are_not_scored(mode: str) -> None:
+    """A tracker that calls points visible there is no worse for it, nor one that is lost there."""
+    full = drifting_noise()
+    known = np.arange(6) != 3
+    xy = np.where(known[:, None], full.xy, np.nan).astype(np.float32)
+    sample = Sample("gap", full.frames, full.queries[:2], xy[:2], full.visible[:2] & known, known)
+    found = np.where(known[:, None], full.xy, 1000)[:2]
+    metrics = score(sample, (found, np.ones((2, 6), bool)), mode)
+    assert all(value == 1 for value in metrics.values())
+
+
+def test_a_model_is_scored_beside_the_baselines(badja: Path, tmp_path: Path, capsys) -> None:
+    assert main(["evaluate", "--dataset", str(badja), "--json", str(tmp_path / "rows.json")]) == 0
+    rows = read_strictly(tmp_path / "rows.json")
     assert list(rows) == ["still", "lucas-kanade", "tapir"]
     assert rows["lucas-kanade"]["average_jaccard"] > rows["still"]["average_jaccard"]
-    assert "lucas-kanade" in capsys.readouterr().out
+    assert rows["tapir"]["mode"] == "first" and rows["tapir"]["resolution"] == "published"
+    assert rows["tapir"]["per_video"][0]["video"] == "noise"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["AJ", "<d_avg", "OA"]
+    assert [line.split()[0] for line in lines[1:]] == ["still", "lucas-kanade", "tapir"]
 
 
-def test_an_unknown_dataset_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--dataset", "nothing"]) == 1
-    assert "use one of synthetic" in capsys.readouterr().err
-
-
-def test_metrics_are_the_plain_mean_over_videos(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_models_a_row_per_video_and_predictions_from_a_file(badja: Path, tmp_path: Path, capsys) -> None:
     sample = drifting_noise()
-    monkeypatch.setattr(
-        evaluation, "predictor", lambda name: lambda s: (s.xy if s is sample else s.xy + 100, s.visible)
-    )
-    assert evaluate(["x"], [sample, drifting_noise()])["x"]["average_jaccard"] == 0.5
+    strided = np.concatenate([np.arange(3), np.arange(3)])
+    mine, worse = str(tmp_path / "mine.npz"), str(tmp_path / "worse.npz")
+    for path, off in ((mine, 0), (worse, 500)):
+        np.savez(path, **{"noise/tracks": sample.xy[strided] + off, "noise/visible": np.ones((6, 6), bool)})
+    arguments = [
+        "evaluate",
+        "--mode",
+        "strided",
+        "--model",
+        mine,
+        worse,
+        "still",
+        "--dataset",
+        str(badja),
+        "--per-video",
+    ]
+    assert main(arguments) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[:2] for row in rows[:4]] == [["noise", n] for n in ("still", "lucas-kanade", mine, worse)]
+    assert rows[6] == ["mean", mine, "100.0", "100.0", "100.0"]
+    assert rows[7][:4] == ["mean", worse, "0.0", "0.0"]
+    assert len(rows) == 8
 
 
-def test_the_held_out_clips_are_the_same_every_time() -> None:
-    first, again = (next(synthetic(None)) for _ in range(2))
-    np.testing.assert_array_equal(first.frames, again.frames)
-    assert first.frames.shape == (24, 256, 256, 3)
+def test_predictions_at_another_resolution(badja: Path, tmp_path: Path, capsys) -> None:
+    sample = drifting_noise()
+    xy = sample.xy * np.float32([192 / 128, 48 / 96])
+    np.savez(tmp_path / "mine.npz", **{"noise/tracks": xy, "noise/visible": sample.visible})
+    mine = str(tmp_path / "mine.npz")
+    assert main(["evaluate", "--model", mine, "--dataset", str(badja), "--resolution", "48x192"]) == 0
+    assert capsys.readouterr().out.splitlines()[3].split()[1:] == ["100.0", "100.0", "100.0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--dataset", "nothing"], "use one of synthetic, davis, rgb-stacking, kinetics, robotap, csv, kubric, badja"),
+        (["--dataset", "davis"], "needs its files, --data PATH: tapvid_davis.pkl"),
+        (["--model", "none.npz"], "none.npz cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_said(capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
+    assert main(["evaluate", *arguments]) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["256", "0x5", "axb", "256x256x3", "256x-1"])
+def test_a_resolution_is_height_and_width(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--resolution", text])
+    assert "HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+def test_a_dataset_without_any_query_is_an_error(badja: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hidden = np.zeros((3, 6), bool)
+    np.savez(badja / "tracks.npz", xy=np.zeros((3, 6, 2)), visible=hidden)
+    assert main(["evaluate", "--model", "still", "--dataset", str(badja)]) == 1
+    assert "no point that is visible" in capsys.readouterr().err
+
+
+def test_each_predictor_gets_each_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = drifting_noise(), drifting_noise(step=1)
+    monkeypatch.setattr(evaluation, "predictor", lambda name: lambda s: (s.xy if s is first else s.xy + 100, s.visible))
+    scores = evaluate(["x"], [first, second])
+    assert [metrics["average_jaccard"] for _, metrics in scores["x"]] == [1.0, 0.0]
+
+
+def test_metrics_of_a_video_are_numbers_that_json_takes() -> None:
+    sample = drifting_noise()
+    assert json.dumps(score(sample, standing_still(sample)))
+
+
+def test_the_metric_function_is_where_the_design_says() -> None:
+    from training.evaluation import metrics, tapvid_metrics
+
+    assert tapvid_metrics is metrics.tapvid_metrics

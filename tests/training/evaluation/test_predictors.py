@@ -1,0 +1,128 @@
+"""What gets evaluated: baselines, models, and predictions from a file."""
+
+import numpy as np
+import pytest
+
+import tapsdk
+from tapsdk.errors import TracksError
+from training.evaluation.predictors import Predictions, lucas_kanade, predictor, standing_still
+from training.evaluation.queries import Sample
+
+
+def drifting_noise(step: int = 2, height: int = 96, width: int = 128) -> Sample:
+    """Smooth noise that moves `step` pixels to the right per frame, with queries on different frames."""
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install '.[train]'")
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.integers(0, 256, (height, width + 40, 3), np.uint8), (0, 0), 2)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    frames = np.stack([texture[:, 20 - step * t : 20 - step * t + width] for t in range(6)])
+    start = np.float32([[40, 30], [60, 50], [70, 70]])
+    xy = start[:, None] + np.float32([step, 0]) * np.arange(6, dtype=np.float32)[None, :, None]
+    t = np.array([0, 2, 5])
+    queries = np.concatenate([t[:, None], xy[np.arange(3), t]], 1).astype(np.float32)
+    return Sample("noise", frames, queries, xy, np.ones((3, 6), bool))
+
+
+def test_lucas_kanade_follows_a_drift_both_ways():
+    sample = drifting_noise()
+    xy, visible = lucas_kanade(sample)
+    assert np.abs(xy - sample.xy).max() < 0.2
+    assert visible.all()
+
+
+def test_lucas_kanade_tracks_each_point_alone():
+    sample = drifting_noise()
+    xy, visible = lucas_kanade(sample)
+    for point in range(3):
+        rows = slice(point, point + 1)
+        alone = Sample("one", sample.frames, sample.queries[rows], sample.xy[rows], sample.visible[rows])
+        np.testing.assert_array_equal(lucas_kanade(alone)[0][0], xy[point])
+        np.testing.assert_array_equal(lucas_kanade(alone)[1][0], visible[point])
+
+
+def test_lucas_kanade_that_lost_a_point_does_not_find_it_again():
+    sample = drifting_noise()
+    sample.frames[2] = np.random.default_rng(1).integers(0, 256, sample.frames[2].shape)
+    _, visible = lucas_kanade(sample)
+    np.testing.assert_array_equal(visible[0], [True, True, False, False, False, False])
+    np.testing.assert_array_equal(visible[2], [False, False, False, True, True, True])
+
+
+def test_standing_still_is_as_wrong_as_the_motion_is_large():
+    sample = drifting_noise(step=2)
+    xy, _ = standing_still(sample)
+    np.testing.assert_array_equal(np.abs(xy - sample.xy)[0, :, 0], [0, 2, 4, 6, 8, 10])
+
+
+@pytest.mark.parametrize("name", ["still", "lucas-kanade"])
+def test_no_queries(name):
+    sample = drifting_noise()
+    nothing = Sample("none", sample.frames, sample.queries[:0], sample.xy[:0], sample.visible[:0])
+    xy, visible = predictor(name)(nothing)
+    assert xy.shape == (0, 6, 2) and visible.shape == (0, 6)
+
+
+def test_a_model_is_asked_for_points_within_the_frame(monkeypatch):
+    """Annotations of TAP-Vid lie up to half a pixel outside."""
+    asked = {}
+
+    def track(frames, queries, **options):
+        asked.update(options, queries=queries)
+        shape = len(queries), len(frames)
+        return tapsdk.Tracks(np.zeros((*shape, 2), np.float32), np.ones(shape, bool), np.ones(shape, np.float32))
+
+    monkeypatch.setattr(tapsdk, "track", track)
+    sample = drifting_noise()
+    sample.queries[:] = [[0, -0.5, 20], [3, 128.5, 96.2], [5, 10, 20]]
+    predictor("tapir/other", backend="fast")(sample)
+    np.testing.assert_array_equal(asked["queries"], [[0, 0, 20], [3, 128, 96], [5, 10, 20]])
+    assert (asked["model"], asked["backend"]) == ("tapir/other", "fast")
+
+
+# Predictions from a file
+
+
+@pytest.fixture
+def sample():
+    rng = np.random.default_rng(0)
+    xy, visible = rng.uniform(0, 8, (3, 4, 2)).astype(np.float32), rng.random((3, 4)) < 0.5
+    return Sample("dance/twirl", np.zeros((4, 8, 8, 3), np.uint8), np.zeros((3, 3), np.float32), xy, visible)
+
+
+def test_predictions_are_taken_from_a_file(sample, tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **{"dance/twirl/tracks": sample.xy.astype(np.float64), "dance/twirl/visible": sample.visible})
+    xy, visible = predictor(str(path))(sample)
+    np.testing.assert_array_equal(xy, sample.xy)
+    np.testing.assert_array_equal(visible, sample.visible)
+    assert xy.dtype == np.float32 and visible.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({}, r"lacks dance/twirl/tracks; it has predictions of 0 videos"),
+        ({"goat/tracks": np.zeros(3)}, r"lacks dance/twirl/tracks; it has predictions of 1 videos: goat"),
+        ({"dance/twirl/tracks": np.zeros((3, 4, 2))}, "lacks dance/twirl/visible"),
+        ({"dance/twirl/tracks": np.zeros((4, 3, 2))}, r"must have shape \[3, 4, 2\], got \[4, 3, 2\]"),
+        (
+            {"dance/twirl/tracks": np.zeros((3, 4, 2)), "dance/twirl/visible": np.zeros((2, 4), bool)},
+            r"visible must have shape \[3, 4\], got \[2, 4\]",
+        ),
+        ({"dance/twirl/tracks": np.full((3, 4, 2), "a")}, "not numbers"),
+        ({"dance/twirl/tracks": np.full((3, 4, 2), {})}, "no array of numbers"),
+    ],
+)
+def test_predictions_that_do_not_fit(sample, tmp_path, content, says):
+    np.savez(tmp_path / "mine.npz", **content)
+    with pytest.raises(TracksError, match=says):
+        predictor(str(tmp_path / "mine.npz"))(sample)
+
+
+def test_files_that_are_no_predictions(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for name in ("text.npz", "array.npz", "none.npz"):
+        with pytest.raises(TracksError, match=name):
+            Predictions(tmp_path / name)

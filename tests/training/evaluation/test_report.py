@@ -1,0 +1,70 @@
+"""Means, tables and JSON of scores."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tapsdk.errors import SaveError
+from training.evaluation.report import mean, table, write_json
+
+SCORES = {
+    "still": [("goat", {"aj": 0.25, "oa": 0.5}), ("bear", {"aj": 0.75, "oa": math.nan})],
+    "tapir": [("goat", {"aj": 1.0, "oa": 1.0}), ("bear", {"aj": 0.5, "oa": math.nan})],
+}
+
+
+def read_strictly(path):
+    """JSON without the NaN that Python would let pass."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_the_mean_is_over_videos_that_have_something_to_score():
+    assert mean(metrics for _, metrics in SCORES["still"]) == {"aj": 0.5, "oa": 0.5}
+
+
+def test_the_mean_of_nothing_is_nan_without_a_warning():
+    assert np.isnan(mean([{"aj": math.nan}])["aj"])
+    assert mean([]) == {}
+
+
+def test_a_table_of_means():
+    assert table(SCORES, {"AJ": "aj", "OA": "oa"}, per_video=False).splitlines() == [
+        "                   AJ     OA",
+        "still            50.0   50.0",
+        "tapir            75.0  100.0",
+    ]
+
+
+def test_a_table_of_videos():
+    assert table(SCORES, {"A long title": "aj"}, per_video=True).splitlines() == [
+        "               A long title",
+        "goat  still            25.0",
+        "goat  tapir           100.0",
+        "bear  still            75.0",
+        "bear  tapir            50.0",
+        "mean  still            50.0",
+        "mean  tapir            75.0",
+    ]
+
+
+def test_json_has_context_means_and_videos_and_no_nan(tmp_path):
+    write_json(tmp_path / "scores.json", SCORES, {"mode": "first"})
+    records = read_strictly(tmp_path / "scores.json")
+    assert records["still"] == {
+        "mode": "first",
+        "videos": 2,
+        "aj": 0.5,
+        "oa": 0.5,
+        "per_video": [{"video": "goat", "aj": 0.25, "oa": 0.5}, {"video": "bear", "aj": 0.75, "oa": None}],
+    }
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(SaveError, match="could not write"):
+        write_json(tmp_path / "none" / "scores.json", SCORES, {})

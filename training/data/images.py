@@ -1,0 +1,82 @@
+"""Pictures decoded and resized as the published benchmarks do it: with Pillow."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.geometry import Size
+from training.data.errors import DatasetError
+
+Image = NDArray[np.uint8]
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """[H, W, 3] RGB of an encoded picture. Raises DatasetError; `name` is for its message."""
+    from PIL import Image as pillow
+
+    try:
+        with pillow.open(io.BytesIO(data)) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DatasetError(f"{name} is not a picture, or is damaged: {error}") from error
+
+
+def read_image(path: Path) -> Image:
+    """[H, W, 3] RGB. Raises DatasetError."""
+    return decode_image(_read_bytes(path), str(path))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """[H, W]: where a picture of object masks shows any object, i.e. is not black, or not index 0 of its palette."""
+    from PIL import Image as pillow
+
+    try:
+        with pillow.open(io.BytesIO(_read_bytes(path))) as image:
+            pixels = np.array(image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DatasetError(f"{path} is not a picture, or is damaged: {error}") from error
+    return (pixels != 0).reshape(*pixels.shape[:2], -1).any(axis=-1)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def resize_image(image: Image, size: Size | None) -> Image:
+    """A picture [H, W, 3] at another (height, width), by Lanczos resampling; None leaves it as it is.
+
+    The same filter as the reference's readers, which call mediapy.resize_video: the same pixels, to the last bit.
+    """
+    if size is None or image.shape[:2] == tuple(size):
+        return image
+    from PIL import Image as pillow
+
+    return np.array(pillow.fromarray(image).resize(size[::-1], resample=pillow.Resampling.LANCZOS))
+
+
+def stack_frames(frames: Iterable[Image], size: Size | None, name: str) -> NDArray[np.uint8]:
+    """[T, H, W, 3] of frames one by one, each resized as it comes: a long video is never in memory at full size.
+
+    Raises DatasetError for no frames, or frames of several sizes; `name` is for its message.
+    """
+    stack = [resize_image(frame, size) for frame in frames]
+    if not stack:
+        raise DatasetError(f"{name} has no frames")
+    odd = next((t for t, frame in enumerate(stack) if frame.shape != stack[0].shape), None)
+    if odd is not None:
+        raise DatasetError(f"{name}: frame {odd} is {stack[odd].shape[:2]}, the first is {stack[0].shape[:2]}")
+    return np.stack(stack)
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort key that counts: frame9 comes before frame10."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", path.name)]
