@@ -1,0 +1,56 @@
+/**
+ * Gathers in one folder all that the page needs, so that any web server, or none but one's own, can serve it:
+ *
+ *     node build.js [--model ARTIFACT] [--out FOLDER]
+ */
+
+import { cp, mkdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const ORT = join(HERE, "node_modules", "onnxruntime-web", "dist");
+const PAGE = ["index.html", "style.css"];
+const MODULES = [
+  "artifact.js",
+  "demo.js",
+  "draw.js",
+  "page.js",
+  "resize.js",
+  "rows.js",
+  "runtime.js",
+  "sources.js",
+  "tracker.js",
+];
+const RUNTIME = [
+  "ort.wasm.bundle.min.mjs",
+  "ort-wasm-simd-threaded.wasm",
+  "ort.webgpu.bundle.min.mjs",
+  "ort-wasm-simd-threaded.asyncify.wasm",
+];
+const STAGES = ["encode", "query", "step"];
+
+const { values } = parseArgs({
+  options: {
+    model: { type: "string", default: join(HERE, "..", "..", "tapsdk", "models", "tapir", "tiny") },
+    out: { type: "string", default: join(HERE, "dist") },
+  },
+});
+
+/** The files of the stages that run in a browser, relative to the artifact. */
+async function modelFiles(artifact) {
+  const manifest = JSON.parse(await readFile(join(artifact, "manifest.json"), "utf8"));
+  const stages = STAGES.filter((name) => name in manifest.stages);
+  return ["manifest.json", ...stages.map((name) => manifest.stages[name].files.onnx.path)];
+}
+
+async function copy(names, from, to) {
+  await mkdir(to, { recursive: true });
+  for (const name of names) await cp(join(from, name), join(to, name));
+}
+
+await copy([...PAGE, ...MODULES], HERE, values.out);
+await copy(RUNTIME, ORT, join(values.out, "ort"));
+await copy(await modelFiles(values.model), values.model, join(values.out, "model"));
+console.log(`wrote ${values.out}`);

@@ -1,0 +1,233 @@
+/** Tracks points frame by frame with an exported model. No DOM: it runs in a page and in a worker. */
+
+import { openStage, readManifest } from "./artifact.js";
+import { makeResizer, workingSize } from "./resize.js";
+import { pickRows, zeros } from "./rows.js";
+
+/** Prefix of the output that takes the place of the state of the same name. */
+const NEXT = "next_";
+
+/**
+ * Points may come and go between frames, as with `tapsdk.Tracker`:
+ *
+ *     const tracker = await Tracker.load("model/", { ort });
+ *     const ids = tracker.add([[120, 80]]);       // [x, y], pixels of the frame that step() gets next
+ *     const points = await tracker.step(frame);   // [{id, x, y, confidence, visible}]
+ *
+ * (0, 0) is the outer corner of the top-left pixel, its centre is (0.5, 0.5).
+ */
+export class Tracker {
+  /**
+   * url: an artifact directory. ort: the module onnxruntime-web. provider: "wasm" or "webgpu".
+   * Throws an Error for what is no artifact, is damaged, or cannot run on this provider.
+   */
+  static async load(url, { ort, provider = "wasm" }) {
+    const directory = new URL(url.endsWith("/") ? url : `${url}/`, globalThis.location?.href);
+    const manifest = await readManifest(directory);
+    const looksAtFrame = withRole(manifest.stages.query.inputs, "feature").length > 0;
+    const sessions = {};
+    for (const name of looksAtFrame ? ["encode", "query", "step"] : ["query", "step"]) {
+      sessions[name] = await openStage(ort, directory, manifest, name, provider);
+    }
+    return new Tracker(ort, manifest, sessions);
+  }
+
+  #ort;
+  #stages; // of the manifest: {inputs, outputs} of {name, shape, role, dtype}
+  #sessions; // what runs them
+  #specs; // tensors of which each point owns a row
+  #ids = []; // of the rows, in order
+  #tensors = {}; // the rows, by name
+  #added = []; // [{id, x, y}] that join at the next frame
+  #removed = new Set(); // ids that leave there
+  #nextId = 0;
+  #view = null; // how frames become what the model sees
+  #busy = false;
+
+  /** Use `Tracker.load`. */
+  constructor(ort, manifest, sessions) {
+    this.#ort = ort;
+    this.#sessions = sessions;
+    this.#stages = manifest.stages;
+    this.#specs = withRole(manifest.stages.step.inputs, "query", "previous", "active", "state");
+    this.manifest = manifest;
+  }
+
+  /** Ids of the points, in the order in which they were added. */
+  get ids() {
+    return [...this.#ids, ...this.#added.map(({ id }) => id)].filter((id) => !this.#removed.has(id));
+  }
+
+  /** Adds points [[x, y], ...], pixels of the frame that the next `step` gets. Returns their ids. */
+  add(points) {
+    if (!points.every(([x, y]) => Number.isFinite(x) && Number.isFinite(y))) {
+      throw new Error(`points are [[x, y], ...] in pixels, got ${JSON.stringify(points)}`);
+    }
+    const added = points.map(([x, y]) => ({ id: this.#nextId++, x, y }));
+    this.#added.push(...added);
+    return added.map(({ id }) => id);
+  }
+
+  /** Stops tracking the points of these ids; the others are not affected. */
+  remove(ids) {
+    const known = new Set(this.ids);
+    const unknown = ids.find((id) => !known.has(id));
+    if (unknown !== undefined) throw new Error(`no point has id ${unknown}; the ids are ${[...known].join(", ")}`);
+    ids.forEach((id) => this.#removed.add(id));
+  }
+
+  /** Forgets all points, and the size of the frames. */
+  reset() {
+    this.#checkIdle("reset");
+    [this.#ids, this.#added, this.#removed, this.#view] = [[], [], new Set(), null];
+    Object.values(this.#tensors).forEach((tensor) => tensor.dispose());
+    this.#tensors = {};
+  }
+
+  /**
+   * Where the points are in the next frame.
+   *
+   * frame: ImageData, or {width, height, data} with RGBA bytes [height, width, 4]; all of one size until `reset`.
+   * Returns [{id, x, y, confidence, visible}], pixels of the frame. On an Error the points are as they were.
+   */
+  async step(frame) {
+    this.#checkIdle("step");
+    this.#busy = true;
+    const made = []; // tensors that may lie on the GPU, where nothing frees them but us
+    try {
+      // Points that are added or removed while this frame is under way wait for the next one.
+      const [waiting, leaving] = [this.#added.length, new Set(this.#removed)];
+      const added = this.#added.filter(({ id }) => !leaving.has(id));
+      const view = this.#viewOf(frame, added);
+      const input = { [this.#frameName]: this.#tensor(view.resize(frame.data), [1, ...view.working, 3]) };
+
+      const begun = added.length ? await this.#begin(input, added, view, made) : null;
+      const { ids, tensors } = await this.#join(begun, added, leaving);
+      const out = ids.length ? await this.#run("step", { ...input, ...tensors }, made) : {};
+
+      made.push(...Object.values(this.#tensors), ...Object.values(tensors));
+      this.#tensors = ids.length ? this.#nextRows(tensors, out) : {};
+      this.#ids = ids;
+      this.#added.splice(0, waiting);
+      leaving.forEach((id) => this.#removed.delete(id));
+      this.#view = view;
+      return this.#points(ids, added, out, view);
+    } finally {
+      const kept = new Set(Object.values(this.#tensors));
+      new Set(made).forEach((tensor) => kept.has(tensor) || tensor.dispose());
+      this.#busy = false;
+    }
+  }
+
+  #checkIdle(name) {
+    if (this.#busy) throw new Error(`${name}() was called before the last step() had ended; await that first`);
+  }
+
+  get #frameName() {
+    return withRole(this.#stages.step.inputs, "frame")[0].name;
+  }
+
+  /** Of this frame's size: {size, working, resize}, sizes [height, width]. Checks the frame, and the points on it. */
+  #viewOf({ width, height }, added) {
+    const size = [height, width];
+    if (this.#view && String(this.#view.size) !== String(size)) {
+      throw new Error(`the frame is ${width} x ${height} pixels, those before it were not; call reset() first`);
+    }
+    const outside = added.find(({ x, y }) => x < 0 || y < 0 || x > width || y > height);
+    if (outside) {
+      throw new Error(`point (${outside.x}, ${outside.y}) is outside the frame of ${width} x ${height} pixels`);
+    }
+    if (this.#view) return this.#view;
+    const { resolution, frame_size, size_multiple, pixel_range } = this.manifest;
+    const working = size_multiple ? workingSize(size, resolution, size_multiple) : (frame_size ?? resolution);
+    return { size, working, resize: makeResizer(size, working, pixel_range) };
+  }
+
+  /** The tensors of the points that join at this frame: their query features, and zeros for a state. */
+  async #begin(input, added, { size }, made) {
+    const { query, step } = this.#stages;
+    const xy = Float32Array.from(added.flatMap(({ x, y }) => scale([x, y], size, this.manifest.resolution)));
+    const grids = this.#sessions.encode ? await this.#run("encode", input, made) : {};
+    const given = {
+      feature: ({ name }) => grids[name],
+      points: () => this.#tensor(xy, [added.length, 2]),
+      delay: () => this.#tensor(new Float32Array(added.length), [added.length]), // they are queried in this very frame
+    };
+    const told = await this.#run("query", fromSpecs(query.inputs, (spec) => given[spec.role](spec)), made);
+    const state = fromSpecs(withRole(step.inputs, "state"), (spec) => zeros(this.#ort, spec, added.length));
+    const previous = fromSpecs(withRole(step.inputs, "previous"), () => this.#tensor(xy, [added.length, 2]));
+    const ones = new Float32Array(added.length).fill(1);
+    const active = fromSpecs(withRole(step.inputs, "active"), () => this.#tensor(ones, [added.length]));
+    return { ...state, ...previous, ...active, ...told };
+  }
+
+  /** The rows that stay, and those that join: {ids, tensors}. */
+  async #join(begun, added, leaving) {
+    const kept = [...this.#ids.keys()].filter((row) => !leaving.has(this.#ids[row]));
+    const ids = [...kept.map((row) => this.#ids[row]), ...added.map(({ id }) => id)];
+    if (!begun && kept.length === this.#ids.length) return { ids, tensors: this.#tensors };
+    const tensors = {};
+    for (const spec of ids.length ? this.#specs : []) {
+      const sources = [
+        { tensor: this.#tensors[spec.name], rows: kept },
+        { tensor: begun?.[spec.name], rows: [...added.keys()] },
+      ];
+      tensors[spec.name] = await pickRows(this.#ort, spec, sources.filter(({ rows }) => rows.length));
+    }
+    return { ids, tensors };
+  }
+
+  /** The rows for the frame after this one. */
+  #nextRows(tensors, out) {
+    const [xy] = withRole(this.#stages.step.outputs, "xy");
+    const next = {
+      query: ({ name }) => tensors[name],
+      active: ({ name }) => tensors[name],
+      previous: () => out[xy.name],
+      state: ({ name }) => out[NEXT + name],
+    };
+    return fromSpecs(this.#specs, (spec) => next[spec.role](spec));
+  }
+
+  #points(ids, added, out, { size }) {
+    const { resolution, visibility, query_frame } = this.manifest;
+    const [{ name }] = withRole(this.#stages.step.outputs, "xy");
+    const exact = new Map(query_frame === "exact" ? added.map((point) => [point.id, point]) : []);
+    return ids.map((id, row) => {
+      if (exact.has(id)) return { ...exact.get(id), confidence: 1, visible: true };
+      const [x, y] = scale(out[name].data.subarray(2 * row, 2 * row + 2), resolution, size);
+      const confidence = Object.entries(visibility.logits)
+        .map(([logit, sign]) => sigmoid(sign * out[logit].data[row]))
+        .reduce((product, share) => product * share, 1);
+      return { id, x, y, confidence, visible: confidence > visibility.threshold };
+    });
+  }
+
+  async #run(stage, feeds, made) {
+    const out = await this.#sessions[stage].run(feeds);
+    made.push(...Object.values(out));
+    return out;
+  }
+
+  #tensor(data, shape) {
+    return new this.#ort.Tensor("float32", data, shape);
+  }
+}
+
+/** [x, y] in a frame of one [height, width] as [x, y] in the same frame at another. */
+function scale([x, y], from, to) {
+  return [(x * to[1]) / from[1], (y * to[0]) / from[0]];
+}
+
+function withRole(specs, ...roles) {
+  return specs.filter((spec) => roles.includes(spec.role));
+}
+
+/** An object with `make(spec)` under every tensor's name. */
+function fromSpecs(specs, make) {
+  return Object.fromEntries(specs.map((spec) => [spec.name, make(spec)]));
+}
+
+function sigmoid(logit) {
+  return 1 / (1 + Math.exp(-logit));
+}

@@ -1,0 +1,69 @@
+"""The small programs do what they say, on videos whose motion is known."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tapsdk.video import VideoWriter, open_frames
+from tests.support import ROOT, moving_texture
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(program: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, EXAMPLES / program, *map(str, arguments)], check=True, capture_output=True)
+
+
+def write(path: Path, frames: NDArray[np.uint8]) -> Path:
+    with VideoWriter(path, 10, frames.shape[1:3]) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def read(path: Path) -> NDArray[np.float32]:
+    with open_frames(path) as source:
+        return np.stack(list(source)).astype(np.float32)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """8 dark frames of 192 x 128 pixels, in which everything moves 2 pixels to the right and 1 down a frame."""
+    return write(tmp_path / "video.mp4", moving_texture(8, 128, 192, step=(2, 1)) // 2)
+
+
+@pytest.mark.slow
+def test_a_stabilized_video_stands_still(video: Path, tmp_path: Path):
+    run("stabilize.py", video, tmp_path / "steady.mp4")
+    before, after = read(video), read(tmp_path / "steady.mp4")
+    assert after.shape == before.shape
+    middle = (slice(20, -20), slice(30, -30))
+    moved, held = (abs(frames[-1] - frames[0])[middle].mean() for frames in (before, after))
+    assert held < moved / 4
+    assert (after[-1, :, -10:] == 0).mean() > 0.5, "what lies beyond the frame is black"
+
+
+@pytest.mark.slow
+def test_a_pinned_picture_moves_along(video: Path, tmp_path: Path):
+    picture = write(tmp_path / "pink.mp4", np.full((1, 32, 32, 3), (255, 0, 255), np.uint8))
+    run("corner_pin.py", video, picture, "60,40;120,40;120,80;60,80", tmp_path / "pinned.mp4")
+    for t, frame in enumerate(read(tmp_path / "pinned.mp4")):
+        red, green, blue = frame.transpose(2, 0, 1)
+        y, x = np.nonzero((red > 180) & (blue > 180) & (green < 90))
+        # The rectangle's middle, and its area.
+        assert np.allclose([x.mean() + 0.5, y.mean() + 0.5], [90 + 2 * t, 60 + t], atol=2), f"frame {t}"
+        assert abs(len(x) / (60 * 40) - 1) < 0.1, f"frame {t}"
+
+
+def test_every_example_is_listed():
+    listed = set(re.findall(r"\]\(([^)]+)\)", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
+    found = {path.name for path in EXAMPLES.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert found - {"__pycache__"} <= {target.split("/")[0] for target in listed}
+    assert all((EXAMPLES / target).exists() for target in listed if "://" not in target)

@@ -1,0 +1,183 @@
+"""The web page: its numbers are the Python runtime's, in a headless Chromium, and a person can use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapkernels
+import tapsdk
+from tapsdk.geometry import working_size
+from tapsdk.video import VideoWriter
+from tests.examples.browser import CHROMIUM, run_in_chromium
+from tests.support import ROOT, copy_artifact, moving_texture, random_points
+
+WEB = ROOT / "examples" / "web"
+PACKAGE = WEB / "node_modules" / "onnxruntime-web"
+NODE = shutil.which("node")
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+
+needs_node = pytest.mark.skipif(NODE is None, reason="needs node: https://nodejs.org")
+needs_package = pytest.mark.skipif(
+    not PACKAGE.exists(), reason="needs onnxruntime-web: npm ci --ignore-scripts --prefix examples/web"
+)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or os.name == "nt", reason="needs chromium on Linux or macOS: apt install chromium"
+)
+
+
+def node(*arguments: object, **options: Any) -> str:
+    assert NODE is not None
+    return subprocess.run([NODE, *map(str, arguments)], check=True, text=True, stdout=subprocess.PIPE, **options).stdout
+
+
+def build(model: Path, to: Path) -> Path:
+    node(WEB / "build.js", "--model", model, "--out", to)
+    return to
+
+
+@pytest.fixture(scope="module")
+def site(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built page with the bundled model. Do not write into it."""
+    return build(bundled, tmp_path_factory.mktemp("site"))
+
+
+# How frames are made ready
+
+
+@needs_node
+def test_frames_are_resized_as_by_the_kernel():
+    rng = np.random.default_rng(0)
+    pairs = [((72, 128), (48, 80)), ((9, 7), (64, 96)), ((100, 3), (64, 64)), ((32, 40), (32, 40)), ((1, 1), (16, 16))]
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size, _ in pairs]
+    requests = [
+        {"size": image.shape[:2], "to": to, "rgba": np.insert(image, 3, 255, axis=-1).ravel().tolist()}
+        for image, (_, to) in zip(images, pairs, strict=True)
+    ]
+    answer = json.loads(ask_node({"sizes": [], "frames": requests}))["frames"]
+    for image, (_, to), values in zip(images, pairs, answer, strict=True):
+        expected = tapkernels.resize_normalize(image, *to)
+        np.testing.assert_allclose(np.reshape(values, expected.shape), expected, atol=1e-5)
+
+
+@needs_node
+def test_working_sizes_are_those_of_geometry():
+    # 24 x 40 and the like lie half way between two multiples of 16.
+    sides = [1, 8, 17, 24, 40, 100, 256, 360, 720, 1081, 4000]
+    rows = [((h, w), (256, 256), 16) for h in sides for w in sides] + [((h, 64), (64, 64), 16) for h in sides]
+    rows += [((h, w), (64, 96), 8) for h in sides for w in sides]
+    requests = [dict(zip(("size", "resolution", "multiple"), row, strict=True)) for row in rows]
+    answer = json.loads(ask_node({"sizes": requests, "frames": []}))["sizes"]
+    assert answer == [list(working_size(*row)) for row in rows]
+
+
+def ask_node(request: dict[str, Any]) -> str:
+    script = Path(__file__).parent / "pages" / "resize.mjs"
+    return node(script, WEB / "resize.js", input=json.dumps(request))
+
+
+# What runs in the browser
+
+
+@needs_node
+@needs_package
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "size, frames, provider, isolated",
+    [
+        pytest.param((160, 160), 24, "wasm", False, id="square, one thread"),
+        pytest.param((288, 162), 24, "wasm", True, id="9:16, threads allowed"),
+        pytest.param((96, 96), 5, "webgpu", False, id="WebGPU in software"),
+    ],
+)
+def test_tracks_are_those_of_the_python_runtime(
+    site: Path, size: tuple[int, int], frames: int, provider: str, isolated: bool
+):
+    """Points are added at two frames and one is removed; a post hides what passes behind it."""
+    video = moving_texture(frames, *size, step=(2, 1))
+    video[:, :, size[1] // 2 : size[1] * 5 // 8] = 30
+    add = {0: random_points(6, video), 2: random_points(3, video, seed=1)}
+    remove = {3: [1]}
+    scenario = {
+        "provider": provider,
+        "size": size,
+        "frames": frames,
+        "add": {t: points.tolist() for t, points in add.items()},
+        "remove": remove,
+    }
+    raw = {f"frames/{t}": np.insert(frame, 3, 255, axis=-1).tobytes() for t, frame in enumerate(video)}
+    found = run_in_chromium(site, "tracks.js", scenario, extra=raw, isolated=isolated, flags=SOFTWARE_GPU)
+
+    assert found["description"].startswith("WebGPU" if provider == "webgpu" else "WebAssembly")
+    tracker = tapsdk.Tracker(backend="onnxruntime:fused")
+    for t, (frame, points) in enumerate(zip(video, found["frames"], strict=True)):
+        tracker.add(add.get(t, []))
+        tracker.remove(remove.get(t, []))
+        expected = tracker.step(frame)
+        assert [p["id"] for p in points] == tracker.ids
+        np.testing.assert_allclose([[p["x"], p["y"]] for p in points], expected.xy[:, 0], atol=0.02, err_msg=f"{t}")
+        np.testing.assert_allclose([p["confidence"] for p in points], expected.confidence[:, 0], atol=1e-3)
+        assert [p["visible"] for p in points] == expected.visible[:, 0].tolist()
+
+
+@needs_node
+@needs_package
+@needs_browser
+@pytest.mark.slow
+def test_mistakes_are_explained_and_leave_the_tracker_as_it_was(site: Path, bundled: Path, tmp_path: Path):
+    future = copy_artifact(bundled, tmp_path / "future", lambda table: table.update(schema=99))
+    damaged = bytearray((bundled / "query.onnx").read_bytes())
+    damaged[100] ^= 1
+    extra = {"future/manifest.json": (future / "manifest.json").read_bytes(), "damaged/query.onnx": bytes(damaged)}
+    for name in ("manifest.json", "encode.onnx", "step.onnx"):
+        extra[f"damaged/{name}"] = (bundled / name).read_bytes()
+    found = run_in_chromium(site, "mistakes.js", extra=extra)
+    said = found["said"]
+    expected = {
+        "no artifact": "is not an artifact: its manifest.json gave status 404",
+        "another schema": "has schema 99; this page reads schema 1",
+        "a damaged file": "query.onnx is damaged",
+        "no WebGPU": "WebGPU finds no graphics processor",
+        "not a number": "points are [[x, y], ...] in pixels, got [[null,3]]",
+        "unknown id": "no point has id 77; the ids are 0, 1",
+        "another size": "the frame is 48 x 64 pixels, those before it were not; call reset() first",
+        "outside": "point (65, 10) is outside the frame of 64 x 48 pixels",
+        "too early": "step() was called before the last step() had ended",
+    }
+    assert said.keys() == expected.keys()
+    assert {name: text for name, text in expected.items() if text not in said[name]} == {}, said
+    assert found["steps"] == found["expected"]
+    assert found["left"] == []
+
+
+@needs_node
+@needs_package
+@needs_browser
+@pytest.mark.slow
+def test_a_person_can_use_the_page(site: Path, tmp_path: Path):
+    clip = tmp_path / "clip.mp4"
+    with VideoWriter(clip, 25, (72, 128)) as writer:
+        for frame in moving_texture(10, 72, 128):
+            writer.write(frame)
+    seen = run_in_chromium(site, "page.js", extra={"clip.mp4": clip.read_bytes()}, flags=CAMERA)
+    assert seen["runsOn"] == "WebAssembly, 1 thread"
+    assert seen["ms"].endswith(" ms")
+    assert seen["picture"] == 1
+    assert 0 < seen["demo"] < 0.1
+    assert seen["pausedButton"] == "Play"
+    assert seen["atClick"]
+    assert not seen["afterSecondClick"]
+    assert seen["cleared"] == 0
+    assert seen["videoSize"] == [128, 72]
+    assert 80 < seen["videoLight"] < 180
+    assert seen["pointsAtEnd"] == "1"
+    assert seen["message"] == ""
