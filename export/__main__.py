@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from export.targets import TARGETS
 
@@ -60,9 +62,19 @@ def main(argv: list[str] | None = None) -> int:
         print("stopped; nothing was written", file=sys.stderr)
         return 130
     size = sum(file.bytes for file in manifest.files())
-    worst = max(manifest.verification["pixel_error"].values())
-    print(f"{output}: {manifest.model}, {size / 1e6:.1f} MB, differs from torch by at most {worst:.2g} px")
+    print(
+        f"{output}: {manifest.model}, {size / 1e6:.1f} MB, differs from torch by {_difference(manifest.verification)}"
+    )
     return 0
+
+
+def _difference(verification: Mapping[str, Any]) -> str:
+    if "median_pixel_error" not in verification:
+        return f"at most {max(verification['pixel_error'].values()):.2g} px"
+    jaccard = dict(verification["average_jaccard"])
+    expected, found = jaccard.pop("torch"), min(jaccard.values())
+    median = max(verification["median_pixel_error"].values())
+    return f"{median:.2g} px in the median; on generated clips AJ is {100 * found:.1f}, torch's {100 * expected:.1f}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,16 +14,21 @@ import torch
 from torch import nn
 
 import tapsdk
-from export.stages import Cut, Stage, cut
+from export.calibration import CALIBRATED, calibration_samples
+from export.stages import Cut, cut
 from export.support import why_not
 from export.targets import TARGETS, Request, Target
-from export.verify import verify
+from export.verify import verify, write_reference
+from tapsdk import reference
 from tapsdk.artifact import sha256, size_of
 from tapsdk.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.registry import OFFICIAL
 from training.models import load
 from training.models.families import config_of, resolve
 from training.models.loading import find_weights
+
+LICENSE = "Apache-2.0"
+"""Of the weights that come with the repository."""
 
 
 class ExportError(RuntimeError):
@@ -122,36 +128,56 @@ class _Build:
             raise ExportError(f"{self.name}: {error}") from error
         buckets = (options.points,) if options.points else target.buckets
         request = Request(options.precision, buckets)
+        manifest = self._describe(parts, request)
+        request = replace(request, about=self._about(manifest))
+        if request.precision in CALIBRATED:
+            request = replace(request, samples=calibration_samples(parts.stages, manifest, target.format))
         files = target.lower(parts.stages, directory, request)
-        manifest = self._describe(parts, request, directory, files)
+        manifest = replace(manifest, stages=self._with_files(manifest.stages, directory, files))
+        most_points = max(buckets, default=reference.POINTS)
+        manifest = replace(manifest, reference=write_reference(self.module, manifest, directory, most_points))
         path = directory / MANIFEST
         path.write_text(manifest.to_json(), encoding="utf-8")
         manifest = replace(manifest, verification=verify(self.module, parts.stages, directory, target))
         path.write_text(manifest.to_json(), encoding="utf-8")
         return manifest
 
-    def _describe(self, parts: Cut, request: Request, directory: Path, files: dict[str, str]) -> Manifest:
+    def _about(self, manifest: Manifest) -> dict[str, str]:
+        about = {"model": manifest.model, "weights_sha256": manifest.weights_sha256}
+        if self.name in OFFICIAL:
+            return {**about, "license": OFFICIAL[self.name].licence}
+        # Weights of one's own may have any.
+        return about if self.options.weights else {**about, "license": LICENSE}
+
+    def _with_files(
+        self, stages: Mapping[str, StageSpec], directory: Path, files: Mapping[str, str]
+    ) -> dict[str, StageSpec]:
+        format = self.target.format
+
+        def with_file(name: str, spec: StageSpec) -> StageSpec:
+            path = directory / files[name]
+            return replace(spec, files={format: File(path.name, format, sha256(path), size_of(path))})
+
+        return {name: with_file(name, spec) for name, spec in stages.items()}
+
+    def _describe(self, parts: Cut, request: Request) -> Manifest:
+        """The manifest of an artifact that has no files yet."""
         target = self.target
-
-        def with_file(stage: Stage) -> tuple[str, StageSpec]:
-            path = directory / files[stage.name]
-            file = File(path.name, target.format, sha256(path), size_of(path))
-            return stage.name, replace(stage.spec, files={target.format: file})
-
         return Manifest(
             model=self.name,
             weights_sha256=sha256(self.source),
             precision=request.precision,
-            mode="causal",
+            mode=parts.mode,
             resolution=config_of(self.name).resolution,
             pixel_range=(-1.0, 1.0),
             visibility=parts.visibility,
             # Published models give their published numbers; ours gives a query back as it was asked.
             query_frame="model" if self.name in OFFICIAL else "exact",
-            stages=dict(with_file(stage) for stage in parts.stages),
+            stages={stage.name: stage.spec for stage in parts.stages},
             points_join=parts.points_join,
             size_multiple=parts.size_multiple,
             frame_size=parts.frame_size,
+            refinement_multiple=parts.refinement_multiple,
             buckets={target.format: request.buckets} if request.buckets else {},
             native=parts.native,
             tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},

@@ -7,9 +7,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from tapsdk.engine import Engine
 from tapsdk.geometry import Size, parse_query_points
-from tapsdk.offline import OfflineRun, no_progress, progress_bars
+from tapsdk.offline import no_progress, open_run, progress_bars
 from tapsdk.tracks import Tracks
 from tapsdk.video import open_frames
 
@@ -23,6 +22,7 @@ def track(
     query_format: str = "txy",
     resolution: int | Size | None = None,
     progress: bool = False,
+    strict: bool = False,
 ) -> Tracks:
     """Tracks points through a video.
 
@@ -31,14 +31,21 @@ def track(
             iterable of frames, read one at a time.
         points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel.
         model: "tapir" (bundled) or an artifact directory that `python -m export` wrote.
-        backend: "auto", or the name of one that `tapsdk doctor` lists; a named one never falls back to another.
+        backend: the name of one that `tapsdk doctor` lists, which never falls back to another; or "auto": the fastest
+            of those that give the right tracks here. To know that, all that are installed are measured once for each
+            model and about so many points, which takes from half a second up to some seconds for each.
         query_format: the order of the three columns of `points`: "txy", "tyx" (tapnet) or "xyt" (TAPVid-3D).
         resolution: at which the model works: (height, width), or the side of a square of the same area. More sees finer
-            things and takes longer. None: what the model was trained at, which is all that published models do.
+            things and takes longer. None: what the model was trained at, which is all that published causal models do.
+            Published models that see whole videos, such as TAPIR, find points at 256x256, and refine them up to this
+            resolution, None: the video's own. 256 is the fastest, and what they are compared at.
         progress: show a bar on stderr.
+        strict: fail rather than pass anything over. A backend that is named is measured too, and has to give the right
+            tracks. With "auto", BackendError is raised if any that is installed was refused: because it does not start,
+            crashes, or gives other tracks. For programs that count on one, and for tests of an installation.
     Returns:
         Tracks with xy [N, T, 2], visible [N, T], confidence [N, T], in the order of `points`; frames before a query are
-        tracked backwards from it. `report` says what ran.
+        tracked backwards from it. `report` says what ran, and why other backends did not.
     Raises:
         PointsError, FramesError, ModelError, ArtifactError, BackendError: see `tapsdk.errors`.
     """
@@ -46,5 +53,5 @@ def track(
         query = parse_query_points(
             points, query_format=query_format, num_frames=source.num_frames, frame_size=source.size
         )
-        engine = Engine(model, backend, points=len(query), resolution=resolution)
-        return OfflineRun(engine, source, query).run(progress_bars if progress else no_progress)
+        run = open_run(model, source, query, backend, resolution=resolution, strict=strict)
+        return run.run(progress_bars if progress else no_progress)

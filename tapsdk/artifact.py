@@ -28,7 +28,7 @@ class Artifact:
         if spec is None:
             formats = ", ".join(self.manifest.formats)
             raise ArtifactError(f"{self.directory} has no {format} file for stage {stage!r}; it has {formats}")
-        return self._checked(spec)
+        return self.checked(spec)
 
     def stage(self, name: str) -> StageSpec:
         if name not in self.manifest.stages:
@@ -38,9 +38,10 @@ class Artifact:
     def verify(self) -> None:
         """Checks every file. Raises ArtifactError with the name of the first one at fault."""
         for file in self.manifest.files():
-            self._checked(file)
+            self.checked(file)
 
-    def _checked(self, file: File) -> Path:
+    def checked(self, file: File) -> Path:
+        """The path of a file, after its size and checksum were found to be right."""
         path = self.directory / file.path
         # By name alone: a cache may keep the files themselves elsewhere and link to them.
         if Path(file.path).name != file.path or file.path == "..":

@@ -1,11 +1,11 @@
-"""The command line: tapsdk track | doctor | models | fetch."""
+"""The command line: tapsdk track | doctor | benchmark | models | fetch."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -67,13 +67,29 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
     track.add_argument("--model", default="tapir", help="a model's name or an artifact directory (default: tapir)")
     track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
+    track.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
+    track.add_argument(
+        "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
+    )
     track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
     track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
     track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
+    doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
+    doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.set_defaults(run=_doctor)
+    benchmark = commands.add_parser("benchmark", help="speed, accuracy and memory of models on backends")
+    benchmark.add_argument("models", nargs="+", metavar="MODEL", help="a model's name or an artifact directory")
+    benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
+    benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
+    benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
+    benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
+    benchmark.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
+    )
+    benchmark.set_defaults(run=_benchmark)
     models = commands.add_parser("models", help="the models, and how to get them")
     models.set_defaults(run=_models)
     fetch = commands.add_parser("fetch", help="download the official weights of a published model")
@@ -83,10 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return number
+
+
 def _track(args: argparse.Namespace) -> int:
-    from tapsdk.engine import Engine
     from tapsdk.geometry import grid_points, parse_query_points
-    from tapsdk.offline import OfflineRun, no_progress, progress_bars
+    from tapsdk.offline import no_progress, open_run, progress_bars
     from tapsdk.tracks import check_save_path
     from tapsdk.video import VideoWriter, open_frames
 
@@ -102,7 +127,7 @@ def _track(args: argparse.Namespace) -> int:
         query = parse_query_points(points, num_frames=source.num_frames, frame_size=source.size)
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
-        run = OfflineRun(Engine(args.model, args.backend, points=len(query)), source, query)
+        run = open_run(args.model, source, query, args.backend, resolution=args.resolution, strict=args.strict)
         try:
             tracks = run.run(wrap)
         except KeyboardInterrupt:
@@ -159,30 +184,38 @@ def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    import tapkernels
-    from tapsdk.artifact import bundled_models, open_artifact
-    from tapsdk.backends import backend_status
-    from tapsdk.selection import choose
+    from tapsdk.doctor import diagnose, is_well, render
 
-    kernels = tapkernels.info()
-    print(f"tapsdk {tapsdk.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print(
-        f"kernels: {kernels['isa']} (available: {', '.join(kernels['available_isas'])}), {kernels['threads']} threads"
-    )
-    print("backends:")
-    for name, status in backend_status().items():
-        print(f"  {name:12s} {status}")
-    print("bundled models:")
-    for name in bundled_models():
-        artifact = open_artifact(name)
-        artifact.verify()
-        choice = choose(artifact)
-        times = ", ".join(f"{plan} {ms:.1f} ms" for plan, ms in choice.milliseconds.items())
-        runs = f"auto runs {choice.backend.name}:{choice.plan.name}"
-        print(f"  {name:12s} files intact; {runs} (64 points, per frame: {times})")
-        for refused, reason in choice.refused.items():
-            print(f"  {'':12s} not {refused}: {reason}")
-    return 0
+    report = diagnose(anew=args.probe)
+    print(json.dumps(report, indent=1) if args.json else render(report))
+    return 0 if is_well(report) else 1
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    from tapsdk.benchmark import Row, Settings, benchmark, choose_backends, mark_auto, open_models, render, to_report
+    from tapsdk.files import AtomicFile
+    from tapsdk.progress import with_progress
+
+    settings = Settings(args.points, args.frames, args.threads)
+    backends, artifacts = choose_backends(args.backends), open_models(args.models)
+    rows: list[Row] = []
+    status = 0
+    with ExitStack() as stack:
+        # Opened before the work, so that a wrong path shows at once.
+        file = stack.enter_context(AtomicFile(args.json)) if args.json not in (None, "-") else None
+        try:
+            rows.extend(with_progress(benchmark(artifacts, backends, settings), label="benchmark", unit="row"))
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            status = INTERRUPTED
+            print(f"stopped after {len(rows)} rows", file=sys.stderr)
+        rows = mark_auto(artifacts, rows, settings, complete=not status)
+        report = json.dumps(to_report(rows, settings, complete=not status), indent=1)
+        if file:
+            file.write(f"{report}\n".encode())
+    print(report if args.json == "-" else render(rows))
+    return status
 
 
 def _fetch(args: argparse.Namespace) -> int:

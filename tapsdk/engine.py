@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,11 @@ from tapsdk.artifact import open_artifact
 from tapsdk.backends import Array, Backend
 from tapsdk.errors import ModelError
 from tapsdk.frames import Frame
-from tapsdk.geometry import MAX_CELLS, MIN_CELLS, Size, scale_points, working_size
-from tapsdk.manifest import Manifest, Visibility
+from tapsdk.geometry import Size, scale_points, working_size
+from tapsdk.manifest import Manifest
+from tapsdk.plans import Plan, confidence_of
+from tapsdk.registry import frame_by_frame
+from tapsdk.resolution import frame_size
 from tapsdk.rows import NOBODY
 from tapsdk.selection import choose
 from tapsdk.tracks import RunReport, Tracks
@@ -35,11 +38,22 @@ class Engine:
         plan: str = "",
         threads: int | None = None,
         resolution: int | Size | None = None,
+        strict: bool = False,
     ) -> None:
+        """Raises ModelError for a model that needs the whole video, or a resolution that it does not work at."""
         self.artifact = open_artifact(model)
-        self._size, self._area = _frame_size(resolution, self.artifact.manifest)
-        self.choice = choose(self.artifact, backend, plan=plan, points=points, threads=threads)
-        self._plan, self._backend = self.choice.plan, self.choice.backend
+        if self.manifest.mode != "causal":
+            raise ModelError(
+                f"{self.manifest.model} needs the whole video and cannot run frame by frame: pass the video to "
+                f"tapsdk.track, or use a causal model, such as {frame_by_frame(self.manifest.model)}"
+            )
+        self._size, self._area = frame_size(resolution, self.artifact.manifest)
+        size = self._size or self._area
+        self.choice = choose(
+            self.artifact, backend, plan=plan, points=points, threads=threads, size=size, strict=strict
+        )
+        # What the mode says; the type checker cannot know.
+        self._plan, self._backend = cast(Plan, self.choice.plan), self.choice.backend
         self._rows = NOBODY
 
     @property
@@ -49,12 +63,11 @@ class Engine:
     @property
     def report(self) -> RunReport:
         """What runs, and where."""
-        return RunReport(
-            model=self.manifest.model,
-            backend=self._backend.describe(),
-            path=self._plan.name,
-            precision=self.manifest.precision,
-        )
+        return self.choice.report(self.manifest)
+
+    def check_room(self, points: int) -> None:
+        """Raises BackendError if so many points cannot be tracked at once."""
+        self._plan.store.capacity(points)
 
     def prepare(self, image: Frame) -> Floats:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
@@ -103,49 +116,3 @@ class Engine:
     def restore_rows(self, arrays: Mapping[str, Array], count: int) -> None:
         """Goes on with rows that `save_rows` gave. Raises ValueError if they are not `count` rows of this model."""
         self._rows = self._plan.store.from_arrays(arrays, count)
-
-
-def _frame_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size | None, Size]:
-    """The size of the frames that the stages get, or None and a size of the area that they get.
-
-    Raises ModelError for a resolution that the artifact was not exported for.
-    """
-    fixed, multiple = manifest.fixed_size, manifest.size_multiple
-    sides = _sides(resolution)
-    square = len(sides) == 1
-    wanted = sides * 2 if square else sides
-    if multiple is None:
-        if resolution is None or wanted == fixed:
-            return fixed, fixed
-        raise ModelError(
-            f"{manifest.model} was exported to work at {fixed} (height, width), not at {resolution}; "
-            "leave resolution out, or export the model for the one you want"
-        )
-    if resolution is None:
-        return None, fixed
-    low, high = MIN_CELLS * multiple, MAX_CELLS * multiple
-    fits = len(wanted) == 2 and all(low <= side <= high for side in wanted)
-    if not fits or not (square or all(side % multiple == 0 for side in wanted)):
-        raise ModelError(
-            f"resolution must be a side, or (height, width) in multiples of {multiple}, from {low} to {high} pixels, "
-            f"got {resolution}"
-        )
-    size = (wanted[0], wanted[1])
-    return (None if square else size), size
-
-
-def _sides(resolution: object) -> tuple[int, ...]:
-    """The whole numbers of a resolution; none of what is something else."""
-    try:
-        return tuple(operator.index(side) for side in np.atleast_1d(resolution))  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        return ()
-
-
-def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> Floats:
-    """The manifest's rule: the product of sigmoid(sign * logit), [N]."""
-    shares = [
-        1 / (1 + np.exp(-sign * np.clip(logits[name].astype(np.float64), -80, 80)))
-        for name, sign in visibility.logits.items()
-    ]
-    return np.asarray(np.prod(shares, axis=0), np.float32)

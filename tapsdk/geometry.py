@@ -23,7 +23,7 @@ Size = tuple[int, int]
 QUERY_FORMATS = {"txy": (0, 1, 2), "tyx": (0, 2, 1), "xyt": (2, 0, 1)}
 
 MIN_CELLS, MAX_CELLS = 4, 64
-"""Fewest and most multiples that a side of `working_size` holds."""
+"""Fewest and most multiples that a side of `working_size` holds; the fewest of `refinement_resolutions`, too."""
 
 # Above this, float64 no longer holds every whole number, so that t could change on its way in.
 MAX_FRAME_INDEX = 2**53
@@ -60,15 +60,32 @@ def scale_points(xy: ArrayLike, from_size: Size, to_size: Size) -> NDArray[np.fl
     return scaled.astype(np.float32)
 
 
-def working_size(size: Size, resolution: Size, multiple: int) -> Size:
+def working_size(size: Size, resolution: Size, multiple: int, most_cells: int = MAX_CELLS) -> Size:
     """A size for frames of `size` that keeps their aspect ratio at about the area of `resolution`.
 
-    Sides are multiples of `multiple`, at least `MIN_CELLS` and at most `MAX_CELLS` of them, which bends the ratio of
+    Sides are multiples of `multiple`, at least `MIN_CELLS` and at most `most_cells` of them, which bends the ratio of
     very long frames.
     """
     scale = math.sqrt(resolution[0] * resolution[1] / (size[0] * size[1]))
-    height, width = (min(max(round(side * scale / multiple), MIN_CELLS), MAX_CELLS) * multiple for side in size)
+    height, width = (min(max(round(side * scale / multiple), MIN_CELLS), most_cells) * multiple for side in size)
     return height, width
+
+
+def refinement_resolutions(size: Size, base: Size, multiple: int = 8) -> list[Size]:
+    """Sizes from base to size at which TAPIR refines, spaced evenly in the logarithm, each less than twice the last.
+
+    Sides are multiples of `multiple`, at least `MIN_CELLS` of them; those of base must be. Only base, where size is
+    not larger.
+    """
+    levels = math.ceil(max(math.log2(side / start) for side, start in zip(size, base, strict=True))) + 1
+    if size == base or levels <= 1:
+        return [base]
+
+    def side(start: int, end: int, share: float) -> int:
+        return max(int(start * (end / start) ** share // multiple), MIN_CELLS) * multiple
+
+    shares = [i / (levels - 1) for i in range(levels)]
+    return [(side(base[0], size[0], share), side(base[1], size[1], share)) for share in shares]
 
 
 def parse_query_points(

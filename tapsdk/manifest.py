@@ -31,22 +31,32 @@ offset    [N, 2] correction of xy, pixels of the frame that the stages got
 previous  [N, 2] xy of the frame before, at first the query points
 delay     [N] frames from this one to the one that the query point lies in
 active    [N] 1 for a point, 0 for a row that only fills a bucket up
+
+The mixer of a clip takes and gives these for all frames at once: [N, T, ...] in place of [N, ...].
 """
 
-Mode = Literal["causal"]
+Mode = Literal["causal", "clip"]
+"""How a model goes through a video:
+
+causal  frame by frame, carrying state
+clip    over all frames at once: stages `encode`, `query` and `locate` see a frame each; `mixer`, between lookups of
+        patches, sees the tracks of points from the first frame to the last. Points begin at their queries' frames.
+"""
 QueryFrame = Literal["exact", "model"]
 Join = Literal["query", "start"]
 
 POINTS = "N"
 """Stands for the number of points in a shape; "H" and "W" for the frame's sides, "H/8" for an eighth of one."""
-SIZE = re.compile(r"N|[HW](/[1-9][0-9]*)?")
+FRAMES = "T"
+"""Stands for the number of frames, in a stage that sees all of a clip."""
+SIZE = re.compile(r"[NT]|[HW](/[1-9][0-9]*)?")
 NEXT = "next_"
 """Prefix of the output that takes the place of the state or estimate of the same name."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor of a stage. shape holds sizes, "N" once at most, and parts of "H" and "W"."""
+    """A tensor of a stage. shape holds sizes, "N" and "T" once at most, and parts of "H" and "W"."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -57,9 +67,9 @@ class TensorSpec:
     def points_axis(self) -> int | None:
         return self.shape.index(POINTS) if POINTS in self.shape else None
 
-    def shape_for(self, points: int, size: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
-        """Sizes for a number of points and frames of (height, width) `size`."""
-        known = {POINTS: points, "H": size[0], "W": size[1]}
+    def shape_for(self, points: int, size: tuple[int, int] = (0, 0), frames: int = 1) -> tuple[int, ...]:
+        """Sizes for numbers of points and of frames, and frames of (height, width) `size`."""
+        known = {POINTS: points, FRAMES: frames, "H": size[0], "W": size[1]}
 
         def value(entry: int | str) -> int:
             name, _, part = str(entry).partition("/")
@@ -109,7 +119,10 @@ class Level:
 
 @dataclass(frozen=True)
 class NativePlan:
-    """Refinement with tapkernels between the stages: `iterations` times, patches of every level, then the mixer."""
+    """Refinement with tapkernels between the stages: `iterations` times, patches of every level, then the mixer.
+
+    A causal model may have it as a second way to run; a clip has no other.
+    """
 
     iterations: int
     radius: int
@@ -141,9 +154,14 @@ class Manifest:
     they are squashed to `frame_size`. Positions are in the space of `resolution` either way."""
     frame_size: tuple[int, int] | None = None
     """(height, width) of the frames that the stages get, where that is fixed and not `resolution`."""
+    refinement_multiple: int | None = None
+    """Of a clip: videos larger than `resolution` are refined once more at each of `refinement_resolutions`, whose sides
+    are multiples of this, and the tracks are the mean over these. None: positions are refined at one size."""
     buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """By format: the numbers of points that its files take, each by an entry point (`entry_point`). Formats that are
     not named take any number."""
+    reference: File | None = None
+    """What the model says of a video made by formula (`tapsdk.reference`), to compare engines with."""
     verification: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -158,7 +176,8 @@ class Manifest:
         return self.frame_size or self.resolution
 
     def files(self) -> list[File]:
-        return [file for stage in self.stages.values() for file in stage.files.values()]
+        stages = [file for stage in self.stages.values() for file in stage.files.values()]
+        return [*stages, self.reference] if self.reference else stages
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -200,6 +219,8 @@ def _parse(table: dict[str, Any]) -> Manifest:
     _check_choice("mode", table["mode"], get_args(Mode))
     _check_choice("query_frame", table["query_frame"], get_args(QueryFrame))
     _check_choice("points_join", table.get("points_join", "query"), get_args(Join))
+    if table["mode"] == "clip" and native is None:
+        raise ValueError("mode 'clip' needs an entry 'native'")
     return Manifest(
         **{
             **table,
@@ -210,6 +231,7 @@ def _parse(table: dict[str, Any]) -> Manifest:
             "native": native and _native(native),
             "frame_size": table.get("frame_size") and _pair(table["frame_size"]),
             "buckets": {name: _buckets(sizes) for name, sizes in table.get("buckets", {}).items()},
+            "reference": File(**table["reference"]) if table.get("reference") else None,
         }
     )
 
@@ -226,8 +248,11 @@ def _is_size(entry: Any) -> bool:
 def _tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     for row in rows:
         _check_choice("role", row["role"], get_args(Role))
-        if row["shape"].count(POINTS) > 1 or not all(map(_is_size, row["shape"])):
-            raise ValueError(f"shape {row['shape']} is not of sizes, parts of 'H' and 'W', and {POINTS!r} once at most")
+        shape = row["shape"]
+        if max(shape.count(POINTS), shape.count(FRAMES)) > 1 or not all(map(_is_size, shape)):
+            raise ValueError(
+                f"shape {shape} is not of sizes, parts of 'H' and 'W', and {POINTS!r} and {FRAMES!r} once at most"
+            )
     return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
 
 

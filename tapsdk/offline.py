@@ -1,25 +1,36 @@
-"""Tracking a whole video: every query forwards from its frame, then backwards to the first one.
+"""Tracking a whole video.
 
-Memory does not grow with the video: frames are read once, one at a time. Only if a query lies on a later frame are the
-prepared frames up to it kept, on disk beyond `SPOOL_BYTES`, for the way back.
+With a causal model, every query goes forwards from its frame, then backwards to the first one. Memory does not grow
+with the video: frames are read once, one at a time. Only if a query lies on a later frame are the prepared frames up to
+it kept, on disk beyond `SPOOL_BYTES`, for the way back.
+
+With a model that sees all of a clip, frames are read once as well, and their features are kept on disk (`tapsdk.clip`).
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.artifact import open_artifact
+from tapsdk.backends import Backend
+from tapsdk.clip import Clip
 from tapsdk.engine import Engine
 from tapsdk.errors import SaveError
 from tapsdk.frames import FrameSource
-from tapsdk.geometry import QueryPoints, Size, check_query_frames
+from tapsdk.geometry import QueryPoints, Size, check_query_frames, scale_points
+from tapsdk.manifest import Manifest
+from tapsdk.plans import ClipPlan, confidence_of
+from tapsdk.resolution import ClipSizes, clip_sizes
+from tapsdk.selection import Choice, choose
 from tapsdk.tracks import Tracks
 
 SPOOL_BYTES = 256 << 20
@@ -52,8 +63,29 @@ class _Way:
         return self._order[:rows]
 
 
+def open_run(
+    model: str | os.PathLike[str],
+    source: FrameSource,
+    query: QueryPoints,
+    backend: str | Backend = "auto",
+    *,
+    plan: str = "",
+    resolution: int | Size | None = None,
+    strict: bool = False,
+) -> OfflineRun | ClipRun:
+    """A video about to be tracked, in the way that the model goes through it; the arguments as for `tapsdk.track`."""
+    artifact = open_artifact(model)
+    if artifact.manifest.mode == "clip":
+        sizes = clip_sizes(source.size, resolution, artifact.manifest)
+        choice = choose(artifact, backend, plan=plan, points=len(query), size=sizes.base, strict=strict)
+        return ClipRun(artifact.manifest, choice, sizes, source, query)
+    engine = Engine(model, backend, plan=plan, points=len(query), resolution=resolution, strict=strict)
+    engine.check_room(len(query))
+    return OfflineRun(engine, source, query)
+
+
 class OfflineRun:
-    """One video being tracked. `tracks` gives what is there, also after an interruption."""
+    """One video being tracked by a causal model. `tracks` gives what is there, also after an interruption."""
 
     def __init__(self, engine: Engine, source: FrameSource, query: QueryPoints) -> None:
         self._engine, self._source, self._query = engine, source, query
@@ -113,6 +145,60 @@ class OfflineRun:
             put(t, self._backwards, tracks, self._query.t > t)
         report = replace(self._engine.report, frames_per_second=frames / self._seconds if self._seconds else None)
         return Tracks(xy, visible, confidence, queries=self._query.as_txy(), fps=self._source.fps, report=report)
+
+
+class ClipRun:
+    """One video being tracked by a model that sees all of it. `tracks` gives the points that are done."""
+
+    def __init__(
+        self, manifest: Manifest, choice: Choice, sizes: ClipSizes, source: FrameSource, query: QueryPoints
+    ) -> None:
+        self._manifest, self._choice, self._sizes, self._source, self._query = manifest, choice, sizes, source, query
+        self._size: Size = source.size
+        self._hold(0)
+        self._seconds = 0.0
+
+    def run(self, wrap: Wrap = no_progress) -> Tracks:
+        """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
+        plan, query = cast(ClipPlan, self._choice.plan), self._query
+        start = scale_points(query.xy, self._size, self._manifest.resolution)
+        with closing(Clip(plan, self._sizes, query.t, start)) as clip:
+            for image in wrap(self._source, self._source.num_frames, "encoding"):
+                began = time.perf_counter()
+                clip.append(image)
+                self._seconds += time.perf_counter() - began
+            check_query_frames(query.t, clip.frames)
+            self._hold(clip.frames)
+            began = time.perf_counter()
+            groups = clip.groups()
+            for _ in wrap(self._track(clip, groups), len(groups) * clip.steps, "tracking"):
+                pass
+            self._seconds += time.perf_counter() - began
+        return self.tracks()
+
+    def tracks(self) -> Tracks:
+        """What was tracked so far; points whose turn has not come stay at their queries, unseen."""
+        frames = self._xy.shape[1]
+        report = self._choice.report(self._manifest)
+        report = replace(report, frames_per_second=frames / self._seconds if self._seconds else None)
+        visible = self._confidence > self._manifest.visibility.threshold
+        queries = self._query.as_txy()
+        return Tracks(self._xy, visible, self._confidence, queries=queries, fps=self._source.fps, report=report)
+
+    def _hold(self, frames: int) -> None:
+        """Makes room for the tracks of so many frames."""
+        self._xy = np.repeat(self._query.xy[:, None], frames, axis=1)
+        self._confidence = np.zeros((len(self._query), frames), np.float32)
+
+    def _track(self, clip: Clip, groups: list[slice]) -> Iterator[None]:
+        for group in groups:
+            found = yield from clip.track(group)
+            xy = scale_points(found.xy, self._manifest.resolution, self._size)
+            confidence = confidence_of(found.logits, self._manifest.visibility)
+            if self._manifest.query_frame == "exact":
+                asked = np.arange(len(xy)), self._query.t[group]
+                xy[asked], confidence[asked] = self._query.xy[group], 1.0
+            self._xy[group], self._confidence[group] = xy, confidence
 
 
 class _Spool:

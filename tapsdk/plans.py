@@ -1,31 +1,45 @@
-"""Ways to run a causal model on one frame. They differ in speed alone: the tracks agree to 0.01 px.
+"""Ways to run a model.
 
+Of a causal model, on one frame; they differ in speed alone, the tracks agree to 0.01 px:
 fused   one compiled stage, `step`, from frame to estimates
 native  compiled stages with tapkernels between them: encode, locate, then per iteration lookup (kernel) and mixer
+
+Of a model that sees all of a clip:
+clip    the stages of native, and lookups, frame by frame; the mixer over all frames (`tapsdk.clip` leads the way)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tapkernels
 from tapsdk.artifact import Artifact
 from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
-from tapsdk.manifest import NEXT, Level
+from tapsdk.manifest import NEXT, Level, Visibility
 from tapsdk.rows import Rows, RowStore, pad
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Of one frame: xy [N, 2] float32 in the space of the manifest's `resolution`, logits [N] by name."""
+    """xy [N, 2] float32 in the space of the manifest's `resolution`, logits [N] by name; [N, T, ...] of a clip."""
 
     xy: Array
     logits: Mapping[str, Array]
+
+
+def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> NDArray[np.float32]:
+    """The manifest's rule: the product of sigmoid(sign * logit), [N]."""
+    shares = [
+        1 / (1 + np.exp(-sign * np.clip(logits[name].astype(np.float64), -80, 80)))
+        for name, sign in visibility.logits.items()
+    ]
+    return np.asarray(np.prod(shares, axis=0), np.float32)
 
 
 class Plan(Protocol):
@@ -130,6 +144,7 @@ class NativePlan(_Beginning):
         if self.store.buckets:
             raise BackendError(f"{artifact.directory} takes fixed numbers of points; native kernels want any number")
         self._native, self._size = native, artifact.manifest.resolution
+        self._lookup = _Lookup(native.levels, native.radius, self._size)
         self._encoder, self._locate, self._mixer = (self._open(name, 0) for name in ("encode", "locate", "mixer"))
         self._memory = [t.name for t in artifact.stage("mixer").with_role("state")]
         self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
@@ -146,7 +161,7 @@ class NativePlan(_Beginning):
         mixed = {self._features: features, **{name: found[name] for name in self._logits}}
         state: dict[str, Array] = {}
         for i in range(self._native.iterations):
-            patches = self._lookup(grids, xy, mixed[self._features])
+            patches = self._lookup.patches(grids, xy, mixed[self._features])
             memory = {name: rows.tensors[f"{name}_{i}"] for name in self._memory}
             out = self._mixer.run({**mixed, **memory, "patches": patches}, [NEXT + n for n in self._memory])
             state |= {f"{name}_{i}": out[NEXT + name] for name in self._memory}
@@ -155,16 +170,80 @@ class NativePlan(_Beginning):
         logits = {name: mixed[name] for name in self._logits}
         return Estimates(xy, logits), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
 
-    def _lookup(self, grids: Mapping[str, Array], xy: Array, features: Array) -> Array:
-        """Patches [N, levels * (2 radius + 1)^2] of every level around xy."""
 
-        def patches(level: Level) -> Array:
+class ClipPlan:
+    """Calls the stages of a model that sees all of a clip. Grids are those of one frame, by name."""
+
+    name = "clip"
+
+    def __init__(self, artifact: Artifact, backend: Backend) -> None:
+        stages, native = _Stages(artifact, backend), artifact.manifest.native
+        if artifact.manifest.mode != "clip" or native is None or stages.buckets:
+            raise BackendError(f"{artifact.directory} does not hold stages for clips of any number of points")
+        self.iterations = native.iterations
+        self._lookup = _Lookup(native.levels, native.radius, artifact.manifest.resolution)
+        self._size = artifact.manifest.resolution
+        self._encoder, self._query, self._locate, self._mixer = (
+            stages.open(name, 0) for name in ("encode", "query", "locate", "mixer")
+        )
+        query, locate = artifact.stage("query"), artifact.stage("locate")
+        self._seen = [t.name for t in query.with_role("feature")], [t.name for t in locate.with_role("feature")]
+        (self._points,) = (t.name for t in query.with_role("points"))
+        (features,) = query.outputs
+        self._features, self.feature_width = features.name, int(features.shape[1])
+        self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
+
+    def encode(self, frame: Array) -> dict[str, Array]:
+        """Grids of a frame [1, H, W, 3]."""
+        return self._encoder.run({"frame": frame})
+
+    def describe(self, grids: Mapping[str, Array], xy: Array) -> Array:
+        """Features [N, C] of points xy [N, 2] of the frame, in the space of `resolution`."""
+        seen = {name: grids[name] for name in self._seen[0]}
+        return self._query.run({**seen, self._points: xy})[self._features]
+
+    def locate(self, grids: Mapping[str, Array], features: Array) -> Estimates:
+        """Where points with features [N, C] are in the frame, at first sight."""
+        # Copied, since they may lie in a file, and not every engine takes memory that cannot be written to.
+        seen = {name: np.array(grids[name]) for name in self._seen[1]}
+        found = self._locate.run({**seen, self._features: features})
+        return Estimates(found["xy"], {name: found[name] for name in self._logits})
+
+    def patches(self, grids: Mapping[str, Array], xy: Array, features: Array) -> Array:
+        """Scores [N, P] around xy [N, 2]; features [N, C] as refined for the frame."""
+        return self._lookup.patches(grids, xy, features)
+
+    def refine(
+        self, estimates: Estimates, features: Array, patches: Array, size: tuple[int, int]
+    ) -> tuple[Estimates, Array]:
+        """Better estimates and features [N, T, C], from patches [N, T, P] of frames of (height, width) `size`."""
+        out = self._mixer.run({"patches": patches, self._features: features, **estimates.logits})
+        scale = np.array([self._size[1] / size[1], self._size[0] / size[0]], np.float32)
+        logits = {name: out[NEXT + name] for name in self._logits}
+        return Estimates(estimates.xy + out["offset"] * scale, logits), out[NEXT + self._features]
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Scores around points by tapkernels. size: (height, width) of the space that the points are in."""
+
+    levels: Sequence[Level]
+    radius: int
+    size: tuple[int, int]
+
+    def patches(self, grids: Mapping[str, Array], xy: Array, features: Array) -> Array:
+        """[N, levels * (2 radius + 1)^2] of every level around xy [N, 2]."""
+
+        def around(level: Level) -> Array:
             grid = grids[level.grid][0]
-            scale = np.array([grid.shape[1] / self._size[1], grid.shape[0] / self._size[0]], np.float32)
+            scale = np.array([grid.shape[1] / self.size[1], grid.shape[0] / self.size[0]], np.float32)
             query = np.ascontiguousarray(features[:, slice(*level.channels)])
-            return tapkernels.local_correlation(grid, query, xy * scale, self._native.radius)
+            return tapkernels.local_correlation(grid, query, xy * scale, self.radius)
 
-        return np.concatenate([patches(level) for level in self._native.levels], axis=1)
+        return np.concatenate([around(level) for level in self.levels], axis=1)
 
 
-PLANS: dict[str, type[FusedPlan] | type[NativePlan]] = {p.name: p for p in (FusedPlan, NativePlan)}
+AnyPlan = Plan | ClipPlan
+PLANS: dict[str, type[FusedPlan] | type[NativePlan] | type[ClipPlan]] = {
+    plan.name: plan for plan in (FusedPlan, NativePlan, ClipPlan)
+}

@@ -38,6 +38,8 @@ class Official:
     licence: str = "Apache-2.0"
     can_be_exported: bool = True
     """Whether `python -m export` knows the family."""
+    frame_by_frame: str = ""
+    """The variant that runs frame by frame, where this one needs whole videos."""
 
 
 OFFICIAL: dict[str, Official] = {
@@ -45,6 +47,7 @@ OFFICIAL: dict[str, Official] = {
         "TAPIR",
         (f"{DEEPMIND}tapir_checkpoint_panning.npy", f"{DEEPMIND}tapir_checkpoint_panning.pt"),
         (Accuracy(58.5, None, None, "repository"), Accuracy(56.2, 70.0, 86.5, "quoted")),
+        frame_by_frame="tapir/causal",
     ),
     "tapir/causal": Official(
         "Online TAPIR",
@@ -58,6 +61,7 @@ OFFICIAL: dict[str, Official] = {
             f"{DEEPMIND}bootstap/bootstapir_checkpoint_v2.pt",
         ),
         (Accuracy(62.4, None, None, "repository"), Accuracy(61.4, None, None, "quoted")),
+        frame_by_frame="tapir/boots-causal",
     ),
     "tapir/boots-causal": Official(
         "Online BootsTAPIR",
@@ -88,3 +92,8 @@ OFFICIAL: dict[str, Official] = {
         can_be_exported=False,
     ),
 }
+
+
+def frame_by_frame(model: str) -> str:
+    """A model that runs frame by frame in place of one that needs whole videos: its variant, else the bundled one."""
+    return (OFFICIAL[model].frame_by_frame if model in OFFICIAL else "") or ALIASES["tapir"]

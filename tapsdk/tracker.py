@@ -32,7 +32,7 @@ class Tracker:
 
     model: a bundled model's name or an artifact directory. backend: "auto" or a backend's name.
     points: how many points you expect, for the choice between ways to run; any number works.
-    threads: of the CPU, None for the engine's choice. resolution: at which the model works, see `tapsdk.track`.
+    threads: of the CPU, None for the engine's choice. resolution, strict: see `tapsdk.track`.
     """
 
     def __init__(
@@ -43,8 +43,9 @@ class Tracker:
         points: int = 64,
         threads: int | None = None,
         resolution: int | Size | None = None,
+        strict: bool = False,
     ) -> None:
-        self._engine = Engine(model, backend, points=points, threads=threads, resolution=resolution)
+        self._engine = Engine(model, backend, points=points, threads=threads, resolution=resolution, strict=strict)
         self._ids: list[int] = []
         self._next_id = 0
         self._added: dict[int, NDArray[np.float32]] = {}

@@ -8,8 +8,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,13 +26,17 @@ CSV_COLUMNS = ["point", "frame", "x", "y", "visible", "confidence"]
 
 @dataclass(frozen=True)
 class RunReport:
-    """What ran to make the tracks."""
+    """What ran to make the tracks, and what did not and why."""
 
     model: str = ""
     backend: str = ""
     path: str = ""
     precision: str = ""
     frames_per_second: float | None = None
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    """Per frame, of each backend:plan that was measured to choose between them."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Backends and backend:plans that could not run, with the reason."""
 
 
 @dataclass(frozen=True, eq=False)

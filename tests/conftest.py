@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.util
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,19 @@ from numpy.typing import NDArray
 
 from tapsdk.artifact import BUNDLED
 from tapsdk.video import VideoWriter
-from tests.support import SMALL, import_or_skip, known_model, moving_texture
+from tests.support import BUCKETS, SMALL, SMALL_CLIP, import_or_skip, known_model, moving_texture
 
 if TYPE_CHECKING:
     from training.models.configs import TapirConfig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is kept among the user's files."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAPSDK_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -43,27 +54,114 @@ def small_config() -> TapirConfig:
 
 
 @pytest.fixture(scope="session")
+def clip_config(small_config: TapirConfig) -> TapirConfig:
+    """As small, but over all frames of a clip, and at several resolutions."""
+    return dataclasses.replace(small_config, causal=False, motion_prior=0.0, size_multiple=None, extra_convs=1)
+
+
+@pytest.fixture(scope="session")
 def small_model(small_config: TapirConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of SMALL, canonical."""
+    return save_random(SMALL, small_config, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def clip_model(clip_config: TapirConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of SMALL_CLIP, canonical."""
+    return save_random(SMALL_CLIP, clip_config, tmp_path_factory.mktemp("weights"))
+
+
+def save_random(name: str, config: TapirConfig, folder: Path) -> Path:
     torch = import_or_skip("torch")
     from training.checkpoints import Canonical, save_canonical
     from training.models.tapir_torch import Tapir
 
     torch.manual_seed(0)
-    weights = {name: tensor.numpy() for name, tensor in Tapir(small_config).state_dict().items()}
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_canonical(Canonical(SMALL, small_config, weights, "random", "0" * 64), path)
+    weights = {name: tensor.numpy() for name, tensor in Tapir(config).state_dict().items()}
+    path = folder / "small.safetensors"
+    save_canonical(Canonical(name, config, weights, "random", "0" * 64), path)
     return path
 
 
 @pytest.fixture(scope="session")
-def exported(small_config: TapirConfig, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def traced_once() -> Iterator[None]:
+    """Tracing is most of an export to ONNX, and the same for every precision, and for all that is made of ONNX."""
+    import_or_skip("torch")
+    import_or_skip("onnx")
+    from export.targets import onnx as target
+
+    original = target._traced
+    known: dict[object, Any] = {}
+
+    def traced(stage: Any) -> Any:
+        sums = tuple(float(x.sum()) for x in stage.module.state_dict().values())
+        key = type(stage.module), stage.spec.inputs, stage.spec.outputs, sums
+        if key not in known:
+            known[key] = original(stage)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "_traced", traced)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(
+    small_config: TapirConfig, small_model: Path, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """SMALL exported to ONNX. Do not write into it."""
+    return export_to_onnx(SMALL, small_config, small_model, tmp_path_factory.mktemp("artifacts"))
+
+
+@pytest.fixture(scope="session")
+def exported_clip(
+    clip_config: TapirConfig, clip_model: Path, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """SMALL_CLIP exported to ONNX. Do not write into it."""
+    return export_to_onnx(SMALL_CLIP, clip_config, clip_model, tmp_path_factory.mktemp("artifacts"))
+
+
+def export_to_onnx(name: str, config: TapirConfig, weights: Path, folder: Path) -> Path:
     from export.pipeline import Options, export
 
-    directory = tmp_path_factory.mktemp("artifacts") / "small-onnx"
+    directory = folder / "small-onnx"
+    with known_model(name, config):
+        export(name, "onnx", directory, Options(weights))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def converted_once() -> Iterator[None]:
+    """Conversion is most of an export to LiteRT, and the same for every precision. It is for BUCKETS of points."""
+    import_or_skip("litert_torch", "export-tflite")
+    from export.targets import tflite as target
+
+    original = target.graph_of
+    known: dict[object, bytes] = {}
+
+    def graph_of(stage: Any, buckets: Sequence[int]) -> bytes:
+        sums = tuple(float(x.sum()) for x in stage.module.state_dict().values())
+        key = type(stage.module), stage.spec.inputs, stage.spec.outputs, sums, tuple(buckets)
+        if key not in known:
+            known[key] = original(stage, buckets)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target.Tflite, "buckets", BUCKETS)
+        patch.setattr(target, "graph_of", graph_of)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported_tflite(
+    small_config: TapirConfig, small_model: Path, converted_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """SMALL exported to LiteRT for BUCKETS of points. Do not write into it."""
+    from export.pipeline import Options, export
+
+    directory = tmp_path_factory.mktemp("artifacts") / "small-tflite"
     with known_model(SMALL, small_config):
-        export(SMALL, "onnx", directory, Options(small_model))
+        export(SMALL, "tflite", directory, Options(small_model))
     return directory
 
 

@@ -18,6 +18,11 @@ ROOT = Path(__file__).parents[1]
 
 SMALL = "tapir/small"
 """A TAPIR for tests; `known_model` makes it one of the models."""
+SMALL_CLIP = "tapir/small-clip"
+"""The same as it was published first: it sees all of a clip at once."""
+
+BUCKETS = (4, 16)
+"""Numbers of points that formats with fixed shapes are exported for in tests."""
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch: pip install 'tapsdk[export-onnx]'"
@@ -29,9 +34,9 @@ EXACT = 3e-4
 """Pixels that tracks may differ by when only other points, or none, are beside theirs: sums run in another order."""
 
 
-def import_or_skip(name: str) -> Any:
-    """A package that only export and training need; without it the test, or the whole module, is skipped."""
-    return pytest.importorskip(name, reason=f"needs {name}: pip install 'tapsdk[export-onnx]'")
+def import_or_skip(name: str, extra: str = "export-onnx") -> Any:
+    """A package that not everyone needs; without it the test, or the whole module, is skipped."""
+    return pytest.importorskip(name, reason=f"needs {name}: pip install 'tapsdk[{extra}]'")
 
 
 @contextmanager

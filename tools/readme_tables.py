@@ -1,9 +1,9 @@
-"""Writes the README's tables of models and of what can be exported, from the tables in the code.
+"""Writes the README's tables of models, of what can be exported, and of what runs it, from the tables in the code.
 
     python -m tools.readme_tables [--check]
 
 A table stands between <!-- table: NAME --> and <!-- end -->. With --check nothing is written, and the exit status
-says whether the README is up to date.
+says whether the README is up to date. Every target's packages must be installed: pip install ".[test]".
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from export.support import why_not
 from export.targets import TARGETS, Target
 from tapsdk.artifact import bundled_models
 from tapsdk.backends import BACKENDS
+from tapsdk.candidates import PLATFORMS
 from tapsdk.registry import ALIASES, OFFICIAL
 from training.models.configs import CONFIGS
 from training.models.families import parameter_shapes
@@ -37,27 +38,51 @@ def models_table() -> list[str]:
 
 
 def support_table() -> list[str]:
-    """Model by target: yes, or the reason why not."""
-    return _table(
-        ("export", *(f"`--target {t}`" for t in TARGETS)),
-        ((f"`{m}`", *(_support(m, t) for t in TARGETS)) for m in CONFIGS),
+    """Model by target: the precisions, or a number for the reason why not; then the backends that run it."""
+    targets = {name: _target(name) for name in TARGETS}
+    reasons = list(dict.fromkeys(filter(None, (why_not(m, t) for m in CONFIGS for t in targets))))
+
+    def support(model: str, target: str) -> str:
+        reason = why_not(model, target)
+        return f"no ({1 + reasons.index(reason)})" if reason else ", ".join(targets[target].precisions)
+
+    table = _table(
+        ("`--target`", *(f"`{t}`" for t in targets)),
+        [
+            *((f"`{m}`", *(support(m, t) for t in targets)) for m in CONFIGS),
+            ("number of points", *(_points(target) for target in targets.values())),
+            ("run by", *(", ".join(f"`{b}`" for b in _runners(target)) for target in targets.values())),
+        ],
     )
+    return [*table, *(line for i, reason in enumerate(reasons, 1) for line in ("", f"({i}) {reason}"))]
 
 
 def targets_table() -> list[str]:
-    """What each target needs, and what runs it."""
-    rows = []
-    for name, (module, extra) in TARGETS.items():
-        target: Target = importlib.import_module(module).TARGET
-        backend = BACKENDS[target.backend]
-        rows.append((f"`{name}`", f'`pip install ".[{extra}]"`', f"`{target.backend}`", f"`{backend.install}`"))
-    return _table(("target", "export needs", "run by backend", "which comes with"), rows)
+    """What each target needs."""
+    return _table(("target", "export needs"), ((f"`{name}`", _pip(extra)) for name, (_, extra) in TARGETS.items()))
+
+
+def backends_table() -> list[str]:
+    """Every backend: what it reads, where it exists, and what it comes with."""
+    return _table(
+        ("backend", "reads", "where", "comes with"),
+        (
+            (
+                f"`{name}`",
+                ", ".join(row.formats),
+                ", ".join(PLATFORMS[platform] for platform in row.platforms) or "everywhere",
+                f"`{row.install}`",
+            )
+            for name, row in BACKENDS.items()
+        ),
+    )
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models_table,
     "support": support_table,
     "targets": targets_table,
+    "backends": backends_table,
 }
 
 
@@ -110,9 +135,21 @@ def _accuracy(model: str) -> str:
     return ""
 
 
-def _support(model: str, target: str) -> str:
-    reason = why_not(model, target)
-    return "yes" if reason is None else f"no: {reason}"
+def _target(name: str) -> Target:
+    return importlib.import_module(TARGETS[name][0]).TARGET  # type: ignore[no-any-return]
+
+
+def _points(target: Target) -> str:
+    return f"up to {max(target.buckets)}, or as many as `--points` says" if target.buckets else "any"
+
+
+def _runners(target: Target) -> list[str]:
+    """The backends that run what a target makes."""
+    return [name for name, row in BACKENDS.items() if target.format in row.formats]
+
+
+def _pip(extra: str) -> str:
+    return f'`pip install ".[{extra}]"`'
 
 
 def main() -> int:
@@ -120,7 +157,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README is out of date")
     args = parser.parse_args()
     found = README.read_text(encoding="utf-8")
-    wanted = render(found)
+    try:
+        wanted = render(found)
+    except ImportError as error:
+        print(f"needs the packages of every target: {error}", file=sys.stderr)
+        return 2
     if args.check:
         return int(found != wanted)
     README.write_text(wanted, encoding="utf-8")

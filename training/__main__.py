@@ -6,35 +6,63 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from tapsdk.errors import TapsdkError
+from training import release
 from training.checkpoints import cli as checkpoints_cli
-from training.evaluation import evaluate
+from training.evaluation import evaluate, masks
+
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
 
 
 def _train(args: argparse.Namespace) -> None:
-    from training.config import load_config
-    from training.loop import train
-    from training.update_torch import TorchUpdater
+    from contextlib import closing
 
-    config = load_config(args.config, textures=args.textures)
-    train(config, TorchUpdater(config), args.resume or args.output, progress=not args.quiet)
+    from training.config import ConfigError, load_config
+    from training.loop import train
+    from training.run_state import find_checkpoint
+    from training.updaters import make_updater
+
+    overrides = {name: getattr(args, name) for name in ("framework", "init", "textures")}
+    config = load_config(args.config, steps=args.steps, **overrides)
+    if args.resume is None and find_checkpoint(args.output):
+        raise ConfigError(
+            f"{args.output} holds a run already; go on with it: --resume {args.output}; or choose another -o"
+        )
+    with closing(make_updater(config)) as updater:
+        train(config, updater, args.resume or args.output, progress=not args.quiet)
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser("train", help="train a model as a configuration says")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file, see training/configs")
+    parser.add_argument("--framework", help="torch or jax, in place of the configuration's")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="end after N steps in total, in place of the configuration's; every phase keeps its share of them",
+    )
+    parser.add_argument("--init", metavar="WEIGHTS", help="start from these weights (.safetensors or an official file)")
+    parser.add_argument("--textures", metavar="DIR", help="folder of photographs to use as textures")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("runs/latest"), help="folder for a new run (default: %(default)s)"
+    )
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, or start it there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=_train)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and evaluate trackers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train a model as a configuration says")
-    train.add_argument("config", type=Path, help="a TOML file, see training/configs")
-    train.add_argument("--textures", help="folder of photographs to use as textures")
-    train.add_argument(
-        "-o", "--output", type=Path, default=Path("runs/latest"), help="where checkpoints and the log go"
-    )
-    train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
-    train.add_argument("--quiet", action="store_true", help="no progress bar")
-    train.set_defaults(run=_train)
+    _add_train(commands)
     checkpoints_cli.add_parser(commands)
+    commands.choices["release"].set_defaults(run=release.run)
     evaluate.add_parser(commands)
+    masks.add_parser(commands)
     return parser
 
 
@@ -46,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
     except TapsdkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from tapsdk.errors import TapsdkError
-from training.config import ConfigError, Phase, TrainConfig
+from training.config import SIZE_MULTIPLE, ConfigError, Phase, TrainConfig
 from training.data.synthetic import SceneConfig, make_clip
+from training.data.textures import list_photographs
 from training.previous import believed_positions
 
 PREVIOUS_STREAM = 3
@@ -39,6 +40,19 @@ def scene_of(config: TrainConfig, phase: Phase) -> SceneConfig:
         return SceneConfig(**{**shape, "query": "frame0", "textures": config.textures, **phase.scene})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the scene of [[phases]] {phase.scene}: {error}") from error
+
+
+def check_clips(config: TrainConfig) -> None:
+    """Raises ConfigError where clips of this run cannot be made: better now than in another process, or hours later."""
+    for phase in config.phases:
+        scene = scene_of(config, phase)
+        if scene.height % SIZE_MULTIPLE or scene.width % SIZE_MULTIPLE:
+            raise ConfigError(f"clips of {scene.height}x{scene.width}; both must be multiples of {SIZE_MULTIPLE}")
+        if scene.textures is not None:
+            try:
+                list_photographs(scene.textures, scene.split)
+            except ValueError as error:
+                raise ConfigError(f"textures: {error}") from error
 
 
 def make_batch(config: TrainConfig, step: int, rank: int = 0, world: int = 1) -> Batch:

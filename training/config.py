@@ -220,7 +220,9 @@ def _overrides(config: TapirConfig, table: dict[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         numbers = value if isinstance(value, tuple) else (value,)
         if not _is_a(value, hints[name]) or any(n is not None and n < 0 for n in numbers):
-            raise ConfigError(f"[architecture]: {name} is {table[name]!r}; it must be {_said(hints[name])}, not negative")
+            raise ConfigError(
+                f"[architecture]: {name} is {table[name]!r}; it must be {_said(hints[name])}, not negative"
+            )
     return fields
 
 

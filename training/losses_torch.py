@@ -43,25 +43,28 @@ def estimate_loss(estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequenc
     }
 
 
-def cell_cross_entropy(logits: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
+def cell_cross_entropy(logits: Tensor, xy: Tensor, visible: Tensor, size: Sequence[int], seen: Tensor) -> Tensor:
     """Cross-entropy of a heatmap against the true position, shared between the four cells around it.
 
     Args:
-        logits: [B, T, N, h, w] over cells. xy: [B, T, N, 2] true positions in cells. visible: [B, T, N].
+        logits: [B, T, N, h, w] over the cells of a grid on frames of `size` (height, width).
+        xy, visible: [B, T, N, 2] and [B, T, N], true positions in pixels of those frames.
+        seen: how many are visible; where several processes share a batch, the mean over them.
     """
     height, width = logits.shape[-2:]
-    rows = tent(xy[..., 1].clamp(0.5, height - 0.5), height)
-    columns = tent(xy[..., 0].clamp(0.5, width - 0.5), width)
+    cells = xy * xy.new_tensor([width / size[1], height / size[0]])
+    rows = tent(cells[..., 1].clamp(0.5, height - 0.5), height)
+    columns = tent(cells[..., 0].clamp(0.5, width - 0.5), width)
     log_share = logits.float().flatten(-2).log_softmax(-1).reshape(logits.shape)
     target = rows[..., :, None] * columns[..., None, :]
     entropy = -(target * log_share).sum((-1, -2))
-    seen = visible.float()
-    return (entropy * seen).sum() / seen.sum().clamp(min=1)
+    return (entropy * visible).sum() / seen.clamp(min=1)
 
 
-def match_loss(grids: Grids, query: Query, xy: Tensor, visible: Tensor) -> Tensor:
-    """Asks the high-resolution features themselves to single out the true cell, before any head interprets them."""
-    height, width = grids.high.shape[2:4]
+def match_logits(grids: Grids, query: Query) -> Tensor:
+    """A heatmap [B, T, N, H, W] of the high-resolution features alone.
+
+    Training on it asks the features themselves to single out the true cell, before any head interprets them.
+    """
     scores = query.high[:, None] @ grids.high.flatten(2, 3).transpose(-1, -2)
-    scale = xy.new_tensor([width / grids.size[1], height / grids.size[0]])
-    return cell_cross_entropy(MATCH_TEMPERATURE * scores.unflatten(-1, (height, width)), xy * scale, visible)
+    return MATCH_TEMPERATURE * scores.unflatten(-1, grids.high.shape[2:4])

@@ -9,7 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tapsdk.manifest import NativePlan, StageSpec, Visibility
+from tapsdk.manifest import Mode, NativePlan, StageSpec, TensorSpec, Visibility
+
+EXAMPLE_FRAMES = 7
+"""Of a clip: not 1, which graphs take for fixed."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,23 @@ class Stage:
     module: nn.Module
     """Takes and gives tensors in the order of `spec`."""
     spec: StageSpec
+    size_multiple: int = 16
+    """Of the frame's sides, where any size will do."""
+    exact: tuple[str, ...] = ()
+    """Submodules, by their dotted names, that positions come out of: they compute in float32 in every precision."""
 
-    def example(self, points: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, ...]:
-        """Inputs of the right shapes for a number of points and, where any size will do, frames of (height, width)."""
+    def example(
+        self, points: int, size: tuple[int, int], seed: int = 0, frames: int = EXAMPLE_FRAMES
+    ) -> tuple[Tensor, ...]:
+        """Inputs of the right shapes for a number of points, frames of (height, width) where any size will do, and a
+        number of frames where the stage sees all of a clip."""
         generator = torch.Generator().manual_seed(seed)
-        return tuple(torch.randn(t.shape_for(points, size), generator=generator) for t in self.spec.inputs)
+
+        def draw(tensor: TensorSpec) -> Tensor:
+            noise = torch.randn(tensor.shape_for(points, size, frames), generator=generator)
+            return (noise > 0).float() if tensor.role == "active" else noise
+
+        return tuple(draw(t) for t in self.spec.inputs)
 
 
 @dataclass(frozen=True)
@@ -50,10 +65,12 @@ class Cut:
     stages: tuple[Stage, ...]
     visibility: Visibility
     native: NativePlan | None
+    mode: Mode = "causal"
     points_join: Literal["query", "start"] = "query"
     size_multiple: int | None = None
     frame_size: tuple[int, int] | None = None
-    """These three as in the manifest."""
+    refinement_multiple: int | None = None
+    """These as in the manifest."""
 
 
 FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}

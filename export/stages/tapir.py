@@ -1,36 +1,42 @@
-"""TAPIR, frame by frame, as stages.
+"""TAPIR as stages.
 
 encode  frame -> grids                              query   grids, points -> features
 step    frame, features, state -> xy, logits, state
 locate  lowest grid of `encode`, features -> xy, logits       mixer   patches, features, logits, memory -> corrections
+
+A variant that is not causal has no `step`, and its `mixer` takes and gives everything for all frames of a clip.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.manifest import NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
+from tapsdk.manifest import FRAMES, NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
 from training.models.configs import PATCH_RADIUS, TapirConfig
 from training.models.sampling_torch import sample_frame
 from training.models.tapir_torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
 
 N = "N"
 LOGITS = (TensorSpec("occlusion", (N,), "logit"), TensorSpec("expected_dist", (N,), "logit"))
+EXACT = ("model.head", "model.mixer.out")
+"""They give the first guess and its corrections."""
 
 
 class Encode(nn.Module):
-    def __init__(self, model: Tapir) -> None:
+    def __init__(self, model: Tapir, pooled: int) -> None:
+        """pooled: how many grids to give beyond the lowest, each of half the size of the one before."""
         super().__init__()
-        self.model = model
+        self.model, self.pooled = model, pooled
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         high, low = self.model.encode(frame)
         pooled = [low]
-        for _ in range(self.model.config.pyramid_level):
+        for _ in range(self.pooled):
             pooled.append(halve(pooled[-1]))
         return high, *pooled
 
@@ -93,8 +99,29 @@ class Mix(nn.Module):
         return *(tensor[0, 0] for tensor in update), features[0, 0], *state
 
 
+class MixClip(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, patches: Tensor, features: Tensor, occlusion: Tensor, expected_dist: Tensor
+    ) -> tuple[Tensor, ...]:
+        """All [N, T, ...]; the model has time before points."""
+        patches, features, occlusion, expected_dist = (
+            x.transpose(0, 1)[None] for x in (patches, features, occlusion, expected_dist)
+        )
+        estimate = Estimate(patches.new_zeros(*patches.shape[:3], 2), occlusion, expected_dist)
+        update, features, _ = self.model.update(estimate, features, patches, None)
+        return tuple(x[0].transpose(0, 1) for x in (*update, features))
+
+
 def cut(model: Tapir, style: Style) -> Cut:
-    """The stages of a causal TAPIR."""
+    """The stages of a TAPIR. Raises ValueError for a style that it cannot take."""
+    return _cut_causal(model, style) if model.config.causal else _cut_clip(model, style)
+
+
+def _cut_causal(model: Tapir, style: Style) -> Cut:
     config = model.config
     model = copy.copy(model)
     model.correlate = CORRELATE[style.lookup]
@@ -112,8 +139,10 @@ def cut(model: Tapir, style: Style) -> Cut:
     previous = (TensorSpec("previous", (N, 2), "previous"),) if config.motion_prior else ()
     patches = TensorSpec("patches", (N, config.levels * (2 * PATCH_RADIUS + 1) ** 2), "patches")
     offset = TensorSpec("offset", (N, 2), "offset")
+    # Only the native path looks patches up in pooled grids from outside.
+    encoded = grids if style.native else grids[:2]
     fused = (
-        Stage("encode", Encode(model), StageSpec((frame,), grids if style.native else grids[:2])),
+        Stage("encode", Encode(model, len(encoded) - 2), StageSpec((frame,), encoded)),
         Stage("query", DescribeQuery(model), StageSpec((*grids[:2], points), (features,))),
         Stage("step", Step(model), StageSpec((frame, features, *previous, *state), (xy, *LOGITS, *_next(*state)))),
     )
@@ -125,12 +154,43 @@ def cut(model: Tapir, style: Style) -> Cut:
             StageSpec((patches, features, *LOGITS, *memory), (offset, *_next(*LOGITS, features, *memory))),
         ),
     )
+    stages = (*fused, *native) if style.native else fused
     return Cut(
-        (*fused, *native) if style.native else fused,
+        tuple(replace(stage, exact=EXACT) for stage in stages),
         Visibility({t.name: -1 for t in LOGITS}),
         _native_plan(config, grids) if style.native else None,
         size_multiple=None if size else config.size_multiple,
         frame_size=None if size in (None, config.resolution) else size,
+    )
+
+
+def _cut_clip(model: Tapir, style: Style) -> Cut:
+    config = model.config
+    if config.motion_prior:
+        raise ValueError("its motion prior needs the frames in order, but it looks at all of a clip at once")
+    size = None if style.any_size else _fixed_size(config, style)
+    # Frames of any multiple of the lowest grid's cells can be refined on, unless the model has sizes of its own.
+    multiple = config.size_multiple or config.low_stride
+    frame = TensorSpec("frame", (1, *(size or ("H", "W")), 3), "frame")
+    grids = _grids(config, size)
+    points, features = TensorSpec("xy", (N, 2), "points"), TensorSpec("features", (N, config.feature_width), "query")
+    patches = TensorSpec("patches", (N, config.levels * (2 * PATCH_RADIUS + 1) ** 2), "patches")
+    mixed = _over_time(*LOGITS, features)
+    corrections = (*_over_time(TensorSpec("offset", (N, 2), "offset")), *_next(*mixed))
+    stages = (
+        ("encode", Encode(model, config.pyramid_level), StageSpec((frame,), grids)),
+        ("query", DescribeQuery(model), StageSpec((*grids[:2], points), (features,))),
+        ("locate", Locate(model), StageSpec((grids[1], features), (TensorSpec("xy", (N, 2), "xy"), *LOGITS))),
+        ("mixer", MixClip(model), StageSpec((*_over_time(patches, features, *LOGITS),), corrections)),
+    )
+    return Cut(
+        tuple(Stage(*stage, size_multiple=multiple, exact=EXACT) for stage in stages),
+        Visibility({t.name: -1 for t in LOGITS}),
+        _native_plan(config, grids),
+        mode="clip",
+        size_multiple=None if size else config.size_multiple,
+        frame_size=None if size in (None, config.resolution) else size,
+        refinement_multiple=None if size or config.size_multiple else multiple,
     )
 
 
@@ -164,6 +224,11 @@ def _grids(config: TapirConfig, size: tuple[int, int] | None) -> tuple[TensorSpe
         grid("low", config.low_stride, config.low_width),
         *pooled,
     )
+
+
+def _over_time(*tensors: TensorSpec) -> tuple[TensorSpec, ...]:
+    """The same for all frames of a clip."""
+    return tuple(TensorSpec(t.name, (N, FRAMES, *t.shape[1:]), t.role) for t in tensors)
 
 
 def _next(*tensors: TensorSpec) -> tuple[TensorSpec, ...]:

@@ -2,6 +2,8 @@
 
 query   points and the frames until their queries -> queries        step    frame, queries, state -> xy, logit, state
 
+Points see one another. In buckets, `step` also takes which rows are points; the other rows nobody sees.
+
 Tokens of points and of patches are kept apart, so that points come and go while the patches' past stays.
 """
 
@@ -15,6 +17,7 @@ from tapsdk.manifest import NEXT, StageSpec, TensorSpec, Visibility
 from training.models.tapnext_torch import Tapnext, TapnextState
 
 N = "N"
+EXACT = ("model.coordinate_head", "model.visible_head")
 
 
 class Describe(nn.Module):
@@ -29,17 +32,19 @@ class Describe(nn.Module):
 
 
 class Step(nn.Module):
-    def __init__(self, model: Tapnext) -> None:
+    def __init__(self, model: Tapnext, padded: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.padded = model, padded
 
-    def forward(self, frame: Tensor, queries: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """state: seen, hidden and window of the points, then of the patches; their tokens lie along axis 0, 1, 2."""
+    def forward(self, frame: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """inputs: which rows are points, where some may not be; queries; then the state: seen, hidden and window of
+        the points, then of the patches. Their tokens lie along axis 0, 1 and 2."""
+        active, (queries, *state) = (inputs[0][None], inputs[1:]) if self.padded else (None, inputs)
         points, patches = state[:3], state[3:]
         count = patches[0].shape[0]
         seen, hidden, window = (torch.cat([patches[axis], points[axis]], axis) for axis in range(3))
         before = TapnextState(queries[None], seen[None], hidden[:, None], window[:, None])
-        out, after = self.model.step(frame[None], before)
+        out, after = self.model.step(frame[None], before, active)
         joined = after.seen[0], after.hidden[:, 0], after.window[:, 0]
         points = [t.narrow(axis, count, t.shape[axis] - count) for axis, t in enumerate(joined)]
         patches = [t.narrow(axis, 0, count) for axis, t in enumerate(joined)]
@@ -67,9 +72,12 @@ def cut(model: Tapnext, style: Style) -> Cut:
     logit = TensorSpec("visible_logits", (N,), "logit")
     xy = TensorSpec("xy", (N, 2), "xy")
     points = (TensorSpec("xy", (N, 2), "points"), TensorSpec("delay", (N,), "delay"))
+    active = (TensorSpec("active", (N,), "active"),) if style.padded else ()
     following = tuple(TensorSpec(NEXT + t.name, t.shape, t.role) for t in state)
     stages = (
         Stage("query", Describe(model), StageSpec(points, (queries,))),
-        Stage("step", Step(model), StageSpec((frame, *state), (xy, logit, *following))),
+        Stage(
+            "step", Step(model, style.padded), StageSpec((frame, *active, *state), (xy, logit, *following)), exact=EXACT
+        ),
     )
     return Cut(stages, Visibility({logit.name: 1}), native=None, points_join="start")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +27,8 @@ class Request:
     """Numbers of points that get an entry point each (`tapsdk.manifest.entry_point`); none: any number."""
     samples: Samples | None = None
     """Real inputs, for precisions that are calibrated."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What a file can say of itself where its format has room for that: model, weights, licence."""
 
 
 class Target(Protocol):
@@ -38,7 +40,8 @@ class Target(Protocol):
     buckets: tuple[int, ...]
     """Numbers of points that are exported unless asked otherwise; none: any number."""
     precisions: Mapping[str, float]
-    """What can be asked for, with the largest allowed difference from torch in pixels over a rollout."""
+    """What can be asked for, with the largest allowed difference from torch in pixels over a rollout; the median over
+    generated clips, of what is only approximate (`tapsdk.accuracy`)."""
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
         """Writes every stage into the directory and returns {stage name: name of its file or folder}."""
@@ -50,5 +53,11 @@ class Target(Protocol):
         """Names and versions of the converters."""
 
 
-TARGETS = {"onnx": ("export.targets.onnx", "export-onnx")}
+TARGETS = {
+    "coreml": ("export.targets.coreml", "export-coreml"),
+    "onnx": ("export.targets.onnx", "export-onnx"),
+    "openvino": ("export.targets.openvino", "export-openvino"),
+    "tflite": ("export.targets.tflite", "export-tflite"),
+    "torch": ("export.targets.torch", "export-torch"),
+}
 """Target: (module that defines `TARGET`, the extra that installs what it needs)."""

@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxscript
 import torch
+from onnx import numpy_helper
 
+from export.precision import halve, quantize
+from export.shapes import TRACED_POINTS, TRACED_SIZE, dynamic_shapes
 from export.stages import Stage, Style
 from export.targets import Request, Target
 from tapsdk.backends import Backend, open_backend
-from tapsdk.geometry import MAX_CELLS, MIN_CELLS
-from tapsdk.manifest import POINTS
 
 OPSET = 20
-TRACED_POINTS = 5
-TRACED_SIZE = (96, 176)
-SIZE_MULTIPLE = 16
-"""Of the frame's sides, where they are dynamic; grids divide them by divisors of it."""
 CONTROL_FLOW = {"If", "Loop", "Scan"}
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where the exporter notes the modules that a node comes from, outermost first, then the node's own name."""
 
 
 class Onnx:
     format = "onnx"
     style = Style()
     buckets: tuple[int, ...] = ()
-    precisions: Mapping[str, float] = {"fp32": 0.01}
+    precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        return {stage.name: self._lower(stage, directory) for stage in stages}
-
-    def _lower(self, stage: Stage, directory: Path) -> str:
-        name = f"{stage.name}.onnx"
-        shapes = _dynamic_shapes(stage)
-        with warnings.catch_warnings(), _quiet_exporter():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                stage.module,
-                stage.example(TRACED_POINTS, TRACED_SIZE),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[t.name for t in stage.spec.inputs],
-                output_names=[t.name for t in stage.spec.outputs],
-                dynamic_shapes=_for_signature(stage, shapes) if any(shapes) else None,
-                verbose=False,
-            )
-        assert program is not None
-        model = program.model_proto
-        found = CONTROL_FLOW & {node.op_type for node in model.graph.node}
-        if found:
-            raise RuntimeError(f"stage {stage.name!r} was exported with control flow: {', '.join(sorted(found))}")
-        _forget_origin(model)
-        onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, directory / name)
-        return name
+        for stage in stages:
+            onnx.save(graph_of(stage, request), directory / f"{stage.name}.onnx")
+        return {stage.name: f"{stage.name}.onnx" for stage in stages}
 
     def open_backend(self) -> Backend:
         return open_backend("onnxruntime")
@@ -67,19 +45,47 @@ class Onnx:
         return {**versions, "opset": str(OPSET)}
 
 
-def _dynamic_shapes(stage: Stage) -> tuple[dict[int, object], ...]:
-    """Of every input: the axes whose size is only known when the graph runs."""
-    points = torch.export.Dim(POINTS, min=1, max=1 << 20)
-    sides = {name: torch.export.Dim(f"{name}_{SIZE_MULTIPLE}", min=MIN_CELLS, max=MAX_CELLS) for name in "HW"}
+def graph_of(stage: Stage, request: Request) -> onnx.ModelProto:
+    """A stage as a checked ONNX graph in the precision that is asked for. Nodes are named after their modules."""
+    model = _traced(stage)
+    found = CONTROL_FLOW & {node.op_type for node in model.graph.node}
+    if found:
+        raise RuntimeError(f"stage {stage.name!r} was exported with control flow: {', '.join(sorted(found))}")
+    _name_after_modules(model)
+    _forget_origin(model)
+    _transpose_weights(model)
+    if request.precision == "fp16":
+        halve(model)
+    elif request.precision == "int8":
+        assert request.samples is not None
+        model = quantize(model, stage, request.samples[stage.name])
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
-    def dimension(entry: int | str) -> object:
-        if entry == POINTS:
-            return points
-        name, _, part = str(entry).partition("/")
-        times = SIZE_MULTIPLE // int(part or 1)
-        return sides[name] if times == 1 else times * sides[name]
 
-    return tuple({i: dimension(e) for i, e in enumerate(t.shape) if isinstance(e, str)} for t in stage.spec.inputs)
+def _traced(stage: Stage) -> onnx.ModelProto:
+    with warnings.catch_warnings(), _quiet_exporter():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            stage.module,
+            stage.example(TRACED_POINTS, TRACED_SIZE),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[t.name for t in stage.spec.inputs],
+            output_names=[t.name for t in stage.spec.outputs],
+            dynamic_shapes=dynamic_shapes(stage),
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _name_after_modules(model: onnx.ModelProto) -> None:
+    """Names become "module.path/operation", "/operation" outside of submodules."""
+    for node in model.graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        modules = ast.literal_eval(notes.get(SCOPES, "[]"))[:-1]
+        node.name = f"{modules[-1] if modules else ''}/{node.name}"
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
@@ -89,12 +95,24 @@ def _forget_origin(model: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def _for_signature(stage: Stage, shapes: tuple[object, ...]) -> tuple[object, ...]:
-    """dynamic_shapes nests as forward's parameters do: a trailing *args takes one tuple, unless nothing goes there."""
-    code = type(stage.module).forward.__code__
-    named = code.co_argcount - 1
-    variadic = code.co_flags & 0x04
-    return (*shapes[:named], shapes[named:]) if variadic and shapes[named:] else shapes
+def _transpose_weights(model: onnx.ModelProto) -> None:
+    """Weights of layers that run more than once are transposed at each run; once and for all will do."""
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    transposed: dict[str, str] = {}
+    for node in [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
+        (name,), (order,) = node.input, (attribute.ints for attribute in node.attribute)
+        turned = f"{name}_{'_'.join(map(str, order))}"
+        if turned not in transposed.values():
+            array = np.ascontiguousarray(numpy_helper.to_array(weights[name]).transpose(order))
+            graph.initializer.append(numpy_helper.from_array(array, turned))
+        transposed[node.output[0]] = turned
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [transposed.get(name, name) for name in node.input]
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 class _quiet_exporter:

@@ -58,16 +58,26 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """An engine before it is imported."""
+    """What is known of an engine before it is imported."""
 
     module: str
     engine: str
     """The package that is imported, for the error when it is missing."""
     install: str
+    formats: tuple[str, ...] = ("onnx",)
+    """As the backend itself says."""
+    platforms: tuple[str, ...] = ()
+    """Where the engine exists, as `sys.platform` names them; none: everywhere."""
 
 
 BACKENDS: dict[str, Row] = {
-    "onnxruntime": Row("tapsdk.backends.onnxruntime", "onnxruntime", "pip install tapsdk"),
+    "onnxruntime": Row("tapsdk.backends.onnxruntime", "onnxruntime", "pip install tapsdk", ("onnx",)),
+    "openvino": Row("tapsdk.backends.openvino", "openvino", "pip install 'tapsdk[openvino]'", ("openvino", "onnx")),
+    "litert": Row("tapsdk.backends.litert", "ai_edge_litert", "pip install 'tapsdk[litert]'", ("tflite",)),
+    "coreml": Row(
+        "tapsdk.backends.coreml", "coremltools", "pip install 'tapsdk[coreml]'", ("coreml",), platforms=("darwin",)
+    ),
+    "torch": Row("tapsdk.backends.torch", "torch", "pip install 'tapsdk[torch]'", ("torch",)),
 }
 
 
@@ -83,17 +93,6 @@ def open_backend(name: str, options: Options | None = None) -> Backend:
         raise BackendError(
             f"backend {name!r} cannot be used: importing {row.engine} failed ({error}). Install it with: {row.install}"
         ) from error
-
-
-def backend_status() -> dict[str, str]:
-    """Every backend: what it runs, or why it cannot."""
-    status = {}
-    for name in BACKENDS:
-        try:
-            status[name] = open_backend(name).describe()
-        except BackendError as error:
-            status[name] = f"not available: {error}"
-    return status
 
 
 def as_array(value: Array | Tensor, backend: Backend) -> Array:

@@ -10,9 +10,10 @@ from tests.support import SMALL, import_or_skip, known_model
 onnx = import_or_skip("onnx")
 torch = import_or_skip("torch")
 
+from export.shapes import TRACED_POINTS, TRACED_SIZE  # noqa: E402
 from export.stages import cut  # noqa: E402
 from export.targets import Request  # noqa: E402
-from export.targets.onnx import OPSET, TRACED_POINTS, TRACED_SIZE, Onnx  # noqa: E402
+from export.targets.onnx import OPSET, Onnx  # noqa: E402
 from training.models import load  # noqa: E402
 
 STAGES = ["encode", "query", "step", "locate", "mixer"]
@@ -70,6 +71,13 @@ def test_nothing_of_the_machine_that_exported_it_is_in_the_file(graph, exported)
         assert trace not in text, trace
 
 
+def test_nodes_are_named_after_the_modules_that_they_come_from(graph, name):
+    modules = {node.name.rpartition("/")[0] for node in graph.graph.node}
+    expected = {"encode": "model.resnet.groups.3.0.conv_1", "step": "model.mixer.out", "locate": "model.head.heatmap"}
+    assert name not in expected or expected[name] in modules
+    assert len({node.name for node in graph.graph.node}) == len(graph.graph.node)
+
+
 def test_sizes_are_open_where_the_manifest_says_so(graph, exported, name):
     manifest = open_artifact(exported).manifest.stages[name]
     for tensors, specs in ((graph.graph.input, manifest.inputs), (graph.graph.output, manifest.outputs)):
@@ -98,12 +106,9 @@ def test_it_computes_what_torch_computes_for_any_number_of_points_and_size(expor
 
 
 def test_control_flow_is_refused(stages, tmp_path, monkeypatch):
-    class Program:
-        model_proto = onnx.helper.make_model(
-            onnx.helper.make_graph([onnx.helper.make_node("If", ["condition"], ["out"])], "graph", [], [])
-        )
-
-    monkeypatch.setattr(torch.onnx, "export", lambda *arguments, **options: Program())
+    node = onnx.helper.make_node("If", ["condition"], ["out"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [], []))
+    monkeypatch.setattr("export.targets.onnx._traced", lambda stage: model)
     with pytest.raises(RuntimeError, match="stage 'query' was exported with control flow: If"):
         Onnx().lower([stages["query"]], tmp_path, Request())
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,9 @@ import pytest
 from tapsdk import track
 from tapsdk.artifact import open_artifact, sha256
 from tapsdk.backends import open_backend
+from tapsdk.decision import Request, decide
 from tapsdk.errors import ModelError
+from tapsdk.reference import read_reference
 from tests.support import ROOT, SMALL, import_or_skip, known_model
 
 onnx = import_or_skip("onnx")
@@ -23,9 +25,11 @@ from export import pipeline, verify  # noqa: E402
 from export.__main__ import main  # noqa: E402
 from export.pipeline import ExportError, Options, export  # noqa: E402
 from export.stages import Style  # noqa: E402
+from export.support import EXCEPTIONS  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
 from export.verify import FLIPS, VerificationError  # noqa: E402
 from training.checkpoints import CheckpointError  # noqa: E402
+from training.models import load  # noqa: E402
 
 
 class Copy:
@@ -67,6 +71,7 @@ def target(exported, monkeypatch):
     module.TARGET = Copy(exported)
     monkeypatch.setitem(sys.modules, "copy_target", module)
     monkeypatch.setitem(TARGETS, "copy", ("copy_target", "export-copy"))
+    monkeypatch.setitem(EXCEPTIONS, ("tapir/base", "copy"), "there is nothing to copy")
     return module.TARGET
 
 
@@ -156,9 +161,31 @@ def test_the_manifest_holds_the_numbers_of_the_verification(exported):
     assert (verification["frames"], verification["points"]) == (verify.FRAMES, list(verify.POINTS))
 
 
+def test_it_brings_what_torch_says_of_a_pattern(exported, small_model):
+    reference = read_reference(open_artifact(exported))
+    frames, xy = reference.pattern()
+    assert reference.size == open_artifact(exported).manifest.resolution
+    np.testing.assert_array_equal(reference.xy[:, 0], xy)
+    model = load(SMALL, small_model)
+    video = torch.from_numpy(frames / np.float32(127.5) - 1)[None]
+    tyx = torch.from_numpy(np.pad(xy[:, ::-1], ((0, 0), (1, 0))))[None]
+    with torch.inference_mode():
+        state = model.init(video[:, :1], tyx)
+        for t in range(reference.xy.shape[1]):
+            out, state = model.step(video[:, t : t + 1], state)
+    np.testing.assert_allclose(out["tracks"][0, :, 0], reference.xy[:, -1], atol=1e-3)
+
+
+def test_anyone_can_compare_with_it_without_torch(exported):
+    artifact = open_artifact(exported)
+    decision = decide(artifact, Request(points=1, plan="fused"))
+    (base,) = (each for each in decision.measurements if each.backend == "onnxruntime")
+    assert (base.refused, base.pixel_error) == ("", pytest.approx(0, abs=0.01))
+
+
 def test_files_are_as_anyone_would_expect_them(exported):
     assert sorted(path.name for path in exported.iterdir()) == sorted(
-        ["manifest.json", "encode.onnx", "query.onnx", "step.onnx", "locate.onnx", "mixer.onnx"]
+        ["manifest.json", "encode.onnx", "query.onnx", "step.onnx", "locate.onnx", "mixer.onnx", "reference.npz"]
     )
     assert exported.stat().st_mode & 0o777 == 0o755  # not private, as temporary folders are
     json.loads((exported / "manifest.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)  # no NaN
@@ -219,7 +246,7 @@ def test_force_replaces_an_artifact(run, output):
         ({"model": "tapir/huge"}, ModelError, "unknown model 'tapir/huge'; these exist: tapir, tapir/tiny"),
         ({"target": "paper"}, ExportError, "unknown target 'paper'; allowed: onnx"),
         ({"precision": "fp8"}, ExportError, "unknown precision 'fp8' for copy; allowed: fp32"),
-        ({"model": "tapir/base"}, ExportError, "tapir/base cannot be exported to copy: refines over whole clips"),
+        ({"model": "tapir/base"}, ExportError, "tapir/base cannot be exported to copy: there is nothing to copy"),
         ({"weights": "missing.safetensors"}, CheckpointError, r"missing\.safetensors cannot be read"),
     ],
     ids=str,

@@ -10,7 +10,7 @@ from tests.support import import_or_skip, moving_texture
 
 torch = import_or_skip("torch")
 
-from export.stages import cut  # noqa: E402
+from export.stages import Style, cut  # noqa: E402
 from training.models.configs import TapnextConfig  # noqa: E402
 from training.models.tapir_torch import Grids, Tapir, rescale  # noqa: E402
 from training.models.tapnext_torch import Tapnext  # noqa: E402
@@ -78,8 +78,8 @@ def whole_model(model, video, xy, t=None):
 class Stages:
     """The stages of a model by name; each takes and gives named tensors, as the manifest has them."""
 
-    def __init__(self, family, model, size):
-        self.cut, self.size = cut(family, model), size
+    def __init__(self, family, model, size, style=None, points=POINTS):
+        self.cut, self.size, self.points = cut(family, model, style), size, points
         self.by_name = {stage.name: stage for stage in self.cut.stages}
 
     def run(self, name, tensors):
@@ -87,11 +87,11 @@ class Stages:
         out = stage.module(*(tensors[t.name] for t in stage.spec.inputs))
         out = out if isinstance(out, tuple) else (out,)
         for spec, tensor in zip(stage.spec.outputs, out, strict=True):
-            assert tuple(tensor.shape) == spec.shape_for(POINTS, self.size), (name, spec)
+            assert tuple(tensor.shape) == spec.shape_for(self.points, self.size), (name, spec)
         return dict(zip((t.name for t in stage.spec.outputs), out, strict=True))
 
     def zeros(self):
-        return {t.name: torch.zeros(t.shape_for(POINTS)) for t in self.by_name["step"].spec.with_role("state")}
+        return {t.name: torch.zeros(t.shape_for(self.points)) for t in self.by_name["step"].spec.with_role("state")}
 
 
 def describe(stages, frame, xy):
@@ -175,6 +175,25 @@ def test_the_stages_of_tapnext_are_the_model(tapnext):
         out = stages.run("step", {**known, "frame": video[0, t : t + 1]})
         torch.testing.assert_close(out["xy"], expected["tracks"], **CLOSE)
         torch.testing.assert_close(out["visible_logits"], expected["visible_logits"], **CLOSE)
+        known = following(known, out)
+
+
+@pytest.mark.parametrize("capacity", [POINTS, POINTS + 1, 16])
+def test_rows_that_only_fill_a_bucket_up_change_nothing(tapnext, capacity):
+    _, model, size = tapnext
+    stages = Stages("tapnext", model, size, Style(padded=True), capacity)
+    video, xy = clip_for(model, size)
+    delay = torch.tensor([0.0, 0, 1, 2, 0, 3])
+
+    def filled(tensor):
+        return torch.cat([tensor, torch.zeros(capacity - POINTS, *tensor.shape[1:])])
+
+    known = {"xy": filled(xy), "delay": filled(delay), "active": filled(torch.ones(POINTS))}
+    known |= {**stages.zeros(), **stages.run("query", known)}
+    for t, expected in enumerate(whole_model(model, video, xy, delay)):
+        out = stages.run("step", {**known, "frame": video[0, t : t + 1]})
+        torch.testing.assert_close(out["xy"][:POINTS], expected["tracks"], **CLOSE)
+        torch.testing.assert_close(out["visible_logits"][:POINTS], expected["visible_logits"], **CLOSE)
         known = following(known, out)
 
 

@@ -6,10 +6,12 @@ import weakref
 import numpy as np
 import pytest
 
-from tapsdk import offline, track
+from tapsdk import offline, probe_cache, track
+from tapsdk.accuracy import Difference
+from tapsdk.backends import BACKENDS, Row
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.tracker import Tracker
-from tests.support import EXACT, PLANS, moving_texture, random_points
+from tests.support import EXACT, PLANS, copy_artifact, moving_texture, random_points
 
 SEEN = 1e-5
 """What EXACT is to positions, to confidences."""
@@ -21,6 +23,7 @@ def run(model):
     def track_small(frames, points, **options):
         return track(frames, points, model, **{"backend": FUSED, **options})
 
+    track_small.model = model
     return track_small
 
 
@@ -379,3 +382,51 @@ def test_an_unknown_model_and_an_unknown_backend(video):
         track(video, [[1, 1]], "tapir/huge")
     with pytest.raises(BackendError, match="unknown backend"):
         track(video, [[1, 1]], backend="cuda")
+
+
+# Which backend
+
+
+def test_a_report_says_what_was_measured_and_what_could_not_run(run, video, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "absent", Row("no_such_engine", "no_such_engine", "pip install 'tapsdk[absent]'"))
+    report = run(video, [[5, 5]], backend="auto").report
+    assert any(report.backend.startswith(name.partition(":")[0]) for name in report.milliseconds)
+    assert report.milliseconds["onnxruntime:fused"] > 0
+    assert "pip install 'tapsdk[absent]'" in report.refused["absent"]
+    assert run(video, [[5, 5]]).report.milliseconds == {}
+
+
+def test_a_report_is_kept_with_the_tracks(run, video, tmp_path):
+    tracks = run(video, [[5, 5]], backend="onnxruntime")
+    for name in ("tracks.npz", "tracks.json"):
+        tracks.save(tmp_path / name)
+        assert tracks.load(tmp_path / name).report == tracks.report
+
+
+def test_strict_measures_what_was_named(run, video):
+    assert run(video, [[5, 5]], strict=True).report.milliseconds.keys() == {FUSED}
+
+
+@pytest.mark.parametrize("backend", [FUSED, "auto"])
+def test_strict_fails_if_something_that_is_installed_gives_other_tracks(run, video, monkeypatch, tmp_path, backend):
+    monkeypatch.setenv("TAPSDK_CACHE", str(tmp_path))
+    monkeypatch.setattr(probe_cache, "_remembered", {})
+    monkeypatch.setattr(Difference, "complaint", lambda self, precision: "its tracks are off by 99 px")
+    with pytest.raises(BackendError, match=r"^strict: .*onnxruntime:fused: its tracks are off by 99 px"):
+        run(video, [[5, 5]], backend=backend, strict=True)
+    with pytest.raises(BackendError, match=r"^strict: "):
+        Tracker(run.model, backend, strict=True)
+
+
+def test_more_points_than_an_artifact_takes_shows_before_the_video_is_read(model, tmp_path, video):
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest.update(buckets={"onnx": [4, 16]}))
+    read = []
+
+    def frames():
+        for frame in video:
+            read.append(frame)
+            yield frame
+
+    with pytest.raises(BackendError, match="17 points are too many: this artifact takes 16 at most"):
+        track(frames(), random_points(17, video), fixed, backend=FUSED)
+    assert len(read) <= 1  # for the size

@@ -66,6 +66,12 @@ def test_tracks_are_saved(run, model, video_file, tmp_path, suffix):
     assert files(tmp_path) == [f"out.{suffix}"]
 
 
+def test_the_resolution_may_be_chosen(run, model, video_file, tmp_path):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--resolution", "128") == 0
+    expected = track(video_file, grid_points(2, (48, 80)), model, backend=FUSED, resolution=128)
+    np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
+
+
 def test_tracks_are_drawn(run, video_file, tmp_path):
     assert run(video_file, "--grid", "3", "-o", "out.mp4") == 0
     plain, fps = video_of(video_file)
@@ -359,25 +365,7 @@ def test_ctrl_c_while_drawing_keeps_the_tracks(run, video_file, tmp_path, monkey
     assert Tracks.load(tmp_path / "out.npz").num_frames == 6
 
 
-# tapsdk doctor, tapsdk models
-
-
-def test_doctor_says_what_runs(capsys):
-    assert cli.main(["doctor"]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith(f"tapsdk {tapsdk.__version__}, Python {sys.version.split()[0]}")
-    assert "kernels: " in out
-    assert "  onnxruntime  onnxruntime " in out
-    assert "  tapir/tiny   files intact; auto runs onnxruntime:" in out
-    assert err == ""
-
-
-def test_doctor_finds_a_damaged_model(bundled, tmp_path, monkeypatch, capsys):
-    (tmp_path / "tapir").mkdir()
-    (copy_artifact(bundled, tmp_path / "tapir" / "tiny") / "step.onnx").write_bytes(b"")
-    monkeypatch.setattr("tapsdk.artifact.BUNDLED", tmp_path)
-    assert cli.main(["doctor"]) == 1
-    assert "step.onnx is not the file that was exported" in capsys.readouterr().err
+# tapsdk models
 
 
 def test_models_lists_all_of_them_and_how_to_get_them(capsys):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from tapsdk.engine import Engine, confidence_of
+from tapsdk.engine import Engine
 from tapsdk.errors import ModelError
 from tapsdk.geometry import working_size
 from tapsdk.manifest import Visibility
+from tapsdk.plans import confidence_of
 from tests.support import EXACT, PLANS, copy_artifact, random_points
 
 FUSED = "onnxruntime:fused"

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from tapsdk.geometry import (
     check_query_frames,
     grid_points,
     parse_query_points,
+    refinement_resolutions,
     scale_points,
     working_size,
 )
@@ -89,6 +92,41 @@ def test_large_coordinates_are_scaled_in_double_precision():
 def test_scale_points_refuses_what_it_cannot_scale(xy, size):
     with pytest.raises(PointsError):
         scale_points(xy, size, (8, 8))
+
+
+# refinement_resolutions
+
+
+@PROPERTY
+@given(sizes, st.tuples(st.integers(4, 64), st.integers(4, 64)))
+def test_refinement_goes_from_the_base_to_the_size_of_the_video_in_steps_below_two(size, cells):
+    base = (8 * cells[0], 8 * cells[1])
+    found = refinement_resolutions(size, base)
+    assert found[0] == base
+    larger = any(side > start for side, start in zip(size, base, strict=True))
+    assert len(found) == 1 or larger
+    for axis in (0, 1):
+        sides = [each[axis] for each in found]
+        assert all(side % 8 == 0 and side >= 8 * MIN_CELLS for side in sides)
+        # Rounded down to multiples: the ratio may exceed two by one multiple.
+        assert all(after <= 2 * (before + 8) for before, after in itertools.pairwise(sides))
+        if len(found) > 1:
+            assert sides[-1] == pytest.approx(max(size[axis], 8 * MIN_CELLS), abs=8)
+
+
+@pytest.mark.parametrize(
+    "size, expected",
+    [
+        ((256, 256), [(256, 256)]),
+        ((256, 320), [(256, 256), (256, 320)]),
+        ((480, 854), [(256, 256), (344, 464), (480, 848)]),
+        ((512, 512), [(256, 256), (512, 512)]),
+        ((128, 255), [(256, 256)]),
+        ((4, 300), [(256, 256), (32, 296)]),
+    ],
+)
+def test_refinement_as_published(size, expected):
+    assert refinement_resolutions(size, (256, 256)) == expected
 
 
 # parse_query_points

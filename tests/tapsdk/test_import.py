@@ -35,7 +35,10 @@ def test_names_and_artifacts_load_no_engine(code):
 
 
 def test_an_array_is_tracked_without_a_video_library_or_a_framework():
-    code = "import numpy, tapsdk; tapsdk.track(numpy.zeros((1, 8, 8, 3), numpy.uint8), [[1, 1]])"
+    code = (
+        "import numpy, tapsdk\n"
+        "tapsdk.track(numpy.zeros((1, 8, 8, 3), numpy.uint8), [[1, 1]], backend='onnxruntime:fused')"
+    )
     loaded = modules_after(code)
     assert "onnxruntime" in loaded
     assert loaded.isdisjoint(set(HEAVY) - {"onnxruntime"})

@@ -127,12 +127,14 @@ GOLDEN = """\
  },
  "size_multiple": null,
  "frame_size": null,
+ "refinement_multiple": null,
  "buckets": {
   "tflite": [
    16,
    64
   ]
  },
+ "reference": null,
  "verification": {
   "pixel_error": {
    "fused": 0.001
@@ -185,6 +187,10 @@ def test_a_tensor_has_a_size_for_frames_of_any_size(shape, sizes):
     assert TensorSpec("grid", shape, "feature").shape_for(7, (48, 64)) == sizes
 
 
+def test_a_tensor_has_a_size_for_clips_of_any_length():
+    assert TensorSpec("patches", ("N", "T", 98), "patches").shape_for(7, frames=24) == (7, 24, 98)
+
+
 def test_inputs_by_role_come_in_order():
     stage = MANIFEST.stages["step"]
     assert stage.with_role("state", "frame") == [FRAME, STATE]
@@ -194,6 +200,13 @@ def test_inputs_by_role_come_in_order():
 def test_files_and_formats():
     assert MANIFEST.formats == ["onnx"]
     assert [file.path for file in MANIFEST.files()] == ["step.onnx"]
+
+
+def test_a_reference_is_one_of_the_files(tmp_path):
+    manifest = replace(MANIFEST, reference=File("reference.npz", "npz", "0" * 64, 12))
+    assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
+    assert [file.path for file in manifest.files()] == ["step.onnx", "reference.npz"]
+    assert manifest.formats == ["onnx"]
 
 
 # What is refused
@@ -249,7 +262,8 @@ def with_entry(*path_and_value):
     "table, complaint",
     [
         (with_entry("licence", "none"), "unknown entries licence"),
-        (with_entry("mode", "clip"), "unknown mode 'clip'; this version knows causal"),
+        (with_entry("mode", "stream"), "unknown mode 'stream'; this version knows causal, clip"),
+        ({**with_entry("mode", "clip"), "native": None}, "mode 'clip' needs an entry 'native'"),
         (with_entry("query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
         (with_entry("buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
         (with_entry("buckets", {"onnx": []}), r"buckets \[\] are not growing"),
@@ -258,6 +272,8 @@ def with_entry(*path_and_value):
         (with_entry("resolution", [256]), "resolution|unpack"),
         (with_entry("visibility", {"rule": "any"}), "rule"),
         (with_entry("native", {"radius": 3}), "levels"),
+        (with_entry("reference", {"path": "reference.npz"}), "sha256"),
+        (with_entry("reference", "reference.npz"), "TypeError"),
         (with_entry("stages", []), "items"),
         (with_entry("stages", "step", "files", "onnx", "hash", "md5"), "hash"),
         (with_entry("stages", "step", "inputs", 0, "role", "image"), "unknown role 'image'; this version knows frame"),
@@ -266,6 +282,7 @@ def with_entry(*path_and_value):
         (with_entry("stages", "step", "inputs", 0, "shape", ["H/0"]), r"shape \['H/0'\] is not of sizes"),
         (with_entry("stages", "step", "inputs", 0, "shape", ["N/2"]), r"shape \['N/2'\] is not of sizes"),
         (with_entry("stages", "step", "inputs", 0, "shape", ["N", "N"]), "once at most"),
+        (with_entry("stages", "step", "inputs", 0, "shape", ["T", "N", "T"]), "once at most"),
         (with_entry("stages", "step", "inputs", 0, "shape", [0]), "is not of sizes"),
     ],
 )
@@ -279,7 +296,9 @@ DEFAULTS = {
     "native": None,
     "size_multiple": None,
     "frame_size": None,
+    "refinement_multiple": None,
     "buckets": {},
+    "reference": None,
     "verification": {},
     "tools": {},
 }

@@ -22,7 +22,7 @@ def engine():
     return open_backend("onnxruntime", Options(threads=1))
 
 
-@pytest.fixture(scope="module", params=list(PLANS))
+@pytest.fixture(scope="module", params=["fused", "native"])
 def plan(request, model, engine):
     return PLANS[request.param](open_artifact(model), engine)
 

@@ -5,10 +5,9 @@ A variant is a row of numbers here and nothing else: no code asks for a variant'
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from tapsdk.geometry import working_size
+from tapsdk.geometry import refinement_resolutions, working_size
 from tapsdk.registry import ALIASES as ALIASES
 
 
@@ -88,15 +87,6 @@ SOFT_ARGMAX_RADIUS = 5
 """Cells around the heatmap's peak that are averaged."""
 
 
-def refinement_resolutions(size: tuple[int, int], base: tuple[int, int]) -> list[tuple[int, int]]:
-    """Sizes, spaced evenly in the logarithm from base to size, multiples of 8, each less than twice the one before."""
-    levels = math.ceil(max(math.log2(s / b) for s, b in zip(size, base, strict=True))) + 1
-    if size == base or levels <= 1:
-        return [base]
-    share = [i / (levels - 1) for i in range(levels)]
-    return [tuple(round(b * (s / b) ** p // 8) * 8 for s, b in zip(size, base, strict=True)) for p in share]
-
-
 @dataclass(frozen=True)
 class TapnextConfig:
     """TAPNext (Zholus et al. 2025, arXiv:2504.05579): a recurrent transformer with points among its tokens.
@@ -145,7 +135,7 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
         blocks=(1, 1, 2, 1),
         strides=(2, 1, 2, 1),
         pyramid_level=1,
-        motion_prior=2.0,
+        motion_prior=3.0,
         size_multiple=16,
         head=(16, 16, 16),
         mixer_width=128,

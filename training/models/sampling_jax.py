@@ -19,6 +19,16 @@ def tent(position: Array, size: int) -> Array:
     return jax.nn.relu(1 - jnp.abs(position[..., None] - centres))
 
 
+def first_peak(values: Array) -> Array:
+    """Index [..., 1], as a float, of the largest of values [..., n], the first of them if there are several.
+
+    What argmax says, in operators that accelerators have.
+    """
+    count = values.shape[-1]
+    backwards = jnp.arange(count, 0, -1, dtype=values.dtype)
+    return count - ((values >= values.max(-1, keepdims=True)) * backwards).max(-1, keepdims=True)
+
+
 def correlate_dense(grid: Array, query: Array, xy: Array, radius: int) -> Array:
     """Patches of scores around xy by matrix products alone: every cell is scored, then tents pick the patch.
 

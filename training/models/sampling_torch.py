@@ -17,6 +17,16 @@ def tent(position: Tensor, size: int) -> Tensor:
     return F.relu(1 - (position[..., None] - centres).abs())
 
 
+def first_peak(values: Tensor) -> Tensor:
+    """Index [..., 1], as a float, of the largest of values [..., n], the first of them if there are several.
+
+    What argmax says, in operators that accelerators have.
+    """
+    count = values.shape[-1]
+    backwards = torch.arange(count, 0, -1, device=values.device, dtype=values.dtype)
+    return count - ((values >= values.amax(-1, keepdim=True)) * backwards).amax(-1, keepdim=True)
+
+
 def correlate_dense(grid: Tensor, query: Tensor, xy: Tensor, radius: int) -> Tensor:
     """Patches of scores around xy by matrix products alone: every cell is scored, then tents pick the patch.
 

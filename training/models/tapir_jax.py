@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.layers_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
-from training.models.sampling_jax import correlate_dense, correlate_gather, sample_clip, sample_frame
+from training.models.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 
 CORRELATE: dict[str, Callable[[Array, Array, Array, int], Array]] = {
     "dense": correlate_dense,
@@ -178,11 +178,9 @@ class CostVolumeHead(eqx.Module):
 def soft_argmax(heatmap: Array) -> Array:
     """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells around the largest one."""
     height, width = heatmap.shape[-2:]
-    peak = heatmap.reshape(*heatmap.shape[:-2], height * width).argmax(-1, keepdims=True)
-    peak_y = peak // width
-    peak_x = peak - peak_y * width
-    x = jnp.arange(width)
-    y = jnp.arange(height)
+    peak_x, peak_y = first_peak(heatmap.max(-2)), first_peak(heatmap.max(-1))
+    x = jnp.arange(width, dtype=heatmap.dtype)
+    y = jnp.arange(height, dtype=heatmap.dtype)
     near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
     weights = heatmap * near
     columns, rows = weights.sum(-2), weights.sum(-1)
@@ -331,20 +329,17 @@ class Tapir(eqx.Module):
 
     def lookup(self, grids: Grids, xy: Array, features: Array) -> Array:
         """Patches of scores [B, T, N, levels * 49] around xy [B, T, N, 2] for descriptors [B, T, N, C' + C]."""
+        lead = xy.shape[:2]
+        high, low, xy, features = (_merge(array) for array in (grids.high, grids.low, xy, features))
         high_query, low_query = jnp.split(features, [self.config.high_width], -1)
-        pyramid = [(grids.high, high_query), (grids.low, low_query)]
+        pyramid = [(high, high_query), (low, low_query)]
         for _ in range(self.config.pyramid_level):
             pyramid.append((halve(pyramid[-1][0]), low_query))
         patches = [
-            self.correlate(
-                _merge(grid),
-                _merge(query),
-                _merge(rescale(xy, self.config.resolution, grid.shape[2:4])),
-                PATCH_RADIUS,
-            )
+            self.correlate(grid, query, rescale(xy, self.config.resolution, grid.shape[1:3]), PATCH_RADIUS)
             for grid, query in pyramid
         ]
-        return _split(jnp.concatenate(patches, -1), xy.shape[:2])
+        return _split(jnp.concatenate(patches, -1), lead)
 
     def update(
         self, estimate: Estimate, features: Array, patches: Array, state: MixerState | None

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.sampling_torch import correlate_dense, correlate_gather, sample_clip, sample_frame
+from training.models.sampling_torch import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
     "dense": correlate_dense,
@@ -143,7 +143,7 @@ class CostVolumeHead(nn.Module):
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [M, 1, h, w] to heatmap logits [M, h, w] and (occlusion, expected_dist) logits [M, 2]."""
         x = F.relu(self.shared(scores))
-        pooled = F.relu(self.occlusion_conv(F.pad(x, (0, 2, 0, 2)))).mean((-1, -2))
+        pooled = F.relu(self.occlusion_conv(F.pad(x, (0, 2, 0, 2)))).mean((-1, -2), keepdim=True).flatten(1)
         logits = self.occlusion_out(F.relu(self.occlusion_hidden(pooled)))
         return self.heatmap(x)[:, 0], logits
 
@@ -151,11 +151,9 @@ class CostVolumeHead(nn.Module):
 def soft_argmax(heatmap: Tensor) -> Tensor:
     """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells around the largest one."""
     height, width = heatmap.shape[-2:]
-    peak = heatmap.flatten(-2).argmax(-1, keepdim=True)
-    peak_y = torch.div(peak, width, rounding_mode="floor")
-    peak_x = peak - peak_y * width
-    x = torch.arange(width, device=heatmap.device)
-    y = torch.arange(height, device=heatmap.device)
+    peak_x, peak_y = first_peak(heatmap.amax(-2)), first_peak(heatmap.amax(-1))
+    x = torch.arange(width, device=heatmap.device, dtype=heatmap.dtype)
+    y = torch.arange(height, device=heatmap.device, dtype=heatmap.dtype)
     near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
     weights = heatmap * near
     columns, rows = weights.sum(-2), weights.sum(-1)
@@ -286,20 +284,17 @@ class Tapir(nn.Module):
 
     def lookup(self, grids: Grids, xy: Tensor, features: Tensor) -> Tensor:
         """Patches of scores [B, T, N, levels * 49] around xy [B, T, N, 2] for descriptors [B, T, N, C' + C]."""
+        lead = xy.shape[:2]
+        high, low, xy, features = (tensor.flatten(0, 1) for tensor in (grids.high, grids.low, xy, features))
         high_query, low_query = features.split([self.config.high_width, self.config.low_width], -1)
-        pyramid = [(grids.high, high_query), (grids.low, low_query)]
+        pyramid = [(high, high_query), (low, low_query)]
         for _ in range(self.config.pyramid_level):
             pyramid.append((halve(pyramid[-1][0]), low_query))
         patches = [
-            self.correlate(
-                grid.flatten(0, 1),
-                query.flatten(0, 1),
-                rescale(xy, self.config.resolution, grid.shape[2:4]).flatten(0, 1),
-                PATCH_RADIUS,
-            )
+            self.correlate(grid, query, rescale(xy, self.config.resolution, grid.shape[1:3]), PATCH_RADIUS)
             for grid, query in pyramid
         ]
-        return torch.cat(patches, -1).unflatten(0, xy.shape[:2])
+        return torch.cat(patches, -1).unflatten(0, lead)
 
     def update(
         self, estimate: Estimate, features: Tensor, patches: Tensor, state: MixerState | None

@@ -24,10 +24,13 @@ from numpy.typing import ArrayLike
 from training.models.configs import TapnextConfig
 from training.models.layers_jax import Conv, LayerNorm, Linear, RMSNorm, from_weights, key_stream
 from training.models.position_tables import cubic_matrix, sincos_table
-from training.models.sampling_jax import tent
+from training.models.sampling_jax import first_peak, tent
 
 LRU_SHARPNESS = 8.0
 """The recurrence gate reaches from no decay to the learned decay to this power."""
+
+UNSEEN = -1e4
+"""Added to a score of the attention, it leaves no weight; half precision can hold it."""
 
 
 class Memory(NamedTuple):
@@ -168,13 +171,14 @@ class Attention(eqx.Module):
         self.value = Linear(config.width, config.width, keys)
         self.out = Linear(config.width, config.width, keys)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, bias: Array | None = None) -> Array:
+        """x: [B, T, M, C]; bias: [B T, 1, 1, M], added to the scores that each token gets from all others."""
         batch, frames, tokens, width = x.shape
         x = self.norm(x)
         query, key, value = (
             project(x).reshape(batch * frames, tokens, self.heads, -1) for project in (self.query, self.key, self.value)
         )
-        y = jax.nn.dot_product_attention(query, key, value)
+        y = jax.nn.dot_product_attention(query, key, value, bias)
         return self.out(y.reshape(batch, frames, tokens, width))
 
 
@@ -208,11 +212,11 @@ class Block(eqx.Module):
         self.attention = Attention(config, keys)
         self.mlp = Mlp(config, keys)
 
-    def __call__(self, x: Array, memory: Memory, first: Array) -> tuple[Array, Memory]:
+    def __call__(self, x: Array, memory: Memory, first: Array, bias: Array | None) -> tuple[Array, Memory]:
         y, memory = self.recurrence(x, memory, first)
         x = x + y
         x = x + self.gated_mlp(x)
-        x = x + self.attention(x)
+        x = x + self.attention(x, bias)
         return x + self.mlp(x), memory
 
 
@@ -239,8 +243,8 @@ class Head(eqx.Module):
 
 def soft_argmax(logits: Array, temperature: float, radius: int) -> Array:
     """Mean bin centre [...] of logits [..., bins], over the bins around the likeliest one."""
-    bins = jnp.arange(logits.shape[-1])
-    near = jnp.abs(bins - logits.argmax(-1, keepdims=True)) <= radius
+    bins = jnp.arange(logits.shape[-1], dtype=logits.dtype)
+    near = jnp.abs(bins - first_peak(logits)) <= radius
     weights = jax.nn.softmax(logits * temperature) * near
     return (weights * (bins + 0.5)).sum(-1) / weights.sum(-1)
 
@@ -306,6 +310,11 @@ class Tapnext(eqx.Module):
         t = queries[:, None, :, :1].round()
         return jnp.where(t > frame, self.unknown_token, jnp.where(t == frame, located[:, None], self.mask_token))
 
+    def attention_bias(self, active: Array, patches: int, frames: int) -> Array:
+        """active [B, N] as in `advance` to the bias [B T, 1, 1, M] of every attention."""
+        bias = jnp.pad((1 - active) * UNSEEN, ((0, 0), (patches, 0)))
+        return jnp.repeat(bias, frames, 0)[:, None, None]
+
     def heads(self, points: Array) -> tuple[Array, Array, Array]:
         """Tokens [B, T, N, C] to xy [B, T, N, 2], logits of its bins [..., 2, bins], visible logits [B, T, N]."""
         logits = self.coordinate_head(points).astype(jnp.float32).reshape(*points.shape[:-1], 2, self.config.bins)
@@ -315,15 +324,21 @@ class Tapnext(eqx.Module):
     # Any number of frames.
 
     @eqx.filter_jit
-    def advance(self, video: Array, state: TapnextState) -> tuple[dict[str, Array], TapnextState]:
-        """The next frames [B, T, H, W, 3]: the dict of `clip` and the new state."""
+    def advance(
+        self, video: Array, state: TapnextState, active: Array | None = None
+    ) -> tuple[dict[str, Array], TapnextState]:
+        """The next frames [B, T, H, W, 3]: the dict of `clip` and the new state.
+
+        active: [B, N] 1 for points and 0 for rows that only fill up, which no other token sees; None: all are points.
+        """
         frames = video.shape[1]
         patches = self.patch_tokens(video)
+        bias = None if active is None else self.attention_bias(active, patches.shape[2], frames)
         x = jnp.concatenate([patches, self.point_tokens(state.queries, frames)], 2)
         first = (state.seen[:, None] == 0) & (jnp.arange(frames)[:, None] == 0)
         memories = []
         for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
-            x, memory = block(x, Memory(*memory), first[..., None])
+            x, memory = block(x, Memory(*memory), first[..., None], bias)
             memories.append(memory)
         hidden, window = (jnp.stack(field) for field in zip(*memories, strict=True))
         xy, logits, visible = self.heads(self.norm(x[:, :, patches.shape[2] :]))
@@ -374,6 +389,8 @@ class Tapnext(eqx.Module):
             jnp.zeros((c.depth, batch, c.taps - 1, tokens, c.width)),
         )
 
-    def step(self, frame: Array, state: TapnextState) -> tuple[dict[str, Array], TapnextState]:
-        """The next frame [B, 1, H, W, 3]: the dict of `clip` for T = 1, and the new state."""
-        return self.advance(frame, state)
+    def step(
+        self, frame: Array, state: TapnextState, active: Array | None = None
+    ) -> tuple[dict[str, Array], TapnextState]:
+        """The next frame [B, 1, H, W, 3]: the dict of `clip` for T = 1, and the new state; `active` as in `advance`."""
+        return self.advance(frame, state, active)

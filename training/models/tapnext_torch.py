@@ -19,10 +19,13 @@ from torch import Tensor, nn
 
 from training.models.configs import TapnextConfig
 from training.models.position_tables import cubic_matrix, sincos_table
-from training.models.sampling_torch import tent
+from training.models.sampling_torch import first_peak, tent
 
 LRU_SHARPNESS = 8.0
 """The recurrence gate reaches from no decay to the learned decay to this power."""
+
+UNSEEN = -1e4
+"""Added to a score of the attention, it leaves no weight; half precision can hold it."""
 
 
 class Memory(NamedTuple):
@@ -68,8 +71,9 @@ class BlockDiagonal(nn.Module):
         self.bias = nn.Parameter(torch.zeros(groups, group))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(-1, self.bias.shape)
-        return (torch.einsum("...gi,gij->...gj", x, self.weight) + self.bias).flatten(-2)
+        # Few axes: Core ML knows no tensors of more than five.
+        rows = x.flatten(0, -2).unflatten(-1, self.bias.shape)
+        return (torch.einsum("rgi,gij->rgj", rows, self.weight) + self.bias).reshape(x.shape)
 
 
 class GatedRecurrence(nn.Module):
@@ -141,7 +145,8 @@ class Attention(nn.Module):
         self.value = nn.Linear(config.width, config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x: [B, T, M, C]; bias: [B T, 1, 1, M], added to the scores that each token gets from all others."""
         lead = x.shape[:2]
         # Four axes are what exporters know attention with.
         x = self.norm(x).flatten(0, 1)
@@ -149,7 +154,7 @@ class Attention(nn.Module):
             project(x).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
             for project in (self.query, self.key, self.value)
         )
-        y = F.scaled_dot_product_attention(query, key, value)
+        y = F.scaled_dot_product_attention(query, key, value, bias)
         return self.out(y.transpose(-2, -3).flatten(-2)).unflatten(0, lead)
 
 
@@ -175,11 +180,11 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, memory: Memory, first: Tensor) -> tuple[Tensor, Memory]:
+    def forward(self, x: Tensor, memory: Memory, first: Tensor, bias: Tensor | None) -> tuple[Tensor, Memory]:
         y, memory = self.recurrence(x, memory, first)
         x = x + y
         x = x + self.gated_mlp(x)
-        x = x + self.attention(x)
+        x = x + self.attention(x, bias)
         return x + self.mlp(x), memory
 
 
@@ -200,8 +205,8 @@ class Head(nn.Module):
 
 def soft_argmax(logits: Tensor, temperature: float, radius: int) -> Tensor:
     """Mean bin centre [...] of logits [..., bins], over the bins around the likeliest one."""
-    bins = torch.arange(logits.shape[-1], device=logits.device)
-    near = (bins - logits.argmax(-1, keepdim=True)).abs() <= radius
+    bins = torch.arange(logits.shape[-1], device=logits.device, dtype=logits.dtype)
+    near = (bins - first_peak(logits)).abs() <= radius
     weights = (logits * temperature).softmax(-1) * near
     return (weights * (bins + 0.5)).sum(-1) / weights.sum(-1)
 
@@ -253,6 +258,11 @@ class Tapnext(nn.Module):
         t = queries[:, None, :, :1].round()
         return torch.where(t > frame, self.unknown_token, torch.where(t == frame, located[:, None], self.mask_token))
 
+    def attention_bias(self, active: Tensor, patches: int, frames: int) -> Tensor:
+        """active [B, N] as in `advance` to the bias [B T, 1, 1, M] of every attention."""
+        bias = F.pad((1 - active) * UNSEEN, (patches, 0))
+        return bias[:, None].expand(-1, frames, -1).flatten(0, 1)[:, None, None]
+
     def heads(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens [B, T, N, C] to xy [B, T, N, 2], logits of its bins [..., 2, bins], visible logits [B, T, N]."""
         logits = self.coordinate_head(points).float().unflatten(-1, (2, self.config.bins))
@@ -261,15 +271,21 @@ class Tapnext(nn.Module):
 
     # Any number of frames.
 
-    def advance(self, video: Tensor, state: TapnextState) -> tuple[dict[str, Tensor], TapnextState]:
-        """The next frames [B, T, H, W, 3]: the dict of `clip` and the new state."""
+    def advance(
+        self, video: Tensor, state: TapnextState, active: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], TapnextState]:
+        """The next frames [B, T, H, W, 3]: the dict of `clip` and the new state.
+
+        active: [B, N] 1 for points and 0 for rows that only fill up, which no other token sees; None: all are points.
+        """
         frames = video.shape[1]
         patches = self.patch_tokens(video)
+        bias = None if active is None else self.attention_bias(active, patches.shape[2], frames)
         x = torch.cat([patches, self.point_tokens(state.queries, frames)], 2)
         first = (state.seen[:, None] == 0) & (torch.arange(frames, device=x.device)[:, None] == 0)
         memories = []
         for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
-            x, memory = block(x, Memory(*memory), first[..., None])
+            x, memory = block(x, Memory(*memory), first[..., None], bias)
             memories.append(memory)
         hidden, window = (torch.stack(field) for field in zip(*memories, strict=True))
         xy, logits, visible = self.heads(self.norm(x[:, :, patches.shape[2] :]))
@@ -321,6 +337,8 @@ class Tapnext(nn.Module):
             zeros(c.depth, batch, c.taps - 1, tokens, c.width),
         )
 
-    def step(self, frame: Tensor, state: TapnextState) -> tuple[dict[str, Tensor], TapnextState]:
-        """The next frame [B, 1, H, W, 3]: the dict of `clip` for T = 1, and the new state."""
-        return self.advance(frame, state)
+    def step(
+        self, frame: Tensor, state: TapnextState, active: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], TapnextState]:
+        """The next frame [B, 1, H, W, 3]: the dict of `clip` for T = 1, and the new state; `active` as in `advance`."""
+        return self.advance(frame, state, active)

@@ -11,7 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from tapkernels import reference  # noqa: E402
 from training.models.configs import CONFIGS, TapirConfig  # noqa: E402
-from training.models.sampling_torch import correlate_dense, correlate_gather, sample_clip, sample_frame  # noqa: E402
+from training.models.sampling_torch import (  # noqa: E402
+    correlate_dense,
+    correlate_gather,
+    first_peak,
+    sample_clip,
+    sample_frame,
+)
 from training.models.tapir_torch import Tapir  # noqa: E402
 
 SMALL = TapirConfig(
@@ -43,6 +49,12 @@ def clip(frames: int = 6, height: int = 64, width: int = 96) -> "torch.Tensor":
 
 
 QUERIES = torch.tensor([[[0.0, 10.0, 20.0], [2.0, 40.5, 90.0], [5.0, 63.0, 1.0]]])
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 256), (2, 5, 9), (0, 4)])
+def test_the_first_peak_is_the_argmax(shape: tuple[int, ...]) -> None:
+    values = torch.randint(-3, 3, shape).float()  # some of the largest are there twice
+    torch.testing.assert_close(first_peak(values)[..., 0], values.argmax(-1).float())
 
 
 @pytest.mark.parametrize("radius", [0, 1, 3])

@@ -65,6 +65,17 @@ def test_frame_by_frame_is_torchs() -> None:
     assert_close(frame_by_frame(jax_tapnext, video, queries), expected)
 
 
+def test_rows_that_only_fill_up_are_torchs() -> None:
+    torch_tapnext, jax_tapnext = both()
+    video, queries = random_clip(2, 3, 32, 48, points=3)
+    active = np.float32([[1, 1, 0], [1, 0, 0]])
+    with torch.inference_mode():
+        state = torch_tapnext.init(torch.from_numpy(video[:, :1]), torch.from_numpy(queries))
+        expected, _ = torch_tapnext.advance(torch.from_numpy(video), state, torch.from_numpy(active))
+    found, _ = jax_tapnext.advance(video, jax_tapnext.init(video[:, :1], queries), active)
+    assert_close(found, expected)
+
+
 def test_frames_that_do_not_divide_into_patches_are_refused() -> None:
     video, queries = random_clip(1, 1, 30, 32, points=1)
     with pytest.raises(ValueError, match="do not divide into patches of 8x8"):

@@ -167,6 +167,22 @@ def test_a_token_with_zero_rows_starts_afresh() -> None:
     torch.testing.assert_close(grown.window[0, :, :, -1], fresh.window[0, :, :, -1])
 
 
+@pytest.mark.parametrize("filler", [1, 5])
+@torch.inference_mode()
+def test_rows_that_only_fill_up_change_nothing(filler: int) -> None:
+    tapnext, (video, queries) = model(), clip()
+    full = torch.cat([queries, torch.rand(2, filler, 3)], 1)
+    active = torch.cat([torch.ones(2, 4), torch.zeros(2, filler)], 1)
+    state, padded, seen = (tapnext.init(video[:, :1], q) for q in (queries, full, full))
+    for t in range(video.shape[1]):
+        expected, state = tapnext.step(video[:, t : t + 1], state)
+        found, padded = tapnext.step(video[:, t : t + 1], padded, active)
+        torch.testing.assert_close(found["coordinate_logits"][:, :4], expected["coordinate_logits"])
+        torch.testing.assert_close(found["visible_logits"][:, :4], expected["visible_logits"])
+        other, seen = tapnext.step(video[:, t : t + 1], seen)
+    assert (other["coordinate_logits"][:, :4] - expected["coordinate_logits"]).abs().max() > 1e-3
+
+
 def test_gradients_are_finite_even_where_nothing_decays() -> None:
     tapnext, (video, queries) = model(), clip()
     with torch.no_grad():

@@ -1,0 +1,95 @@
+"""Core ML on a Mac: CPU, GPU and Neural Engine.
+
+coremltools gives arrays and takes arrays, so a kept tensor is the array that came out of one call and goes into the
+next as it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapsdk.backends import Array, Options, Tensor
+from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.manifest import StageSpec, entry_point
+
+UNITS = "TAPSDK_COREML_UNITS"
+"""Environment variable: which of a Mac's processors to use, one of these; all of them unless it is set."""
+COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu+gpu": "CPU_AND_GPU", "cpu+ane": "CPU_AND_NE"}
+
+NOISE = (
+    # It names the last version that its makers tested. What it makes of ours is verified at every export.
+    "Torch version ",
+    # Parts that exist on macOS alone; whoever needs them is told so.
+    "Failed to load _ML",
+    # Shapes and axes, all of them small numbers.
+    "Saving value type of int64 into a builtin type of int32",
+)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(NOISE)
+
+
+def import_coremltools() -> Any:
+    """The package, without what it logs to no one's use."""
+    logger = logging.getLogger("coremltools")
+    logger.removeFilter(_tells_something)
+    logger.addFilter(_tells_something)
+    return importlib.import_module("coremltools")
+
+
+class CoreMlSession:
+    def __init__(self, model: Any, stage: StageSpec) -> None:
+        self._model = model
+        self._outputs = [t.name for t in stage.outputs]
+
+    def run(self, inputs: Mapping[str, Array | Tensor], keep: Collection[str] = ()) -> dict[str, Array | Tensor]:
+        try:
+            found = self._model.predict(dict(inputs))
+        except Exception as error:  # its own exceptions have no common base
+            raise BackendError(f"coreml failed: {error}") from error
+        return {name: np.asarray(found[name], np.float32) for name in self._outputs}
+
+
+class CoreMl:
+    name = "coreml"
+    formats = ("coreml",)
+
+    def __init__(self, coremltools: Any, units: str) -> None:
+        self._coremltools, self._units = coremltools, units
+
+    def describe(self) -> str:
+        return f"coreml (coremltools {self._coremltools.__version__}, {self._units})"
+
+    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> CoreMlSession:
+        entry = entry_point(stage, points or 0)
+        units = getattr(self._coremltools.ComputeUnit, COMPUTE_UNITS[self._units])
+        try:
+            model = self._coremltools.models.MLModel(str(file), compute_units=units, function_name=entry)
+        except Exception as error:  # its own exceptions have no common base
+            raise ArtifactError(f"coreml cannot load {file}, function {entry!r}: {error}") from error
+        return CoreMlSession(model, stage)
+
+    def keep(self, array: Array) -> Tensor:
+        return np.ascontiguousarray(array)
+
+    def fetch(self, tensor: Tensor) -> Array:
+        # What is kept may be the array that was given.
+        return np.array(tensor)
+
+
+def open(options: Options) -> CoreMl:
+    if sys.platform != "darwin":
+        raise BackendError("backend 'coreml' cannot be used: Core ML runs on macOS, from version 15 on")
+    units = os.environ.get(UNITS, "all")
+    if units not in COMPUTE_UNITS:
+        raise BackendError(f"{UNITS} is {units!r}; use one of {', '.join(COMPUTE_UNITS)}")
+    return CoreMl(import_coremltools(), units)

@@ -1,0 +1,85 @@
+"""LiteRT, formerly TensorFlow Lite, on the CPU by its XNNPACK delegate.
+
+Its Python interface copies arrays in and out of the engine's memory. So a kept tensor is the copy that came out of one
+call, and goes into the next as it is. When the engine starts it says so on stderr, once per process; it has no switch
+for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
+
+from tapsdk.backends import Array, Options, Tensor
+from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.machine import cores
+from tapsdk.manifest import StageSpec, entry_point
+
+
+class LitertSession:
+    def __init__(self, runner: SignatureRunner, stage: StageSpec) -> None:
+        self._runner = runner
+        self._shapes = {name: tuple(details["shape"]) for name, details in runner.get_input_details().items()}
+        self._outputs = [t.name for t in stage.outputs]
+
+    def run(self, inputs: Mapping[str, Array | Tensor], keep: Collection[str] = ()) -> dict[str, Array | Tensor]:
+        shapes = {name: array.shape for name, array in inputs.items()}
+        if shapes != self._shapes:  # the engine would try to take other ones, and break
+            raise BackendError(f"litert failed: it got inputs of {shapes}, but takes {self._shapes}")
+        try:
+            found = self._runner(**inputs)
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"litert failed: {error}") from error
+        return {name: found[name] for name in self._outputs}
+
+
+class Litert:
+    name = "litert"
+    formats = ("tflite",)
+
+    def __init__(self, options: Options) -> None:
+        # Left to itself the engine takes a single thread.
+        self._threads = options.threads or cores()
+        # The entry points of a file share an interpreter, which holds the weights.
+        self._interpreters: WeakValueDictionary[tuple[Path, int], Interpreter] = WeakValueDictionary()
+
+    def describe(self) -> str:
+        return f"litert {version('ai-edge-litert')} (CPU, XNNPACK)"
+
+    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> LitertSession:
+        interpreter, entry = self._interpreter(file), entry_point(stage, points or 0)
+        entries = interpreter.get_signature_list()
+        if entry not in entries:
+            raise ArtifactError(f"{file} has no entry point {entry!r}; it has {', '.join(entries)}")
+        found = {kind: set(names) for kind, names in entries[entry].items()}
+        declared = {"inputs": {t.name for t in stage.inputs}, "outputs": {t.name for t in stage.outputs}}
+        if found != declared:
+            raise ArtifactError(f"{file} has {found} in {entry!r}, but the manifest declares {declared}")
+        return LitertSession(interpreter.get_signature_runner(entry), stage)
+
+    def _interpreter(self, file: Path) -> Interpreter:
+        try:
+            key = file, file.stat().st_mtime_ns
+            interpreter = self._interpreters.get(key)
+            if interpreter is None:
+                interpreter = Interpreter(str(file), num_threads=self._threads)
+                self._interpreters[key] = interpreter
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ArtifactError(f"litert cannot load {file}: {error}") from error
+        return interpreter
+
+    def keep(self, array: Array) -> Tensor:
+        return np.ascontiguousarray(array)
+
+    def fetch(self, tensor: Tensor) -> Array:
+        # What is kept may be the array that was given.
+        return np.array(tensor)
+
+
+def open(options: Options) -> Litert:
+    return Litert(options)

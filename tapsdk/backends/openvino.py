@@ -1,0 +1,106 @@
+"""OpenVINO, which also runs ONNX. Kept tensors are ov.Tensors; every run writes into new ones."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapsdk.backends import Array, Options, Tensor
+from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.manifest import StageSpec
+
+DEVICE = "TAPSDK_OPENVINO_DEVICE"
+"""Environment variable: the device to run on instead of the CPU, as OpenVINO names it, such as "GPU"."""
+MODEL = "model.xml"
+"""A stage is a folder with this file and its weights in model.bin."""
+TELEMETRY = "openvino_telemetry"
+
+
+def _import_openvino() -> Any:
+    """The package. Its import would report to its maker and leave an identifier in the user's home folder."""
+    if TELEMETRY in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # then it cannot be imported, and OpenVINO does without
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[TELEMETRY]
+
+
+ov = _import_openvino()
+
+
+class OpenVinoSession:
+    def __init__(self, compiled: Any, stage: StageSpec) -> None:
+        self._request = compiled.create_infer_request()
+        self._inputs = {t.name: compiled.input(t.name) for t in stage.inputs}
+        self._outputs = {t.name: compiled.output(t.name) for t in stage.outputs}
+
+    def run(self, inputs: Mapping[str, Array | Tensor], keep: Collection[str] = ()) -> dict[str, Array | Tensor]:
+        # Left to itself a request writes into the same memory every time, under whatever was handed out before. Open
+        # axes begin at zero and become as long as they must.
+        outputs = {n: ov.Tensor(p.element_type, p.partial_shape.get_min_shape()) for n, p in self._outputs.items()}
+        try:
+            for name, value in inputs.items():
+                self._request.set_tensor(self._inputs[name], _shared(value))
+            for name, tensor in outputs.items():
+                self._request.set_tensor(self._outputs[name], tensor)
+            self._request.infer()
+        except RuntimeError as error:
+            raise BackendError(f"openvino failed: {error}") from error
+        return {name: tensor if name in keep else tensor.data for name, tensor in outputs.items()}
+
+
+class OpenVino:
+    name = "openvino"
+    formats = ("openvino", "onnx")
+
+    def __init__(self, options: Options) -> None:
+        self._core = ov.Core()
+        self._device = os.environ.get(DEVICE, "CPU")
+        if self._device not in self._core.available_devices:
+            found = ", ".join(self._core.available_devices)
+            raise BackendError(f"openvino has no device {self._device!r} here, which {DEVICE} asks for; it has {found}")
+        # By default it computes in half precision where that is faster, and a recurrent state then drifts away.
+        self._config = {"INFERENCE_PRECISION_HINT": "f32"}
+        if options.threads:
+            self._config["INFERENCE_NUM_THREADS"] = str(options.threads)
+
+    def describe(self) -> str:
+        return f"openvino {ov.get_version().split('-')[0]} ({self._device})"
+
+    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> OpenVinoSession:
+        path = file / MODEL if file.is_dir() else file
+        try:
+            compiled = self._core.compile_model(self._core.read_model(path), self._device, self._config)
+        except RuntimeError as error:
+            raise ArtifactError(f"openvino cannot load {path}: {error}") from error
+        found = tuple({name for port in ports for name in port.names} for ports in (compiled.inputs, compiled.outputs))
+        declared = {t.name for t in stage.inputs}, {t.name for t in stage.outputs}
+        # A tensor may have more names than one.
+        if not all(few <= many for few, many in zip(declared, found, strict=True)):
+            raise ArtifactError(f"{file} has inputs and outputs {found}, but the manifest declares {declared}")
+        return OpenVinoSession(compiled, stage)
+
+    def keep(self, array: Array) -> Tensor:
+        return _shared(array)
+
+    def fetch(self, tensor: Tensor) -> Array:
+        return np.array(tensor.data)
+
+
+def _shared(value: Array | Tensor) -> Tensor:
+    """The memory of an array as a tensor, a copy of it where it must not be written to; a tensor as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return ov.Tensor(np.require(value, requirements=["C", "W"]), shared_memory=True)
+
+
+def open(options: Options) -> OpenVino:
+    return OpenVino(options)

@@ -1,0 +1,214 @@
+"""A short measurement of the plans of one engine: what tracks they give, and how fast."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tapkernels
+from tapsdk import reference
+from tapsdk.accuracy import Rollout
+from tapsdk.artifact import Artifact, open_artifact
+from tapsdk.backends import BACKENDS, Backend, Options, Row, open_backend
+from tapsdk.clip import Clip, finished
+from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.geometry import Size, scale_points
+from tapsdk.isolated import run_isolated
+from tapsdk.manifest import Manifest
+from tapsdk.plans import PLANS, AnyPlan, ClipPlan, confidence_of
+from tapsdk.reference import moving_pattern
+from tapsdk.resolution import ClipSizes
+
+TIMED_FRAMES = 5
+ENOUGH = 3
+"""Frames that each of the two parts of a measurement takes even if they take long."""
+SECONDS = 2.0
+"""Once this has passed, it begins no more of them than that."""
+TIME_LIMIT = 300.0
+"""Seconds that an engine may take in a process of its own, to start, compile the model and be measured."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every plan is measured with.
+
+    points: how many are tracked while time is taken, in frames of (height, width) `size`.
+    shape: (points, frames) of the pattern whose tracks are compared, in frames of (height, width) `compared_size`.
+    """
+
+    points: int
+    size: Size
+    shape: tuple[int, int]
+    compared_size: Size
+
+    @staticmethod
+    def from_table(table: Mapping[str, Any]) -> Workload:
+        """From what `asdict` became on its way through JSON."""
+        return Workload(table["points"], tuple(table["size"]), tuple(table["shape"]), tuple(table["compared_size"]))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one plan did: its tracks of the pattern and milliseconds per frame, or why there are none."""
+
+    plan: str
+    rollout: Rollout | None = None
+    milliseconds: float | None = None
+    refused: str = ""
+
+    def to_table(self) -> dict[str, Any]:
+        return {**vars(self), "rollout": self.rollout and self.rollout.to_table()}
+
+    @staticmethod
+    def from_table(table: Mapping[str, Any]) -> Trial:
+        return Trial(**{**table, "rollout": table["rollout"] and Rollout.from_table(table["rollout"])})
+
+
+def try_plans(artifact: Artifact, backend: Backend, names: Sequence[str], workload: Workload) -> list[Trial]:
+    """Measures plans on an engine, in turns, so that whatever else the machine does meets all of them."""
+    plans: dict[str, AnyPlan] = {}
+    refused: dict[str, str] = {}
+    tracks: dict[str, Rollout] = {}
+    for name in names:
+        try:
+            plans[name] = PLANS[name](artifact, backend)
+            tracks[name] = compared_tracks(plans[name], artifact.manifest, workload)
+        except (ArtifactError, BackendError) as error:
+            plans.pop(name, None)
+            refused[name] = str(error)
+    times = _race(plans, artifact.manifest, workload, refused)
+    return [Trial(name, tracks.get(name), times.get(name), refused.get(name, "")) for name in names]
+
+
+def try_plans_apart(
+    artifact: Artifact,
+    backend: str,
+    names: Sequence[str],
+    workload: Workload,
+    options: Options,
+    seconds: float = TIME_LIMIT,
+) -> list[Trial]:
+    """The same in a process of its own, which starts the engine. Raises IsolationError if the process fails."""
+    request = {
+        "artifact": str(artifact.directory.resolve()),
+        "backend": backend,
+        "row": asdict(BACKENDS[backend]),
+        "plans": list(names),
+        "workload": asdict(workload),
+        "options": asdict(options),
+    }
+    answer = run_isolated("tapsdk.probe:answer", request, seconds)
+    return [Trial.from_table(table) for table in answer]
+
+
+def answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The other side of `try_plans_apart`."""
+    engine = start_engine(request)
+    artifact = open_artifact(Path(request["artifact"]))
+    workload = Workload.from_table(request["workload"])
+    return [trial.to_table() for trial in try_plans(artifact, engine, request["plans"], workload)]
+
+
+def start_engine(request: Mapping[str, Any]) -> Backend:
+    """The engine that another process asks for, which may know rows that this one does not."""
+    BACKENDS[request["backend"]] = Row(**request["row"])
+    return open_backend(request["backend"], Options(**request["options"]))
+
+
+def workload_for(manifest: Manifest, points: int, size: Size, expected: reference.Reference | None) -> Workload:
+    """points and size to take time with; the pattern that is compared is the reference's, where there is one."""
+    if expected is not None:
+        return Workload(points, size, expected.xy.shape[:2], expected.size)
+    most = min((buckets[-1] for buckets in manifest.buckets.values()), default=reference.POINTS)
+    return Workload(points, size, (min(reference.POINTS, most), reference.FRAMES), manifest.fixed_size)
+
+
+def compared_tracks(plan: AnyPlan, manifest: Manifest, workload: Workload) -> Rollout:
+    """Tracks of the pattern, or of its first frames if they take long."""
+    count, frames = workload.shape
+    video, xy = moving_pattern(workload.compared_size, frames, count)
+    found, seen = [], []
+    ends = time.perf_counter() + SECONDS
+    for estimate in roll_out(plan, manifest, video, xy):
+        found.append(estimate.xy)
+        seen.append(estimate.confidence > manifest.visibility.threshold)
+        if len(found) >= ENOUGH and time.perf_counter() > ends:
+            break
+    return Rollout(np.stack(found, 1), np.stack(seen, 1))
+
+
+def _race(
+    plans: Mapping[str, AnyPlan], manifest: Manifest, workload: Workload, refused: dict[str, str]
+) -> dict[str, float]:
+    """Milliseconds per frame of each plan; plans that fail are noted in `refused`."""
+    video, xy = moving_pattern(workload.size, 1 + TIMED_FRAMES, workload.points)
+    runs = {name: roll_out(plan, manifest, video, xy) for name, plan in plans.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    ends = time.perf_counter() + SECONDS
+    for _ in video:
+        for name in list(runs):
+            try:
+                times[name].append(1000 * next(runs[name]).seconds)
+            except (ArtifactError, BackendError) as error:
+                del runs[name]
+                refused[name] = str(error)
+        if all(len(times[name]) >= ENOUGH for name in runs) and time.perf_counter() > ends:
+            break
+    # The first frame warms up; the least disturbed of the others is what the plan can do.
+    return {name: min(times[name][1:]) for name in runs}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one frame: xy [N, 2] in its pixels, confidence [N], and seconds from the image to them."""
+
+    xy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    seconds: float
+
+
+def roll_out(
+    plan: AnyPlan, manifest: Manifest, video: Iterable[NDArray[np.uint8]], xy: NDArray[np.float32]
+) -> Iterator[Estimate]:
+    """Tracks points [N, 2] of the first frame through frames [H, W, 3] of a size that the stages take."""
+    if isinstance(plan, ClipPlan):
+        yield from _roll_out_clip(plan, manifest, list(video), xy)
+        return
+    rows = None
+    for image in video:
+        size = (int(image.shape[0]), int(image.shape[1]))
+        began = time.perf_counter()
+        frame = tapkernels.resize_normalize(np.ascontiguousarray(image), *size)[None]
+        seconds = time.perf_counter() - began
+        if rows is None:
+            rows = plan.begin(frame, scale_points(xy, size, manifest.resolution))
+        began = time.perf_counter()
+        estimates, rows = plan.step(frame, rows)
+        seconds += time.perf_counter() - began
+        confidence = confidence_of(estimates.logits, manifest.visibility)
+        yield Estimate(scale_points(estimates.xy, manifest.resolution, size), confidence, seconds)
+
+
+def _roll_out_clip(
+    plan: ClipPlan, manifest: Manifest, video: Sequence[NDArray[np.uint8]], xy: NDArray[np.float32]
+) -> Iterator[Estimate]:
+    """The same where all frames are needed for the first estimate: they share the time alike."""
+    size = (int(video[0].shape[0]), int(video[0].shape[1]))
+    began = time.perf_counter()
+    start = scale_points(xy, size, manifest.resolution)
+    with closing(Clip(plan, ClipSizes(size, (size,)), np.zeros(len(xy), np.int64), start)) as clip:
+        for image in video:
+            clip.append(np.ascontiguousarray(image))
+        parts = [finished(clip.track(group)) for group in clip.groups()]
+    seconds = (time.perf_counter() - began) / len(video)
+    found = np.concatenate([scale_points(part.xy, manifest.resolution, size) for part in parts])
+    confidence = np.concatenate([confidence_of(part.logits, manifest.visibility) for part in parts])
+    for t in range(len(video)):
+        yield Estimate(found[:, t], confidence[:, t], seconds)

@@ -1,0 +1,93 @@
+"""Small models of every kind, and their artifacts, each exported once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import SMALL, SMALL_CLIP, import_or_skip, known_model
+
+SMALL_NEXT = "tapnext/small"
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """A model for tests that `known_model(name, config)` makes known."""
+
+    name: str
+    config: Any
+    weights: Path
+
+    def load(self) -> Any:
+        from training.models import load
+
+        with known_model(self.name, self.config):
+            return load(self.name, self.weights)
+
+
+@pytest.fixture(scope="session")
+def next_config() -> Any:
+    """A TAPNext with as little of everything as shows each part at work, and not square."""
+    import_or_skip("torch")
+    from training.models.configs import TapnextConfig
+
+    return TapnextConfig(
+        width=16, depth=2, heads=2, mlp_width=32, patch=8, grid=(4, 4), head_width=16, bins=64, resolution=(32, 48)
+    )
+
+
+@pytest.fixture(scope="session")
+def small_models(
+    small_config: Any, small_model: Path, clip_config: Any, clip_model: Path, next_config: Any, tmp_path_factory: Any
+) -> dict[str, SmallModel]:
+    """By name, with random weights."""
+    import torch
+
+    from training.checkpoints import Canonical, save_canonical
+    from training.models.tapnext_torch import Tapnext
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "next.safetensors"
+    weights = {name: tensor.numpy() for name, tensor in Tapnext(next_config).state_dict().items()}
+    save_canonical(Canonical(SMALL_NEXT, next_config, weights, "random", "0" * 64), path)
+    models = (
+        SmallModel(SMALL, small_config, small_model),
+        SmallModel(SMALL_CLIP, clip_config, clip_model),
+        SmallModel(SMALL_NEXT, next_config, path),
+    )
+    return {model.name: model for model in models}
+
+
+@pytest.fixture(scope="session")
+def artifact_of(
+    small_models: dict[str, SmallModel],
+    exported: Path,
+    exported_clip: Path,
+    traced_once: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Callable[..., Path]:
+    """artifact_of(model, target, precision="fp32"): a directory. Do not write into it."""
+    from export import verify
+    from export.pipeline import Options, export
+
+    made = {(SMALL, "onnx", "fp32"): exported, (SMALL_CLIP, "onnx", "fp32"): exported_clip}
+
+    def make(model: str, target: str, precision: str = "fp32") -> Path:
+        key = (model, target, precision)
+        if target == "tflite":
+            request.getfixturevalue("converted_once")
+        if key not in made:
+            small = small_models[model]
+            directory = tmp_path_factory.mktemp("artifacts") / "artifact"
+            with known_model(model, small.config), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(verify, "FRAMES", 4)  # a few; longer rollouts have tests of their own
+                export(model, target, directory, Options(small.weights, precision))
+            made[key] = directory
+        return made[key]
+
+    return make

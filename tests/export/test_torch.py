@@ -1,0 +1,61 @@
+"""Programs of torch.export: what only this target does."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from tapsdk.artifact import open_artifact
+from tapsdk.backends import Options, open_backend
+from tapsdk.errors import BackendError
+from tests.support import SMALL, import_or_skip
+
+torch = import_or_skip("torch")
+
+from export.stages import cut  # noqa: E402
+
+STAGES = ["encode", "query", "step", "locate", "mixer"]
+
+
+@pytest.fixture(scope="module")
+def artifact(artifact_of):
+    return artifact_of(SMALL, "torch")
+
+
+@pytest.fixture(scope="module")
+def stages(small_models):
+    return {stage.name: stage for stage in cut("tapir", small_models[SMALL].load()).stages}
+
+
+def test_there_is_one_file_a_stage(artifact):
+    assert sorted(path.name for path in artifact.glob("*.pt2")) == sorted(f"{name}.pt2" for name in STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_nothing_of_the_machine_that_exported_it_is_in_the_file(artifact, name):
+    with zipfile.ZipFile(artifact / f"{name}.pt2") as archive:
+        text = "".join(archive.read(entry).decode(errors="replace") for entry in archive.namelist())
+    for trace in ("site-packages", "/home/", "/tmp/", ".py"):
+        assert trace not in text, trace
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("points, size", [(1, (64, 96)), (33, (96, 64)), (2, (64, 256))])
+def test_it_computes_what_the_stage_computes_for_any_number_of_points_and_size(artifact, stages, name, points, size):
+    stage = stages[name]
+    manifest = open_artifact(artifact)
+    session = open_backend("torch", Options(1)).open(manifest.file(name, "torch"), manifest.stage(name))
+    inputs = stage.example(points, size, seed=points)
+    with torch.inference_mode():
+        expected = stage.module(*inputs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    found = session.run({t.name: x.numpy() for t, x in zip(stage.spec.inputs, inputs, strict=True)})
+    for spec, tensor in zip(stage.spec.outputs, expected, strict=True):
+        np.testing.assert_allclose(found[spec.name], tensor.numpy(), rtol=1e-4, atol=1e-4, err_msg=spec.name)
+
+
+def test_sizes_that_the_model_does_not_take_are_refused(artifact, stages):
+    manifest = open_artifact(artifact)
+    session = open_backend("torch").open(manifest.file("encode", "torch"), manifest.stage("encode"))
+    with pytest.raises(BackendError, match="torch failed: "):
+        session.run({"frame": np.zeros((1, 64, 100, 3), np.float32)})
