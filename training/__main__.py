@@ -1,4 +1,4 @@
-"""python -m training train | convert | release | evaluate."""
+"""python -m training train | convert | release | evaluate | masks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_train(commands)
     checkpoints_cli.add_parser(commands)
-    commands.choices["release"].set_defaults(run=release.run)
+    release.add_parser(commands)
     evaluate.add_parser(commands)
     masks.add_parser(commands)
     return parser

@@ -46,5 +46,18 @@ def _model(path: Path, checkpoint: Checkpoint, model: str | None) -> tuple[str, 
     return trained, TrainConfig(trained, (), architecture=checkpoint.config["architecture"]).model_config
 
 
-def run(args: argparse.Namespace) -> None:
+def add_parser(commands: Any) -> None:
+    """Adds `release` to the subcommands of a parser."""
+    parser = commands.add_parser(
+        "release",
+        help="turn a training run into canonical weights",
+        description="Writes the running mean of a run's weights as canonical .safetensors, rounded to float16.",
+    )
+    parser.add_argument("directory", type=Path, metavar="RUN", help="where `train` put its checkpoint, or that itself")
+    parser.add_argument("--model", metavar="M", help="what was trained, where the checkpoint is too old to say")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="W.safetensors")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
     print(f"{args.output}: {release(args.directory, args.output, args.model)}")

@@ -117,16 +117,20 @@ class JaxUpdater:
 def _first_weights(config: TrainConfig) -> Arrays:
     key, given = jax.random.key(config.seed), initial_weights(config)
     if given is None:
-        return {name: np.asarray(array) for name, array in _random_weights(key, config.model_config).items()}
+        return {name: np.asarray(array) for name, array in _draw_weights(key, config.model_config).items()}
     shapes = jax.eval_shape(partial(_random_weights, tapir=config.model_config), key)
     check_fit(given, shapes, f"{config.init} does not fit the model of this run")
     return given
 
 
-# It runs once: optimising it would take longer than running it.
-@partial(jax.jit, static_argnames="tapir", compiler_options={"xla_backend_optimization_level": 0})
 def _random_weights(key: Array, tapir: TapirConfig) -> Parameters:
     return named_parameters(Tapir(tapir, key))
+
+
+# It runs once: optimising it would take longer than running it.
+_draw_weights = jax.jit(
+    _random_weights, static_argnames="tapir", compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 @partial(jax.jit, static_argnames="recipe", donate_argnames="training")

@@ -140,12 +140,9 @@ def _arange(*range: float, dtype: torch.dtype | None = None, **options: Any) -> 
 
 @contextlib.contextmanager
 def quiet_converter() -> Iterator[None]:
-    """The converter draws progress bars on standard error; what matters comes as an exception."""
+    """The converter draws progress bars, and warns of how it is made itself; what matters comes as an exception."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        # PyTorch's own, about how it copies its own graphs.
-        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.", FutureWarning)
-        # The converter leaves it to the garbage collector to remove its temporary folders.
-        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore")
         yield
 
 

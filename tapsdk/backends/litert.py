@@ -55,7 +55,7 @@ class Litert:
         interpreter, entry = self._interpreter(file), entry_point(stage, points or 0)
         entries = interpreter.get_signature_list()
         if entry not in entries:
-            raise ArtifactError(f"{file} has no entry point {entry!r}; it has {', '.join(entries)}")
+            raise ArtifactError(f"{file} has no entry point {entry!r}; it has {', '.join(sorted(entries))}")
         found = {kind: set(names) for kind, names in entries[entry].items()}
         declared = {"inputs": {t.name for t in stage.inputs}, "outputs": {t.name for t in stage.outputs}}
         if found != declared:

@@ -22,7 +22,7 @@ STAGES = ["encode", "query", "step", "locate", "mixer"]
 PLAIN = {
     *("Abs", "Add", "Clip", "Div", "Floor", "Log", "Max", "Min", "Mul", "Pow", "Reciprocal", "Sqrt", "Sub"),
     *("Gelu", "InstanceNormalization", "LayerNormalization", "Relu", "Softmax"),
-    *("ArgMax", "Conv", "Gather", "Gemm", "MatMul", "ReduceMean", "ReduceSum"),
+    *("ArgMax", "Conv", "Gather", "Gemm", "MatMul", "ReduceMax", "ReduceMean", "ReduceSum"),
     *("Concat", "Expand", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     *("And", "Cast", "ConstantOfShape", "GreaterOrEqual", "Less", "Range", "Shape"),
 }
