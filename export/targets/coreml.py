@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import sys
 import tempfile
@@ -143,7 +144,13 @@ def quiet_converter() -> Iterator[None]:
     """The converter draws progress bars, and warns of how it is made itself; what matters comes as an exception."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        logger = logging.getLogger("coremltools")
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
 
 
 TARGET: Target = CoreMl()

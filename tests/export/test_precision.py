@@ -216,6 +216,17 @@ def test_samples_are_inputs_of_real_calls_of_every_stage(samples):
     assert states.abs().amax((1, 2, 3, 4)).count_nonzero() > len(states) / 2  # not of first frames alone
 
 
+def test_samples_of_a_model_that_sees_all_of_a_clip(small_models, exported_clip, monkeypatch):
+    monkeypatch.setattr(calibration, "CLIPS", 1)
+    monkeypatch.setattr(calibration, "FRAMES", 4)
+    stages = cut("tapir", small_models[SMALL_CLIP].load()).stages
+    found = calibration.calibration_samples(stages, open_artifact(exported_clip).manifest, "onnx")
+    for stage in stages:
+        shapes = [t.shape_for(calibration.POINTS, (64, 96), 4) for t in stage.spec.inputs]
+        assert found[stage.name]
+        assert all([tuple(x.shape) for x in sample] == shapes for sample in found[stage.name])
+
+
 def test_samples_are_the_same_each_time(samples, exported):
     stages, found = samples
     again = calibration.calibration_samples(stages, open_artifact(exported).manifest, "onnx")
