@@ -102,6 +102,7 @@ def test_every_number_of_points_has_an_entry_point_with_the_manifests_names(lowe
         assert {tensor.name.decode() for tensor in signature.outputs} == {t.name for t in stage.spec.outputs}
 
 
+@pytest.mark.slow
 def test_entry_points_share_their_weights(lowered):
     by_content = defaultdict(int)
     for buffer in Graph(lowered[1].read_bytes()).model.buffers:
@@ -194,6 +195,7 @@ def test_tensors_outside_stay_float32(converted):
             assert tensors[entry.tensorIndex].type == schema.TensorType.FLOAT32
 
 
+@pytest.mark.slow
 def test_it_computes_about_what_torch_computes(converted, precision):
     stage, file = converted
     for name, error in relative_errors(stage, file, BUCKETS[0], 0):
