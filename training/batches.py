@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
@@ -78,7 +78,7 @@ def _example(scene: SceneConfig, seed: int) -> Batch:
     }
 
 
-def iterate(config: TrainConfig, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+def iterate(config: TrainConfig, start: int, rank: int = 0, world: int = 1) -> Generator[Batch, None, None]:
     """Batches of the steps from `start` on, made ahead of time by `config.workers` processes.
 
     Close it, or come to its end, and the processes end.
@@ -89,7 +89,7 @@ def iterate(config: TrainConfig, start: int, rank: int = 0, world: int = 1) -> I
         return
     # Not forked: the threads of a framework would leave locks behind that nobody unlocks.
     pool = ProcessPoolExecutor(config.workers, multiprocessing.get_context("spawn"), _prepare_process)
-    pending = deque()
+    pending: deque[Future[Batch]] = deque()
     try:
         for step in steps:
             pending.append(pool.submit(make, step))

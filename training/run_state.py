@@ -124,9 +124,9 @@ def _read_old(path: Path) -> Checkpoint:
     weights, average = ({k: v.numpy() for k, v in content[part].items()} for part in ("model", "average"))
     names = sorted(weights, key=lambda name: weights[name].ndim <= 1)  # stable
     rows = content["optimizer"]["state"]
-    moments: list[Arrays] = [
+    first, second = (
         {name: rows[i][moment].numpy() if i in rows else np.zeros_like(weights[name]) for i, name in enumerate(names)}
         for moment in ("exp_avg", "exp_avg_sq")
-    ]
+    )
     updates = int(rows[0]["step"]) if rows else 0
-    return Checkpoint(int(content["step"]), RunState(weights, average, *moments, updates))
+    return Checkpoint(int(content["step"]), RunState(weights, average, first, second, updates))

@@ -40,7 +40,7 @@ class Losses(nn.Module):
 
         seen: how many positions are visible, the mean over all processes.
         """
-        size, model = tuple(video.shape[2:4]), self.model
+        size, model = (video.shape[2], video.shape[3]), self.model
         model.config = replace(self.tapir, resolution=size)
         grids = model.feature_grids(video.float() / 127.5 - 1)
         queries = model.clip_queries(grids, queries_tyx, size)
@@ -115,9 +115,10 @@ class TorchUpdater:
         return {name: tensor[0].cpu().numpy() for name, tensor in outputs.items()}
 
     def state(self) -> RunState:
-        moments = [{name: self._moment(p, which) for name, p in self.model.named_parameters()} for which in MOMENTS]
+        parameters = dict(self.model.named_parameters())
+        first, second = ({name: self._moment(p, which) for name, p in parameters.items()} for which in MOMENTS)
         updates = next((int(row["step"]) for row in self.optimizer.state.values()), 0)
-        return RunState(_arrays(self.model), _arrays(self.average), *moments, updates)
+        return RunState(_arrays(self.model), _arrays(self.average), first, second, updates)
 
     def _moment(self, parameter: Tensor, which: str) -> NDArray[np.float32]:
         row = self.optimizer.state.get(parameter)

@@ -96,4 +96,4 @@ def _corner(xy: NDArray[np.float32]) -> tuple[int, int]:
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return 1 / (1 + np.exp(-np.clip(x, -80, 80)))
+    return np.float32(1) / (1 + np.exp(-np.clip(x, -80, 80)))
