@@ -22,8 +22,6 @@ from tapsdk.candidates import plans_of
 from tapsdk.manifest import MANIFEST, File, Manifest, StageSpec
 from training.data.synthetic import SceneConfig, make_clip
 
-CALIBRATED = ("int8",)
-"""Precisions that need samples."""
 CLIPS, FRAMES, POINTS = 4, 24, 16
 CALLS, BYTES = 32, 1 << 30
 """Most calls that are noted of a stage, and most memory for them, although never less than four."""

@@ -240,7 +240,7 @@ _SAME_NAME = (
 _REDUCTIONS = {"reduce_sum": torch.sum, "reduce_mean": torch.mean, "reduce_max": torch.amax}
 _UNARY = {
     **{name: getattr(torch, name) for name in ("abs", "exp", "floor", "relu", "round", "sigmoid", "sqrt", "tanh")},
-    **{"logical_not": torch.logical_not, "softplus": F.softplus, "square": torch.square, "identity": lambda x: x},
+    **{"identity": torch.positive, "logical_not": torch.logical_not, "softplus": F.softplus, "square": torch.square},
 }
 _BINARY = {
     **{"add": torch.add, "sub": torch.sub, "mul": torch.mul, "real_div": torch.true_divide},

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
 import tapsdk
-from export.calibration import CALIBRATED, calibration_samples
+from export.calibration import calibration_samples
 from export.stages import Cut, cut
 from export.support import why_not
 from export.targets import TARGETS, Request, Target
@@ -129,9 +130,8 @@ class _Build:
         buckets = (options.points,) if options.points else target.buckets
         request = Request(options.precision, buckets)
         manifest = self._describe(parts, request)
-        request = replace(request, about=self._about(manifest))
-        if request.precision in CALIBRATED:
-            request = replace(request, samples=calibration_samples(parts.stages, manifest, target.format))
+        samples = cache(lambda: calibration_samples(parts.stages, manifest, target.format))
+        request = replace(request, about=self._about(manifest), samples=samples)
         files = target.lower(parts.stages, directory, request)
         manifest = replace(manifest, stages=self._with_files(manifest.stages, directory, files))
         most_points = max(buckets, default=reference.POINTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -25,8 +25,8 @@ class Request:
     precision: str = "fp32"
     buckets: tuple[int, ...] = ()
     """Numbers of points that get an entry point each (`tapsdk.manifest.entry_point`); none: any number."""
-    samples: Samples | None = None
-    """Real inputs, for precisions that are calibrated."""
+    samples: Callable[[], Samples] = dict
+    """Gives real inputs, for precisions that are calibrated; tracking for them takes a while."""
     about: Mapping[str, str] = field(default_factory=dict)
     """What a file can say of itself where its format has room for that: model, weights, licence."""
 

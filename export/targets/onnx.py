@@ -57,8 +57,7 @@ def graph_of(stage: Stage, request: Request) -> onnx.ModelProto:
     if request.precision == "fp16":
         halve(model)
     elif request.precision == "int8":
-        assert request.samples is not None
-        model = quantize(model, stage, request.samples[stage.name])
+        model = quantize(model, stage, request.samples()[stage.name])
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -24,6 +24,7 @@ class Torch:
             example = stage.example(TRACED_POINTS, TRACED_SIZE)
             program = torch.export.export(stage.module, example, dynamic_shapes=dynamic_shapes(stage))
             _forget_origin(program)
+            _forget_other_stages(program)
             torch.export.save(program, directory / f"{stage.name}.pt2")
         return {stage.name: f"{stage.name}.pt2" for stage in stages}
 
@@ -39,6 +40,14 @@ def _forget_origin(program: torch.export.ExportedProgram) -> None:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     program.example_inputs = None
+
+
+def _forget_other_stages(program: torch.export.ExportedProgram) -> None:
+    """A stage holds the whole model; weights that it does not use would be saved with it."""
+    parameters = program.graph_signature.inputs_to_parameters
+    for node in program.graph.nodes:
+        if node.name in parameters and not node.users:
+            program.state_dict[parameters[node.name]] = torch.nn.Parameter(torch.empty(0))
 
 
 TARGET: Target = Torch()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.golden import formula, official
 from tests.support import SMALL, SMALL_CLIP, import_or_skip, known_model
 
 SMALL_NEXT = "tapnext/small"
@@ -91,3 +92,17 @@ def artifact_of(
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def official_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints of full-size models in the official formats, with weights by formula, by model."""
+    import_or_skip("torch")
+    from tests.training.models.tapnext_golden import published_shapes
+
+    folder, shapes = tmp_path_factory.mktemp("official"), published_shapes("jax")
+    tapnext = {name: formula.weight(name, shape, "jax", seed=1) for name, shape in shapes.items()}
+    return {
+        "tapir/boots-causal": official.write(folder / "boots.npy", official.tapir_parameters(True, "jax", seed=5)),
+        "tapnext/base": official.write(folder / "tapnext.npz", tapnext),
+    }

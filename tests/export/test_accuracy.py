@@ -17,7 +17,7 @@ from tapsdk.backends import BACKENDS
 from tapsdk.candidates import plans_of
 from tapsdk.manifest import read_manifest
 from tests.export.conftest import SMALL_NEXT
-from tests.golden import formula, official
+from tests.golden import formula
 from tests.support import SMALL, SMALL_CLIP, import_or_skip
 
 torch = import_or_skip("torch")
@@ -25,7 +25,6 @@ torch = import_or_skip("torch")
 from export.pipeline import Options, export  # noqa: E402
 from export.rollouts import torch_rollout  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
-from tests.training.models.tapnext_golden import published_shapes  # noqa: E402
 from training.models import load  # noqa: E402
 
 FRAMES, POINTS = 10, 12
@@ -112,18 +111,6 @@ def marked(row):
 def test_tracks_are_those_of_torch(row, small_models, artifact_of):
     skip_what_is_not_installed(row)
     check(row, artifact_of(row.model, row.target, row.precision), small_models[row.model].load())
-
-
-@pytest.fixture(scope="module")
-def official_files(tmp_path_factory):
-    """Checkpoints in the official formats, with weights by formula, by model."""
-    folder = tmp_path_factory.mktemp("official")
-    shapes = published_shapes("jax")
-    tapnext = {name: formula.weight(name, shape, "jax", seed=1) for name, shape in shapes.items()}
-    return {
-        "tapir/boots-causal": official.write(folder / "boots.npy", official.tapir_parameters(True, "jax", seed=5)),
-        "tapnext/base": official.write(folder / "tapnext.npz", tapnext),
-    }
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from export.pipeline import Options as ExportOptions  # noqa: E402
 from export.pipeline import export  # noqa: E402
 from export.stages import Style, cut  # noqa: E402
 from export.support import OPEN_LENGTH, why_not  # noqa: E402
+from export.targets import TARGETS  # noqa: E402
 from tests.golden import formula, official  # noqa: E402
 from training.models import load  # noqa: E402
 from training.models.tapir_torch import Tapir  # noqa: E402
@@ -168,7 +169,7 @@ def test_a_model_says_what_it_thinks_of_its_queries_where_the_manifest_wants_it(
 def test_other_formats_of_open_length_give_the_same_tracks(
     exported_clip, clip_config, clip_model, traced_once, tmp_path, target
 ):
-    pytest.importorskip(target)
+    pytest.importorskip(TARGETS[target][0])
     with known_model(SMALL_CLIP, clip_config):
         export(SMALL_CLIP, target, tmp_path / target, ExportOptions(clip_model))
     video = moving_texture(FRAMES, 64, 120)

@@ -10,7 +10,7 @@ from tests.support import SMALL, copy_artifact, import_or_skip, moving_texture
 
 import_or_skip("onnx")
 import_or_skip("torch")
-pytest.importorskip("openvino", reason="needs openvino: pip install 'tapsdk[export-openvino]'")
+pytest.importorskip("tapsdk.backends.openvino", reason="needs openvino: pip install 'tapsdk[export-openvino]'")
 
 from tapsdk.backends.openvino import ov  # noqa: E402
 

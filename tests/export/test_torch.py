@@ -54,6 +54,16 @@ def test_it_computes_what_the_stage_computes_for_any_number_of_points_and_size(a
         np.testing.assert_allclose(found[spec.name], tensor.numpy(), rtol=1e-4, atol=1e-4, err_msg=spec.name)
 
 
+@pytest.mark.parametrize(
+    "name, module", [("locate", "model.head"), ("mixer", "model.mixer"), ("encode", "model.resnet")]
+)
+def test_a_file_holds_the_weights_of_its_own_stage_alone(artifact, stages, name, module):
+    with zipfile.ZipFile(artifact / f"{name}.pt2") as archive:
+        entries = [entry for entry in archive.infolist() if "/weights/weight_" in entry.filename]
+    own = stages[name].module.get_submodule(module)
+    assert sum(entry.file_size for entry in entries) == sum(weight.nbytes for weight in own.parameters())
+
+
 def test_sizes_that_the_model_does_not_take_are_refused(artifact, stages):
     manifest = open_artifact(artifact)
     session = open_backend("torch").open(manifest.file("encode", "torch"), manifest.stage("encode"))

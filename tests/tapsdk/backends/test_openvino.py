@@ -11,7 +11,7 @@ from tapsdk.backends import Options, open_backend
 from tapsdk.errors import BackendError
 from tests.support import ROOT
 
-pytest.importorskip("openvino", reason="needs openvino: pip install 'tapsdk[openvino]'")
+pytest.importorskip("tapsdk.backends.openvino", reason="needs openvino: pip install 'tapsdk[openvino]'")
 
 
 def test_nothing_is_reported_to_its_maker(tmp_path):
