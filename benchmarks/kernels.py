@@ -64,6 +64,47 @@ def interpolate_then_normalize(torch: Any, case: Case) -> Callable[[], object]:
     return call
 
 
+def windows_of_a_pyramid(torch: Any, case: Case) -> Callable[[], object]:
+    """There and back, as a user of grid_sample would: eight steps on each of four levels, all points at once."""
+    before, after, xy = (torch.from_numpy(array) for array in case.arguments)
+    step = torch.arange(-4.0, 5.0)
+    offset = torch.stack(torch.meshgrid(step, step, indexing="xy"), dim=-1).reshape(1, 81, 2)
+    weights = torch.exp(-(offset**2).sum(-1) / 8)
+    grey = torch.tensor([0.299, 0.587, 0.114])
+
+    def pyramid(frame: Any) -> list[Any]:
+        levels = [(frame @ grey)[None, None]]
+        for _ in range(3):
+            levels.append(torch.nn.functional.avg_pool2d(levels[-1], 2))
+        return levels
+
+    def window(image: Any, at: Any) -> Any:
+        size = torch.tensor([image.shape[3], image.shape[2]])
+        positions = (at[:, None] + offset) * 2 / size - 1
+        return torch.nn.functional.grid_sample(image, positions[None], padding_mode="border", align_corners=False)[0, 0]
+
+    def follow(first: list[Any], second: list[Any], start: Any) -> Any:
+        moved = torch.zeros_like(start)
+        for level in (3, 2, 1, 0):
+            at = start / 2**level
+            wanted = window(first[level], at)
+            along = [(window(first[level], at + d) - window(first[level], at - d)) / 2 for d in torch.eye(2)]
+            xx, yy, xy = ((weights * a * b).sum(1) for a, b in ((along[0],) * 2, (along[1],) * 2, along))
+            for _ in range(8):
+                difference = weights * (wanted - window(second[level], at + moved / 2**level))
+                x, y = ((difference * a).sum(1) for a in along)
+                move = torch.stack([yy * x - xy * y, xx * y - xy * x], 1) / (xx * yy - xy * xy + 1e-6)[:, None]
+                moved = moved + move * 2**level
+        return start + moved
+
+    def call() -> object:
+        first, second = pyramid(before), pyramid(after)
+        end = follow(first, second, xy)
+        return end, follow(second, first, end)
+
+    return call
+
+
 def make_cases() -> list[Case]:
     rng = np.random.default_rng(0)
 
@@ -82,6 +123,12 @@ def make_cases() -> list[Case]:
             "64x64x128, 256 points",
             (features(64, 64, 128), features(256, 128), points(256, 64)),
             grid_sample_then_dot,
+        ),
+        Case(
+            "lucas_kanade",
+            "192x336, 64 points",
+            (features(192, 336, 3), features(192, 336, 3), points(64, 190)),
+            windows_of_a_pyramid,
         ),
         Case(
             "resize_normalize",

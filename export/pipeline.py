@@ -178,6 +178,7 @@ class _Build:
             size_multiple=parts.size_multiple,
             frame_size=parts.frame_size,
             refinement_multiple=parts.refinement_multiple,
+            following=parts.following,
             buckets={target.format: request.buckets} if request.buckets else {},
             native=parts.native,
             tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},

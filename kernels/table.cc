@@ -3,6 +3,7 @@
 
 #define TAPKERNELS_OPS(ROW) \
     ROW(local_correlation)  \
+    ROW(lucas_kanade)       \
     ROW(resize_normalize)
 
 namespace tapkernels {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tapsdk.errors import ArtifactError
+from tapsdk.following import Following
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -149,6 +150,8 @@ class Manifest:
     points_join: Join = "query"
     """When points of a whole video are added: in their query's frame, or all in the first one, with a delay."""
     native: NativePlan | None = None
+    following: Following | None = None
+    """How the positions of a causal model follow the picture; None: they are the model's estimates."""
     size_multiple: int | None = None
     """Frames keep their aspect ratio, with sides that are multiples of this, at about the area of `resolution`; None:
     they are squashed to `frame_size`. Positions are in the space of `resolution` either way."""
@@ -221,14 +224,19 @@ def _parse(table: dict[str, Any]) -> Manifest:
     _check_choice("points_join", table.get("points_join", "query"), get_args(Join))
     if table["mode"] == "clip" and native is None:
         raise ValueError("mode 'clip' needs an entry 'native'")
+    stages = {name: _stage(stage) for name, stage in table["stages"].items()}
+    following = table.get("following") and Following(**table["following"])
+    if following and not ("step" in stages and stages["step"].with_role("previous")):
+        raise ValueError("'following' needs a stage 'step' with an input of the role 'previous'")
     return Manifest(
         **{
             **table,
             "resolution": _pair(table["resolution"]),
             "pixel_range": _pair(table["pixel_range"]),
             "visibility": Visibility(**table["visibility"]),
-            "stages": {name: _stage(stage) for name, stage in table["stages"].items()},
+            "stages": stages,
             "native": native and _native(native),
+            "following": following,
             "frame_size": table.get("frame_size") and _pair(table["frame_size"]),
             "buckets": {name: _buckets(sizes) for name, sizes in table.get("buckets", {}).items()},
             "reference": File(**table["reference"]) if table.get("reference") else None,

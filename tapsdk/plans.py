@@ -10,8 +10,9 @@ clip    the stages of native, and lookups, frame by frame; the mixer over all fr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ import tapkernels
 from tapsdk.artifact import Artifact
 from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
+from tapsdk.following import Following
 from tapsdk.manifest import NEXT, Level, Visibility
 from tapsdk.rows import Rows, RowStore, pad
 
@@ -79,11 +81,15 @@ class _Stages:
         return self._opened[key]
 
 
-class _Beginning:
-    """What the plans share: the rows of points that join; only then is the frame encoded for them."""
+class _FrameByFrame(ABC):
+    """What the plans of a causal model share: the rows of points that join, and what becomes of estimates.
+
+    A frame is encoded for points that join only when there are any.
+    """
 
     def __init__(self, artifact: Artifact, backend: Backend) -> None:
         stages = _Stages(artifact, backend)
+        self._manifest = artifact.manifest
         self._backend, self._open, self._stage = backend, stages.open, artifact.stage
         step, query = artifact.stage("step"), artifact.stage("query")
         self._grids = [t.name for t in query.with_role("feature")]
@@ -111,29 +117,49 @@ class _Beginning:
             count, {**state, **{name: self._backend.keep(active) for name in self._active}, **self._at(xy), **told}
         )
 
+    def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
+        found, state = self._estimate(frame, rows)
+        following = self._manifest.following
+        if following:
+            found = replace(found, xy=self._settled(following, frame, rows, found))
+        after = {**rows.tensors, **self._at(found.xy), **state}
+        return found, Rows(rows.count, after, frame if following else None, rows.count)
+
+    @abstractmethod
+    def _estimate(self, frame: Array, rows: Rows) -> tuple[Estimates, dict[str, Tensor]]:
+        """The model's estimates, and the state for the next frame."""
+
+    def _settled(self, following: Following, frame: Array, rows: Rows, found: Estimates) -> Array:
+        """Positions [N, 2] that follow the picture since the frame before."""
+        (name,) = self._previous
+        xy = np.array(self._backend.fetch(rows.tensors[name])[: rows.count])
+        missed, old = np.zeros(rows.count, np.float32), slice(rows.seen)
+        if rows.frame is not None:
+            xy[old], missed[old] = following.follow(rows.frame[0], frame[0], xy[old], self._manifest.resolution)
+        return following.blend(xy, missed, found.xy, confidence_of(found.logits, self._manifest.visibility))
+
     def _at(self, xy: Array) -> dict[str, Tensor]:
         """What the model wants to know of where the points are, for the next frame."""
         padded = pad(xy, 0, self.store.capacity(len(xy)))
         return {name: self._backend.keep(padded) for name in self._previous}
 
 
-class FusedPlan(_Beginning):
+class FusedPlan(_FrameByFrame):
     name = "fused"
 
     def __init__(self, artifact: Artifact, backend: Backend) -> None:
         super().__init__(artifact, backend)
         self._open("step", self.store.capacity(1))
 
-    def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
+    def _estimate(self, frame: Array, rows: Rows) -> tuple[Estimates, dict[str, Tensor]]:
         session = self._open("step", self.store.capacity(rows.count))
         out = session.run({"frame": frame, **rows.tensors}, [NEXT + name for name in self._state])
         state = {name: out.pop(NEXT + name) for name in self._state}
         found = {name: value[: rows.count] for name, value in out.items()}
-        xy = found.pop("xy")
-        return Estimates(xy, found), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
+        return Estimates(found.pop("xy"), found), state
 
 
-class NativePlan(_Beginning):
+class NativePlan(_FrameByFrame):
     name = "native"
 
     def __init__(self, artifact: Artifact, backend: Backend) -> None:
@@ -150,7 +176,7 @@ class NativePlan(_Beginning):
         self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
         (self._features,) = (t.name for t in artifact.stage("query").outputs)
 
-    def step(self, frame: Array, rows: Rows) -> tuple[Estimates, Rows]:
+    def _estimate(self, frame: Array, rows: Rows) -> tuple[Estimates, dict[str, Tensor]]:
         grids = self._encoder.run({"frame": frame})
         height, width = frame.shape[1:3]
         to_resolution = np.array([self._size[1] / width, self._size[0] / height], np.float32)
@@ -159,7 +185,7 @@ class NativePlan(_Beginning):
         found = self._locate.run({t.name: known[t.name] for t in self._stage("locate").inputs})
         xy = found["xy"]
         mixed = {self._features: features, **{name: found[name] for name in self._logits}}
-        state: dict[str, Array] = {}
+        state: dict[str, Tensor] = {}
         for i in range(self._native.iterations):
             patches = self._lookup.patches(grids, xy, mixed[self._features])
             memory = {name: rows.tensors[f"{name}_{i}"] for name in self._memory}
@@ -167,8 +193,7 @@ class NativePlan(_Beginning):
             state |= {f"{name}_{i}": out[NEXT + name] for name in self._memory}
             xy = xy + out["offset"] * to_resolution
             mixed = {name: out[NEXT + name] for name in mixed}
-        logits = {name: mixed[name] for name in self._logits}
-        return Estimates(xy, logits), Rows(rows.count, {**rows.tensors, **self._at(xy), **state})
+        return Estimates(xy, {name: mixed[name] for name in self._logits}), state
 
 
 class ClipPlan:

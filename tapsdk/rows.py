@@ -18,13 +18,18 @@ class Rows:
 
     Where a format takes only certain numbers of points, rows of zeros after those of the `count` points fill them up.
     A tensor without a points axis belongs to the video: it comes with the first points and stays with the last.
+    frame: [1, H, W, 3] the frame that the first `seen` rows have come through, where positions follow the picture.
     """
 
     count: int
     tensors: Mapping[str, Tensor]
+    frame: Array | None = None
+    seen: int = 0
 
 
 NOBODY = Rows(0, {})
+FRAME = "frame"
+"""Name of `Rows.frame` among saved arrays."""
 
 
 def pad(array: Array, axis: int, capacity: int) -> Array:
@@ -73,7 +78,8 @@ class RowStore:
                 return parts[0].tensors[spec.name]
             return self._keep(spec, np.concatenate([self._fetch(spec, r) for r in parts], spec.points_axis))
 
-        return Rows(count, {s.name: joined(s) for s in self.specs if parts})
+        first = parts[0] if parts else NOBODY
+        return Rows(count, {s.name: joined(s) for s in self.specs if parts}, first.frame, first.seen)
 
     def select(self, rows: Rows, index: Array) -> Rows:
         """The points at `index` alone."""
@@ -83,20 +89,27 @@ class RowStore:
                 return rows.tensors[spec.name]
             return self._keep(spec, np.take(self._fetch(spec, rows), index, spec.points_axis))
 
-        return Rows(len(index), {s.name: selected(s) for s in self.specs if rows.count})
+        seen = int((index < rows.seen).sum())
+        return Rows(len(index), {s.name: selected(s) for s in self.specs if rows.count}, rows.frame, seen)
 
     def to_arrays(self, rows: Rows) -> dict[str, Array]:
         """Copies for saving, without the rows that only fill up; none without points."""
-        return {s.name: self._fetch(s, rows) for s in self.specs if rows.count}
+        frame = {} if rows.frame is None or not rows.count else {FRAME: rows.frame}
+        return {s.name: self._fetch(s, rows) for s in self.specs if rows.count} | frame
 
     def from_arrays(self, arrays: Mapping[str, Array], count: int) -> Rows:
         """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have."""
+        arrays = dict(arrays)
+        frame = arrays.pop(FRAME, None)
+        if frame is not None and (frame.ndim != 4 or frame.shape[::3] != (1, 3) or frame.dtype != np.float32):
+            raise ValueError(f"it holds a frame {frame.dtype} {list(frame.shape)}, not float32 [1, H, W, 3]")
         specs = {s.name: s for s in self.specs if count}
         wanted = {name: (s.shape_for(count), s.dtype) for name, s in specs.items()}
         found = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
         if found != wanted:
             raise ValueError(f"it holds {found or 'no tensors'}, but {count} points have {wanted or 'none'}")
-        return Rows(count, {name: self._keep(specs[name], array) for name, array in arrays.items()})
+        tensors = {name: self._keep(specs[name], array) for name, array in arrays.items()}
+        return Rows(count, tensors, frame, count)
 
     def _fetch(self, spec: TensorSpec, rows: Rows) -> Array:
         array = self.backend.fetch(rows.tensors[spec.name])

@@ -56,7 +56,9 @@ def small_config() -> TapirConfig:
 @pytest.fixture(scope="session")
 def clip_config(small_config: TapirConfig) -> TapirConfig:
     """As small, but over all frames of a clip, and at several resolutions."""
-    return dataclasses.replace(small_config, causal=False, motion_prior=0.0, size_multiple=None, extra_convs=1)
+    return dataclasses.replace(
+        small_config, causal=False, motion_prior=0.0, following=None, size_multiple=None, extra_convs=1
+    )
 
 
 @pytest.fixture(scope="session")

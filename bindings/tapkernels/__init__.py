@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from tapkernels import _ext
 from tapkernels._ext import ArgumentError, IsaError
 
-__all__ = ["ArgumentError", "Info", "IsaError", "info", "local_correlation", "resize_normalize", "set_isa"]
+__all__ = [
+    "ArgumentError",
+    "Info",
+    "IsaError",
+    "info",
+    "local_correlation",
+    "lucas_kanade",
+    "resize_normalize",
+    "set_isa",
+]
 
 __version__: str = _ext.__version__
 
@@ -83,6 +92,32 @@ def local_correlation(
         ArgumentError: a dtype, shape, layout or range other than these. Arrays must be C-contiguous.
     """
     return _run("local_correlation", (grid, query, xy), (radius,), threads)
+
+
+def lucas_kanade(
+    before: _Float32, after: _Float32, xy: _Float32, radius: int = 4, levels: int = 4, *, threads: int | None = None
+) -> _Float32:
+    """Follow points from one frame to the next by their surroundings, and back again as a check.
+
+    Pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) on luminance, with a Gaussian window that is
+    compared less its mean. Precise for small motion of what has texture; it knows nothing of other frames.
+
+    Args:
+        before: [H, W, 3] float32, RGB in [-1, 1].
+        after: [H, W, 3] float32, the next frame.
+        xy: [N, 2] float32, pixels of `before`: (0, 0) = outer corner of the top-left pixel.
+        radius: of the window in pixels, 1 to 15; its Gaussian has half of this for sigma.
+        levels: of the pyramid at most, 1 to 8; each reaches twice as far as the one before.
+        threads: see the package.
+
+    Returns:
+        [N, 3] float32: x and y in `after`, and the distance in pixels between a point and where it ends when it
+        is followed back; infinite where the point begins or ends outside the frame or is not finite.
+
+    Raises:
+        ArgumentError: a dtype, shape, layout or range other than these, or frames without pixels.
+    """
+    return _run("lucas_kanade", (before, after, xy), (radius, levels), threads)
 
 
 def resize_normalize(

@@ -22,12 +22,107 @@ def local_correlation(grid: _Float32, query: _Float32, xy: _Float32, radius: int
     return scores.reshape(len(xy), len(step) ** 2).astype(np.float32)
 
 
+def lucas_kanade(before: _Float32, after: _Float32, xy: _Float32, radius: int = 4, levels: int = 4) -> _Float32:
+    """Gauss-Newton on windows, from the smallest level of a pyramid to the frame itself; then the way back."""
+    height, width = before.shape[:2]
+    first, second = _pyramid(before, levels), _pyramid(after, levels)
+
+    def inside(point: _Float64) -> bool:
+        return bool(((point >= 0) & (point <= (width, height))).all())
+
+    found = np.full((len(xy), 3), np.inf)
+    found[:, :2] = xy
+    for row in found:
+        start = row[:2].copy()
+        if inside(start):
+            row[:2] = _follow(first, second, start, radius)
+        if inside(start) and inside(row[:2]):
+            row[2] = np.linalg.norm(_follow(second, first, row[:2], radius) - start)
+    return found.astype(np.float32)
+
+
 def resize_normalize(image: NDArray[np.uint8] | _Float32, height: int, width: int) -> _Float32:
     """Filter along y, then along x, then map [0, 255], or [0, 1], to [-1, 1]."""
     rows = np.tensordot(_triangle_weights(image.shape[0], height), image, axes=1)  # [height, W, 3]
     resized: _Float64 = _triangle_weights(image.shape[1], width) @ rows
     white = 255.0 if image.dtype == np.uint8 else 1.0
     return (resized / white * 2.0 - 1.0).astype(np.float32)
+
+
+ITERATIONS = 8
+STILL = 0.003
+"""Pixels; a smaller step is the last one."""
+LONGEST = 2.0
+"""Pixels; no step is longer."""
+FLAT = 1e-3
+"""Squared gradient of a window that is too flat to be followed."""
+SMALLEST = 16
+"""A level with a shorter side is the last one of its pyramid."""
+
+
+def _pyramid(frame: _Float32, levels: int) -> list[_Float64]:
+    """Luminance [H, W], and smaller ones: every second cell, the first of them included, of a binomial filter."""
+    pyramid = [frame.astype(np.float64) @ (0.299, 0.587, 0.114)]
+    while len(pyramid) < levels and min(pyramid[-1].shape) >= SMALLEST:
+        height, width = pyramid[-1].shape
+        padded = np.pad(pyramid[-1], 2, mode="edge")
+        kernel = np.array([1, 4, 6, 4, 1]) / 16
+        rows = sum(share * padded[k : k + height] for k, share in enumerate(kernel))
+        smooth = sum(share * rows[:, k : k + width] for k, share in enumerate(kernel))
+        pyramid.append(smooth[::2, ::2])
+    return pyramid
+
+
+def _follow(before: list[_Float64], after: list[_Float64], start: _Float64, radius: int) -> _Float64:
+    moved = np.zeros(2)
+    for level in reversed(range(len(before))):
+        at = (start - 0.5) / 2**level + 0.5
+        moved = (_match(before[level], after[level], at, at + moved / 2**level, radius) - at) * 2**level
+    return start + moved
+
+
+def _match(before: _Float64, after: _Float64, start: _Float64, guess: _Float64, radius: int) -> _Float64:
+    """Where the window of `before` around `start` is in `after`, near `guess`."""
+    step = np.arange(-radius, radius + 1.0)
+    bell = np.exp(-2 * (step / radius) ** 2)
+    weights = np.outer(bell, bell) / bell.sum() ** 2
+
+    def centred(window: _Float64) -> _Float64:
+        less: _Float64 = window - (weights * window).sum()
+        return less
+
+    around = _window(before, start, radius + 1)
+    window = centred(around[1:-1, 1:-1])
+    along = np.stack(
+        [centred((around[1:-1, 2:] - around[1:-1, :-2]) / 2), centred((around[2:] - around[:-2])[:, 1:-1] / 2)]
+    )
+    steepness = np.einsum("ahw,bhw,hw->ab", along, along, weights) + FLAT * np.eye(2)
+    for _ in range(ITERATIONS):
+        difference = window - centred(_window(after, guess, radius))
+        move = np.linalg.solve(steepness, (along * difference * weights).sum((1, 2)))
+        length = float(np.linalg.norm(move))
+        if not np.isfinite(length):
+            break
+        guess = guess + move * min(1.0, LONGEST / max(length, LONGEST))
+        if length < STILL:
+            break
+    return guess
+
+
+def _window(image: _Float64, at: _Float64, radius: int) -> _Float64:
+    """[2 radius + 1, 2 radius + 1] linear samples around a point, of an image that goes on beyond its edges."""
+    step = np.arange(-radius, radius + 1)
+    corner = np.floor(at - 0.5)
+    right, below = at - 0.5 - corner
+
+    def cells(dx: int, dy: int) -> _Float64:
+        columns = np.clip(int(corner[0]) + step + dx, 0, image.shape[1] - 1)
+        return image[np.clip(int(corner[1]) + step + dy, 0, image.shape[0] - 1)][:, columns]
+
+    upper = cells(0, 0) * (1 - right) + cells(1, 0) * right
+    lower = cells(0, 1) * (1 - right) + cells(1, 1) * right
+    window: _Float64 = upper * (1 - below) + lower * below
+    return window
 
 
 def _linear_weights(position: _Float64, size: int) -> _Float64:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tapsdk.following import Following
 from tapsdk.manifest import Mode, NativePlan, StageSpec, TensorSpec, Visibility
 
 EXAMPLE_FRAMES = 7
@@ -70,6 +71,7 @@ class Cut:
     size_multiple: int | None = None
     frame_size: tuple[int, int] | None = None
     refinement_multiple: int | None = None
+    following: Following | None = None
     """These as in the manifest."""
 
 

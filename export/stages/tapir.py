@@ -161,6 +161,7 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
         _native_plan(config, grids) if style.native else None,
         size_multiple=None if size else config.size_multiple,
         frame_size=None if size in (None, config.resolution) else size,
+        following=config.follows,
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tapkernels import ArgumentError, local_correlation, resize_normalize
+from tapkernels import ArgumentError, local_correlation, lucas_kanade, resize_normalize
 
 F = np.float32
 GRID, QUERY, XY = np.zeros((4, 6, 8), F), np.zeros((3, 8), F), np.zeros((3, 2), F)
@@ -41,6 +41,30 @@ def test_local_correlation_says_what_it_takes(arguments, message):
     with pytest.raises(ArgumentError) as error:
         local_correlation(*arguments)
     assert str(error.value) == f"local_correlation: {message}"
+
+
+FRAME = np.zeros((4, 6, 3), F)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((IMAGE, FRAME, XY), "before must be float32 [H, W, 3], got uint8 [4, 6, 3]"),
+        (
+            (FRAME, FRAME[1:], XY),
+            "after must be float32 [H, W, 3] with H = 4 as in before and W = 6 as in before, got float32 [3, 6, 3]",
+        ),
+        ((FRAME, FRAME[:, ::-1], XY), "after must be C-contiguous; numpy.ascontiguousarray(after) makes it so"),
+        ((FRAME[:0], FRAME[:0], XY), "the frames have no pixels"),
+        ((FRAME, FRAME, GRID), "xy must be float32 [N, 2], got float32 [4, 6, 8]"),
+        ((FRAME, FRAME, XY, 0), "radius must be from 1 to 15, got 0"),
+        ((FRAME, FRAME, XY, 4, 9), "levels must be from 1 to 8, got 9"),
+    ],
+)
+def test_lucas_kanade_says_what_it_takes(arguments, message):
+    with pytest.raises(ArgumentError) as error:
+        lucas_kanade(*arguments)
+    assert str(error.value) == f"lucas_kanade: {message}"
 
 
 UNALIGNED = np.frombuffer(bytes(4 * 6 * 3 * 4 + 1), np.uint8)[1:].view(F).reshape(4, 6, 3)

@@ -49,7 +49,7 @@ void expect_close(const std::vector<float>& got, const std::vector<float>& wante
         std::exit(1);
     }
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-        if (std::abs(got[i] - wanted[i]) <= 1e-4f) continue;
+        if (got[i] == wanted[i] || std::abs(got[i] - wanted[i]) <= 1e-4f) continue;
         std::printf("%s: value %zu is %g, expected %g\n", what.c_str(), i, got[i], wanted[i]);
         std::exit(1);
     }
@@ -86,6 +86,31 @@ void test_against_scalar(const std::string& isa) {
         for (std::int64_t threads : {1, 3}) {
             call.threads = threads;
             expect_close(run("local_correlation", call), wanted, isa + " local_correlation");
+        }
+    }
+    for (std::int64_t width : {1, 20, 63}) {
+        const std::int64_t height = 30;
+        std::vector<float> before(static_cast<std::size_t>(height * width * 3)), after = before;
+        for (std::int64_t i = 0; i < height * width; ++i) {
+            const float x = static_cast<float>(i % width), y = static_cast<float>(i / width);
+            for (std::int64_t c = 0; c < 3; ++c) {
+                before[static_cast<std::size_t>(3 * i + c)] = std::sin(0.4f * x) * std::cos(0.3f * y);
+                after[static_cast<std::size_t>(3 * i + c)] = std::sin(0.4f * x - 0.2f) * std::cos(0.3f * y);
+            }
+        }
+        const auto xy = uniform(80, 2, 18);
+        Call call = {{tensor(before.data(), DType::float32, {height, width, 3}),
+                      tensor(after.data(), DType::float32, {height, width, 3}),
+                      tensor(xy.data(), DType::float32, {40, 2})},
+                     {4, 3},
+                     nullptr,
+                     1};
+        set_isa("scalar");
+        const auto wanted = run("lucas_kanade", call);
+        set_isa(isa);
+        for (std::int64_t threads : {1, 3}) {
+            call.threads = threads;
+            expect_close(run("lucas_kanade", call), wanted, isa + " lucas_kanade");
         }
     }
     for (std::int64_t width : {1, 2, 5, 31, 64, 333, 2000}) {

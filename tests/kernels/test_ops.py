@@ -48,6 +48,35 @@ def correlation(rng: np.random.Generator, grid: tuple[int, int, int], points: in
     return features.astype(np.float32), query.astype(np.float32), xy.astype(np.float32)
 
 
+def lucas_kanade_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    for height, width in [(48, 64), (33, 90), (128, 17), (15, 40)]:
+        yield f"{height}x{width}", moving(rng, (height, width), points=30)
+    for points in (0, 1, 200):
+        yield f"{points} points", moving(rng, (40, 50), points)
+    for radius in (1, 2, 7, 15):
+        yield f"radius {radius}", (*moving(rng, (50, 60), points=20), radius)
+    for levels in (1, 2, 8):
+        yield f"{levels} levels", (*moving(rng, (70, 60), points=20), 4, levels)
+    yield "one pixel", (*moving(rng, (1, 1), points=3), 2)
+    yield "one column", moving(rng, (40, 1), points=3)
+
+
+def moving(rng: np.random.Generator, size: tuple[int, int], points: int) -> Arguments:
+    """A pattern of waves that moves by less than a pixel; points in it, on its edges, outside and nowhere."""
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    waves = rng.uniform(0.15, 0.6, size=(6, 2)) * rng.choice([-1, 1], size=(6, 2))
+    shift = rng.uniform(-0.7, 0.7, size=2)
+
+    def frame(dx: float, dy: float) -> np.ndarray:
+        rows = [np.sin(a * (x - dx) + b * (y - dy) + 7 * a * b) for a, b in waves]
+        return np.stack([sum(rows[k::2]) / 3 for k in (0, 1, 0)], axis=-1).astype(np.float32)
+
+    xy = (rng.uniform(-0.1, 1.1, size=(points, 2)) * (width, height)).astype(np.float32)
+    xy[1::9, 0], xy[2::9], xy[3::9, 1] = 0, (width, height), np.nan
+    return frame(0, 0), frame(*shift), xy
+
+
 def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
     sizes = [(1, 1), (1, 9), (5, 1), (7, 5), (33, 64), (97, 131)]
     large = (300, 500), (160, 90)  # enough work for several threads
@@ -60,6 +89,7 @@ def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Argu
 
 ROWS = [
     Row("local_correlation", 1e-5, local_correlation_calls),
+    Row("lucas_kanade", 1e-3, lucas_kanade_calls),
     Row("resize_normalize", 1e-6, resize_normalize_calls),
 ]
 CALLS = [

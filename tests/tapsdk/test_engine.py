@@ -152,7 +152,9 @@ def test_a_new_point_is_where_it_was_put_and_visible(engine, video):
 
 
 def test_an_artifact_may_say_that_the_model_speaks_for_itself_at_the_query(model, video, tmp_path):
-    directory = copy_artifact(model, tmp_path / "model", lambda manifest: manifest.update(query_frame="model"))
+    directory = copy_artifact(
+        model, tmp_path / "model", lambda manifest: manifest.update(query_frame="model", following=None)
+    )
     engine = Engine(directory, FUSED, points=5, threads=1)
     points = random_points(5, video)
     tracks = advance(engine, video[0], points)

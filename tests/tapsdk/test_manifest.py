@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tapsdk.errors import ArtifactError
+from tapsdk.following import Following
 from tapsdk.manifest import (
     File,
     Level,
@@ -20,6 +21,7 @@ from tapsdk.manifest import (
 
 FRAME = TensorSpec("frame", (1, 8, 16, 3), "frame")
 STATE = TensorSpec("narrow", (5, "N", 2, 4), "state", "float16")
+PREVIOUS = TensorSpec("previous", ("N", 2), "previous")
 MANIFEST = Manifest(
     model="tapir/tiny",
     weights_sha256="ab" * 32,
@@ -31,12 +33,13 @@ MANIFEST = Manifest(
     query_frame="exact",
     stages={
         "step": StageSpec(
-            inputs=(FRAME, STATE),
+            inputs=(FRAME, PREVIOUS, STATE),
             outputs=(TensorSpec("xy", ("N", 2), "xy"),),
             files={"onnx": File("step.onnx", "onnx", "cd" * 32, 1234)},
         )
     },
     native=NativePlan(iterations=3, radius=3, levels=(Level("high", (0, 48)),)),
+    following=Following(radius=4, levels=3, slip=0.5, pull=0.1, doubtful=0.5, sure=0.9),
     buckets={"tflite": (16, 64)},
     verification={"pixel_error": {"fused": 0.001}},
     tools={"torch": "2.13.0"},
@@ -76,6 +79,15 @@ GOLDEN = """\
       3
      ],
      "role": "frame",
+     "dtype": "float32"
+    },
+    {
+     "name": "previous",
+     "shape": [
+      "N",
+      2
+     ],
+     "role": "previous",
      "dtype": "float32"
     },
     {
@@ -124,6 +136,14 @@ GOLDEN = """\
     ]
    }
   ]
+ },
+ "following": {
+  "radius": 4,
+  "levels": 3,
+  "slip": 0.5,
+  "pull": 0.1,
+  "doubtful": 0.5,
+  "sure": 0.9
  },
  "size_multiple": null,
  "frame_size": null,
@@ -274,6 +294,9 @@ def with_entry(*path_and_value):
         (with_entry("native", {"radius": 3}), "levels"),
         (with_entry("reference", {"path": "reference.npz"}), "sha256"),
         (with_entry("reference", "reference.npz"), "TypeError"),
+        (with_entry("following", {"radius": 3}), "levels"),
+        (with_entry("following", "sigma", 2), "sigma"),
+        (with_entry("stages", "step", "inputs", []), "'following' needs a stage 'step' with an input of the role"),
         (with_entry("stages", []), "items"),
         (with_entry("stages", "step", "files", "onnx", "hash", "md5"), "hash"),
         (with_entry("stages", "step", "inputs", 0, "role", "image"), "unknown role 'image'; this version knows frame"),
@@ -294,6 +317,7 @@ def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
 DEFAULTS = {
     "points_join": "query",
     "native": None,
+    "following": None,
     "size_multiple": None,
     "frame_size": None,
     "refinement_multiple": None,

@@ -1,9 +1,11 @@
 """The plans of a model are one tracker, and a point's track depends on no other point."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.geometry import working_size
@@ -84,6 +86,24 @@ def test_points_on_the_border_are_tracked(plan, frames):
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
     xy, _ = roll_out(plan, frames, corners)
     assert np.isfinite(xy).all()
+
+
+# Positions follow the picture
+
+
+def test_positions_follow_the_picture_where_the_model_is_in_doubt(model, engine, frames):
+    """Weights are random, so the model's own estimates are anywhere: what follows the texture is not theirs."""
+    artifact = open_artifact(model)
+    assert artifact.manifest.following
+    # Never sure, so that nothing pulls.
+    doubtful = replace(artifact.manifest.following, doubtful=1.0, sure=2.0)
+    xy = np.float32([[30, 30], [50, 20]])
+    following = Artifact(artifact.directory, replace(artifact.manifest, following=doubtful))
+    found, _ = roll_out(PLANS["fused"](following, engine), frames, xy)
+    np.testing.assert_allclose(found, xy[:, None] + np.arange(FRAMES)[:, None] * np.float32([1, 2]), atol=0.3)
+    alone = Artifact(artifact.directory, replace(artifact.manifest, following=None))
+    estimates, _ = roll_out(PLANS["fused"](alone, engine), frames, xy)
+    assert np.abs(estimates - found).max() > 1
 
 
 # Points come and go

@@ -1,5 +1,7 @@
 """What a model remembers: of every point by row, and of the video."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -122,3 +124,47 @@ def test_more_points_than_the_largest_bucket():
 @pytest.mark.parametrize("count", [0, 1, 10_000])
 def test_without_buckets_there_are_as_many_rows_as_points(count):
     assert RowStore(SPECS, ENGINE).capacity(count) == count
+
+
+# The frame that rows have come through
+
+
+def with_frame(store, *points):
+    """Rows that have been through a frame full of ones."""
+    rows = rows_of(store, *points)
+    return dataclasses.replace(rows, frame=np.ones((1, 4, 6, 3), np.float32), seen=rows.count)
+
+
+def fresh(store, *points):
+    return dataclasses.replace(rows_of(store, *points), seen=0)
+
+
+def test_rows_that_join_have_not_been_through_the_frame(store):
+    rows = store.concatenate([with_frame(store, 1, 2), fresh(store, 3)])
+    assert (rows.count, rows.seen, rows.frame.mean()) == (3, 2, 1)
+
+
+def test_rows_that_join_nobody_have_been_through_none(store):
+    rows = store.concatenate([NOBODY, fresh(store, 3)])
+    assert (rows.count, rows.seen, rows.frame) == (1, 0, None)
+
+
+def test_selected_rows_keep_the_frame_and_know_how_many_were_in_it(store):
+    rows = store.select(store.concatenate([with_frame(store, 1, 2), fresh(store, 3)]), np.array([1, 2]))
+    assert (rows.count, rows.seen, rows.frame.mean()) == (2, 1, 1)
+
+
+def test_the_frame_is_saved_with_the_rows(store):
+    arrays = store.to_arrays(with_frame(store, 1, 2))
+    rows = store.from_arrays(arrays, 2)
+    assert points_of(store, rows) == [1, 2]
+    assert (rows.seen, rows.frame.mean()) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "frame", [np.ones((4, 6, 3), np.float32), np.ones((1, 4, 6, 3)), np.ones((2, 4, 6, 3), np.float32)]
+)
+def test_a_frame_that_is_none_is_not_restored(store, frame):
+    arrays = store.to_arrays(rows_of(store, 1)) | {"frame": frame}
+    with pytest.raises(ValueError, match=r"frame float(32|64) \[.*\], not float32 \[1, H, W, 3\]"):
+        store.from_arrays(arrays, 1)

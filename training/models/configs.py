@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tapsdk.following import Following
 from tapsdk.geometry import refinement_resolutions, working_size
 from tapsdk.registry import ALIASES as ALIASES
 
@@ -32,6 +33,8 @@ class TapirConfig:
     softmax_temperature: float = 20.0
     motion_prior: float = 0.0
     """Weight of the prior that a point is near where it was in the frame before; 0 is none, as published."""
+    following: Following | None = None
+    """How positions follow the picture between frames, given a motion prior; None: not at all, as published."""
     head: tuple[int, int, int] = (16, 32, 16)
     """Widths of the cost-volume head: shared convolution, occlusion convolution, occlusion hidden layer."""
     mixer_width: int = 512
@@ -52,6 +55,11 @@ class TapirConfig:
         """(height, width) at which frames of `size` are refined, one after the other, unless told otherwise."""
         base = self.working_size(size)
         return [base] if self.size_multiple else refinement_resolutions(size, base)
+
+    @property
+    def follows(self) -> Following | None:
+        """What `following` comes to: it takes a model that is told where its points were."""
+        return self.following if self.motion_prior else None
 
     @property
     def high_width(self) -> int:
@@ -136,6 +144,7 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
         strides=(2, 1, 2, 1),
         pyramid_level=1,
         motion_prior=3.0,
+        following=Following(radius=4, levels=4, slip=0.4, pull=0.1, doubtful=0.5, sure=0.9),
         size_multiple=16,
         head=(16, 16, 16),
         mixer_width=128,

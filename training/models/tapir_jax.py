@@ -17,10 +17,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
 from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
+from training.models.following import settle
 from training.models.layers_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
 from training.models.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 
@@ -70,6 +72,8 @@ class TapirState(NamedTuple):
     causal: tuple[MixerState, ...]
     previous: Array
     """[B, N, 2] where the points were, in pixels of `config.resolution`."""
+    frame: Array | None = None
+    """[B, h, w, 3] the frame that they were in, where positions follow the picture."""
 
 
 def same_pad(x: Array, kernel: int, stride: int) -> Array:
@@ -470,18 +474,20 @@ class Tapir(eqx.Module):
             some = queries_tyx[:, start : start + chunk]
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(grids, queries, some * scale))
+                parts.append(self._both_ways(self._seen(video), grids, queries, some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(jnp.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(jnp.concatenate(field, 2) for field in zip(*parts, strict=True))), size)
 
-    def _both_ways(self, grids: Sequence[Grids], queries: Sequence[Query], start: Array) -> Estimate:
+    def _both_ways(
+        self, seen: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array
+    ) -> Estimate:
         """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
         frames = grids[0].low.shape[1]
-        forwards = self._roll_out(grids, queries, start, reverse=False)
-        backwards = self._roll_out(grids, queries, start, reverse=True)
+        forwards = self._roll_out(seen, grids, queries, start, reverse=False)
+        backwards = self._roll_out(seen, grids, queries, start, reverse=True)
         later = jnp.arange(frames)[:, None] >= start[:, None, :, 0].round()
         return Estimate(
             jnp.where(later[..., None], forwards.xy, backwards.xy),
@@ -489,25 +495,35 @@ class Tapir(eqx.Module):
             jnp.where(later, forwards.expected_dist, backwards.expected_dist),
         )
 
-    def _roll_out(self, grids: Sequence[Grids], queries: Sequence[Query], start: Array, reverse: bool) -> Estimate:
-        """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame."""
+    def _roll_out(
+        self, seen: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array, reverse: bool
+    ) -> Estimate:
+        """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame.
+
+        seen: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+        """
         batch, points = start.shape[:2]
         start_xy = start[..., :0:-1]
 
         def visit(past: tuple, now: tuple) -> tuple[tuple, Estimate]:
-            (previous, memory), (t, features) = past, now
+            (previous, memory, last), (t, features, frame_now) = past, now
             begins = start[..., 0].round() == t
             previous = jnp.where(begins[..., None], start_xy, previous)
             fresh = begins.reshape(-1, 1, 1)
             memory = [MixerState(*(jnp.where(fresh, 0, array) for array in state)) for state in memory]
             frame = [Grids(*(x[:, None] for x in pair), g.size) for pair, g in zip(features, grids, strict=True)]
             estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
-            return (estimates[-1].xy[:, 0], memory), Estimate(*(field[:, 0] for field in estimates[-1]))
+            final = estimates[-1]
+            if frame_now is not None:
+                final = self._settle((last, frame_now), previous, final, begins)
+            return (final.xy[:, 0], memory, frame_now), Estimate(*(field[:, 0] for field in final))
 
         memory = [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
         features = [(g.high.swapaxes(0, 1), g.low.swapaxes(0, 1)) for g in grids]
         frames = jnp.arange(grids[0].low.shape[1])
-        _, found = jax.lax.scan(visit, (start_xy, memory), (frames, features), reverse=reverse)
+        pictures = None if seen is None else seen.swapaxes(0, 1)
+        first = None if pictures is None else pictures[-1 if reverse else 0]
+        _, found = jax.lax.scan(visit, (start_xy, memory, first), (frames, features, pictures), reverse=reverse)
         return Estimate(*(field.swapaxes(0, 1) for field in found))
 
     # Frame by frame.
@@ -527,7 +543,9 @@ class Tapir(eqx.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        return TapirState(queries, memory, rescale(xy, size, self.config.resolution))
+        seen = self._seen(frame)
+        first = None if seen is None else seen[:, 0]
+        return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
 
     def empty_memory(self, rows: int) -> MixerState:
         """What an iteration remembers of points that were just added: nothing."""
@@ -541,8 +559,34 @@ class Tapir(eqx.Module):
         grids = self.feature_grids(frame)
         previous = state.previous[:, None] if self.config.motion_prior else None
         estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
-        state = TapirState(state.queries, tuple(memory), estimates[-1].xy[:, 0])
-        return self._public(estimates[-1], frame.shape[2:4]), state
+        found, seen = estimates[-1], self._seen(frame)
+        now = None if seen is None else seen[:, 0]
+        if now is not None:
+            found = self._settle((state.frame, now), state.previous, found)
+        state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
+        return self._public(found, frame.shape[2:4]), state
+
+    # Between frames.
+
+    def _seen(self, video: Array) -> Array | None:
+        """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
+        return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.follows else None
+
+    def _settle(
+        self, frames: tuple[Array, Array], previous: Array, found: Estimate, begins: Array | None = None
+    ) -> Estimate:
+        """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
+
+        frames: [B, h, w, 3] the frame before, and this one. begins: [B, N] points that were in no frame before.
+        """
+        begins = jnp.zeros(previous.shape[:2], bool) if begins is None else begins
+        arrays = (*frames, previous, found.xy[:, 0], confidence(found)[:, 0], begins)
+        shape = jax.ShapeDtypeStruct(previous.shape, jnp.float32)
+
+        def call(*arguments: Array) -> np.ndarray:
+            return settle(self.config, *(np.asarray(argument) for argument in arguments))
+
+        return found._replace(xy=jax.pure_callback(call, shape, *arrays)[:, None])
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Array]:
         return {
@@ -550,6 +594,11 @@ class Tapir(eqx.Module):
             "occlusion": estimate.occlusion.swapaxes(1, 2),
             "expected_dist": estimate.expected_dist.swapaxes(1, 2),
         }
+
+
+def confidence(estimate: Estimate) -> Array:
+    """How likely a point is seen, and where it is said to be."""
+    return (1 - jax.nn.sigmoid(estimate.occlusion)) * (1 - jax.nn.sigmoid(estimate.expected_dist))
 
 
 def _merge(x: Array) -> Array:

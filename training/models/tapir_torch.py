@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.configs import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
+from training.models.following import settle
 from training.models.sampling_torch import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
@@ -66,6 +67,8 @@ class TapirState(NamedTuple):
     causal: tuple[MixerState, ...]
     previous: Tensor
     """[B, N, 2] where the points were, in pixels of `config.resolution`."""
+    frame: Tensor | None = None
+    """[B, h, w, 3] the frame that they were in, where positions follow the picture."""
 
 
 def same_pad(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -424,18 +427,20 @@ class Tapir(nn.Module):
         for some in queries_tyx.split(chunk, 1):
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(grids, queries, some * scale))
+                parts.append(self._both_ways(self._seen(video), grids, queries, some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(torch.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(torch.cat(field, 2) for field in zip(*parts, strict=True))), size)
 
-    def _both_ways(self, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor) -> Estimate:
+    def _both_ways(
+        self, seen: Tensor | None, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor
+    ) -> Estimate:
         """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
         frames = grids[0].low.shape[1]
-        forwards = self._roll_out(grids, queries, start, range(frames))
-        backwards = self._roll_out(grids, queries, start, range(frames - 1, -1, -1))
+        forwards = self._roll_out(seen, grids, queries, start, range(frames))
+        backwards = self._roll_out(seen, grids, queries, start, range(frames - 1, -1, -1))
         later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
         return Estimate(
             torch.where(later[..., None], forwards.xy, backwards.xy),
@@ -444,13 +449,22 @@ class Tapir(nn.Module):
         )
 
     def _roll_out(
-        self, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor, order: Sequence[int]
+        self,
+        seen: Tensor | None,
+        grids: Sequence[Grids],
+        queries: Sequence[Query],
+        start: Tensor,
+        order: Sequence[int],
     ) -> Estimate:
-        """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame."""
+        """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame.
+
+        seen: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+        """
         batch, points = start.shape[:2]
         start_xy = start[..., 1:].flip(-1)
         previous, memory = start_xy, [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
         found: dict[int, Estimate] = {}
+        last = order[0] if len(order) else 0
         for t in order:
             begins = start[..., 0].round() == t
             previous = torch.where(begins[..., None], start_xy, previous)
@@ -458,7 +472,10 @@ class Tapir(nn.Module):
             memory = [MixerState(*(tensor.masked_fill(fresh, 0) for tensor in state)) for state in memory]
             frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
             estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
-            found[t], previous = estimates[-1], estimates[-1].xy[:, 0]
+            found[t] = estimates[-1]
+            if seen is not None:
+                found[t] = self._settle((seen[:, last], seen[:, t]), previous, found[t], begins)
+            previous, last = found[t].xy[:, 0], t
         ordered = [found[t] for t in range(len(found))]
         return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
 
@@ -478,7 +495,9 @@ class Tapir(nn.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        return TapirState(queries, memory, rescale(xy, size, self.config.resolution))
+        seen = self._seen(frame)
+        first = None if seen is None else seen[:, 0]
+        return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
 
     def empty_memory(self, rows: int) -> MixerState:
         """What an iteration remembers of points that were just added: nothing."""
@@ -491,8 +510,31 @@ class Tapir(nn.Module):
         grids = self.feature_grids(frame)
         previous = state.previous[:, None] if self.config.motion_prior else None
         estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
-        state = TapirState(state.queries, tuple(memory), estimates[-1].xy[:, 0])
-        return self._public(estimates[-1], tuple(frame.shape[2:4])), state
+        found, seen = estimates[-1], self._seen(frame)
+        now = None if seen is None else seen[:, 0]
+        if now is not None:
+            found = self._settle((state.frame, now), state.previous, found)
+        state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
+        return self._public(found, tuple(frame.shape[2:4])), state
+
+    # Between frames.
+
+    def _seen(self, video: Tensor) -> Tensor | None:
+        """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
+        return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.follows else None
+
+    def _settle(
+        self, frames: tuple[Tensor, Tensor], previous: Tensor, found: Estimate, begins: Tensor | None = None
+    ) -> Estimate:
+        """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
+
+        frames: [B, h, w, 3] the frame before, and this one. begins: [B, N] points that were in no frame before.
+        """
+        arguments = (*frames, previous, found.xy[:, 0], confidence(found)[:, 0])
+        begins = torch.zeros(previous.shape[:2], dtype=torch.bool) if begins is None else begins
+        arrays = (tensor.detach().cpu().numpy() for tensor in (*arguments, begins))
+        xy = settle(self.config, *arrays)
+        return found._replace(xy=torch.from_numpy(xy).to(found.xy)[:, None])
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
         return {
@@ -500,6 +542,11 @@ class Tapir(nn.Module):
             "occlusion": estimate.occlusion.transpose(1, 2),
             "expected_dist": estimate.expected_dist.transpose(1, 2),
         }
+
+
+def confidence(estimate: Estimate) -> Tensor:
+    """How likely a point is seen, and where it is said to be."""
+    return (1 - estimate.occlusion.sigmoid()) * (1 - estimate.expected_dist.sigmoid())
 
 
 def _log_distance(xy: Tensor, height: int, width: int) -> Tensor:
