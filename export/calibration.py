@@ -18,8 +18,8 @@ from export.rollouts import runtime_rollout
 from export.stages import Stage
 from tapsdk.artifact import sha256
 from tapsdk.backends import Array
-from tapsdk.candidates import plans_of
 from tapsdk.manifest import MANIFEST, File, Manifest, StageSpec
+from tapsdk.selection.candidates import plans_of
 from training.data.synthetic import SceneConfig, make_clip
 
 CLIPS, FRAMES, POINTS = 4, 24, 16

@@ -14,10 +14,10 @@ import numpy as np
 from torch import nn
 
 from export.rollouts import runtime_rollout, torch_rollout
-from tapsdk.accuracy import Rollout
 from tapsdk.backends import Backend
 from tapsdk.geometry import Size, scale_points
 from tapsdk.manifest import Manifest
+from tapsdk.selection.accuracy import Rollout
 from training.data.synthetic import Clip, SceneConfig, make_clip
 from training.evaluation.datasets import HELD_OUT_SEED
 from training.evaluation.metrics import tapvid_metrics

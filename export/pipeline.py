@@ -20,10 +20,10 @@ from export.stages import Cut, cut
 from export.support import why_not
 from export.targets import TARGETS, Request, Target
 from export.verify import verify, write_reference
-from tapsdk import reference
 from tapsdk.artifact import sha256, size_of
 from tapsdk.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.registry import OFFICIAL
+from tapsdk.selection import reference
 from training.models import load
 from training.models.families import config_of, resolve
 from training.models.loading import find_weights

@@ -14,15 +14,15 @@ from export.clips import score_on_clips
 from export.rollouts import runtime_rollout, torch_rollout
 from export.stages import Stage
 from export.targets import Target
-from tapsdk import reference
-from tapsdk.accuracy import MOST, tolerance_of
 from tapsdk.artifact import Artifact, sha256, size_of
 from tapsdk.backends import Backend
-from tapsdk.candidates import plans_of
 from tapsdk.errors import BackendError
 from tapsdk.geometry import working_size
 from tapsdk.manifest import File, Manifest, read_manifest
-from tapsdk.reference import Reference, moving_pattern
+from tapsdk.selection import reference
+from tapsdk.selection.accuracy import MOST, tolerance_of
+from tapsdk.selection.candidates import plans_of
+from tapsdk.selection.reference import Reference, moving_pattern
 
 POINTS = (5, 40)
 """Two shapes: a graph that froze the traced one shows at the other."""

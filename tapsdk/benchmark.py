@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 import tapsdk
-from tapsdk.accuracy import Rollout
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.backends import BACKENDS, Options
-from tapsdk.candidates import BASE, export_hint, plans_of, readable_format, why_absent
-from tapsdk.decision import Request, decide, learn
 from tapsdk.errors import BackendError
-from tapsdk.isolated import IsolationError, run_isolated
 from tapsdk.machine import describe_machine, peak_memory
 from tapsdk.plans import PLANS
-from tapsdk.probe import Workload, compared_tracks, roll_out, start_engine, workload_for
-from tapsdk.probe_cache import Measurement
-from tapsdk.reference import moving_pattern, read_reference
+from tapsdk.selection.accuracy import Rollout
+from tapsdk.selection.candidates import BASE, export_hint, plans_of, readable_format, why_absent
+from tapsdk.selection.decision import Request, decide, learn
+from tapsdk.selection.isolated import IsolationError, run_isolated
+from tapsdk.selection.probe import Workload, compared_tracks, roll_out, start_engine, workload_for
+from tapsdk.selection.probe_cache import Measurement
+from tapsdk.selection.reference import moving_pattern, read_reference
 from tapsdk.table import aligned, number
 
 logger = logging.getLogger(__name__)

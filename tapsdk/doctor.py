@@ -7,16 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 import tapsdk
-from tapsdk import probe_cache
 from tapsdk.artifact import bundled_models, open_artifact
 from tapsdk.backends import BACKENDS, Options, open_backend
 from tapsdk.cache import cache_directory
-from tapsdk.candidates import BASE, why_absent
-from tapsdk.decision import SHORT_LIMIT, Request, decide
 from tapsdk.errors import BackendError, TapsdkError
-from tapsdk.isolated import run_isolated
 from tapsdk.machine import describe_machine
-from tapsdk.probe import start_engine
+from tapsdk.selection import probe_cache
+from tapsdk.selection.candidates import BASE, why_absent
+from tapsdk.selection.decision import SHORT_LIMIT, Request, decide
+from tapsdk.selection.isolated import run_isolated
+from tapsdk.selection.probe import start_engine
 from tapsdk.table import aligned, number
 
 POINTS = 64

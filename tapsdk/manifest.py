@@ -164,7 +164,7 @@ class Manifest:
     """By format: the numbers of points that its files take, each by an entry point (`entry_point`). Formats that are
     not named take any number."""
     reference: File | None = None
-    """What the model says of a video made by formula (`tapsdk.reference`), to compare engines with."""
+    """What the model says of a video made by formula (`tapsdk.selection.reference`), to compare engines with."""
     verification: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA

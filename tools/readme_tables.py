@@ -20,8 +20,8 @@ from export.support import why_not
 from export.targets import TARGETS, Target
 from tapsdk.artifact import bundled_models
 from tapsdk.backends import BACKENDS
-from tapsdk.candidates import PLATFORMS
 from tapsdk.registry import ALIASES, OFFICIAL
+from tapsdk.selection.candidates import PLATFORMS
 from training.models.configs import CONFIGS
 from training.models.families import parameter_shapes
 

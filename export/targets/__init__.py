@@ -41,7 +41,7 @@ class Target(Protocol):
     """Numbers of points that are exported unless asked otherwise; none: any number."""
     precisions: Mapping[str, float]
     """What can be asked for, with the largest allowed difference from torch in pixels over a rollout; the median over
-    generated clips, of what is only approximate (`tapsdk.accuracy`)."""
+    generated clips, of what is only approximate (`tapsdk.selection.accuracy`)."""
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
         """Writes every stage into the directory and returns {stage name: name of its file or folder}."""

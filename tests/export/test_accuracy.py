@@ -14,8 +14,8 @@ import pytest
 
 import tapsdk
 from tapsdk.backends import BACKENDS
-from tapsdk.candidates import plans_of
 from tapsdk.manifest import read_manifest
+from tapsdk.selection.candidates import plans_of
 from tests.export.conftest import SMALL_NEXT
 from tests.golden import formula
 from tests.support import SMALL, SMALL_CLIP, import_or_skip

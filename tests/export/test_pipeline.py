@@ -13,9 +13,9 @@ import pytest
 from tapsdk import track
 from tapsdk.artifact import open_artifact, sha256
 from tapsdk.backends import open_backend
-from tapsdk.decision import Request, decide
 from tapsdk.errors import ModelError
-from tapsdk.reference import read_reference
+from tapsdk.selection.decision import Request, decide
+from tapsdk.selection.reference import read_reference
 from tests.support import ROOT, SMALL, import_or_skip, known_model
 
 onnx = import_or_skip("onnx")

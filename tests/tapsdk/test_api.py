@@ -6,10 +6,11 @@ import weakref
 import numpy as np
 import pytest
 
-from tapsdk import offline, probe_cache, track
-from tapsdk.accuracy import Difference
+from tapsdk import offline, track
 from tapsdk.backends import BACKENDS, Row
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
+from tapsdk.selection import probe_cache
+from tapsdk.selection.accuracy import Difference
 from tapsdk.tracker import Tracker
 from tests.support import EXACT, PLANS, copy_artifact, moving_texture, random_points
 

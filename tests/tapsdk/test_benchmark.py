@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from tapsdk import benchmark as module
-from tapsdk import cli, probe_cache
-from tapsdk.accuracy import Rollout
+from tapsdk import cli
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import BACKENDS, Row
 from tapsdk.benchmark import Settings, benchmark, choose_backends, mark_auto, open_models, render, to_report
-from tapsdk.candidates import BASE
-from tapsdk.decision import PROBE_POINTS
 from tapsdk.errors import ArtifactError, BackendError, ModelError
-from tapsdk.isolated import IsolationError
-from tapsdk.reference import Reference
-from tapsdk.selection import choose
+from tapsdk.selection import choose, probe_cache
+from tapsdk.selection.accuracy import Rollout
+from tapsdk.selection.candidates import BASE
+from tapsdk.selection.decision import PROBE_POINTS
+from tapsdk.selection.isolated import IsolationError
+from tapsdk.selection.reference import Reference
 from tests.support import copy_artifact, needs_full_device
 
 FAST = Settings(points=4, frames=2, threads=1)

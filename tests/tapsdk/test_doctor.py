@@ -6,10 +6,11 @@ import sys
 import pytest
 
 import tapsdk
-from tapsdk import cli, probe_cache
+from tapsdk import cli
 from tapsdk.backends import BACKENDS, Row
-from tapsdk.candidates import BASE
 from tapsdk.doctor import diagnose, is_well, render
+from tapsdk.selection import probe_cache
+from tapsdk.selection.candidates import BASE
 from tests.support import copy_artifact
 
 

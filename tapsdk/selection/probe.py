@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapkernels
-from tapsdk import reference
-from tapsdk.accuracy import Rollout
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.backends import BACKENDS, Backend, Options, Row, open_backend
 from tapsdk.clip import Clip, finished
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.geometry import Size, scale_points
-from tapsdk.isolated import run_isolated
 from tapsdk.manifest import Manifest
 from tapsdk.plans import PLANS, AnyPlan, ClipPlan, confidence_of
-from tapsdk.reference import moving_pattern
 from tapsdk.resolution import ClipSizes
+from tapsdk.selection import reference
+from tapsdk.selection.accuracy import Rollout
+from tapsdk.selection.isolated import run_isolated
+from tapsdk.selection.reference import moving_pattern
 
 TIMED_FRAMES = 5
 ENOUGH = 3
@@ -104,7 +104,7 @@ def try_plans_apart(
         "workload": asdict(workload),
         "options": asdict(options),
     }
-    answer = run_isolated("tapsdk.probe:answer", request, seconds)
+    answer = run_isolated("tapsdk.selection.probe:answer", request, seconds)
     return [Trial.from_table(table) for table in answer]
 
 

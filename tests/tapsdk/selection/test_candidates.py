@@ -8,8 +8,8 @@ import pytest
 
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import BACKENDS, Row
-from tapsdk.candidates import BASE, Candidate, find_candidates, is_installed, plans_of, version_of, why_absent
 from tapsdk.manifest import StageSpec
+from tapsdk.selection.candidates import BASE, Candidate, find_candidates, is_installed, plans_of, version_of, why_absent
 
 
 @pytest.fixture

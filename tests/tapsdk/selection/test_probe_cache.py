@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tapsdk import probe_cache
-from tapsdk.probe_cache import FOLDER, VARIABLE, Measurement, forget, load, save
+from tapsdk.selection import probe_cache
+from tapsdk.selection.probe_cache import FOLDER, VARIABLE, Measurement, forget, load, save
 from tests.support import ROOT
 
 KEY = {"model": "tapir/tiny", "points, size": [64, [256, 256]], "threads": None}
@@ -127,8 +127,8 @@ def test_all_can_be_forgotten(folder):
 
 def test_many_processes_may_write_at_once(new_process, folder):
     script = (
-        "from tests.tapsdk.test_probe_cache import KEY, MEASURED\n"
-        "from tapsdk import probe_cache\n"
+        "from tests.tapsdk.selection.test_probe_cache import KEY, MEASURED\n"
+        "from tapsdk.selection import probe_cache\n"
         "for _ in range(50):\n"
         "    probe_cache.save(KEY, MEASURED)\n"
         "    probe_cache._remembered.clear()\n"

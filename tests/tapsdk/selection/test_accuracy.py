@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tapsdk.accuracy import FLIPS, TOLERANCES, Difference, Rollout
+from tapsdk.selection.accuracy import FLIPS, TOLERANCES, Difference, Rollout
 
 
 def rollout(xy, visible=True):

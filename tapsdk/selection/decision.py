@@ -14,17 +14,26 @@ from typing import Any
 import numpy as np
 
 import tapsdk
-from tapsdk import cache, probe_cache
+from tapsdk import cache
 from tapsdk.artifact import Artifact
 from tapsdk.backends import BACKENDS, Backend, Options, open_backend
-from tapsdk.candidates import BASE, Candidate, export_hint, find_candidates, plans_of, readable_format, version_of
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size, working_size
 from tapsdk.machine import fingerprint
 from tapsdk.manifest import Manifest
-from tapsdk.probe import TIME_LIMIT, Trial, Workload, try_plans, try_plans_apart, workload_for
-from tapsdk.probe_cache import Measurement
-from tapsdk.reference import Reference, read_reference
+from tapsdk.selection import probe_cache
+from tapsdk.selection.candidates import (
+    BASE,
+    Candidate,
+    export_hint,
+    find_candidates,
+    plans_of,
+    readable_format,
+    version_of,
+)
+from tapsdk.selection.probe import TIME_LIMIT, Trial, Workload, try_plans, try_plans_apart, workload_for
+from tapsdk.selection.probe_cache import Measurement
+from tapsdk.selection.reference import Reference, read_reference
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import pytest
 from tapsdk import track
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import Options, open_backend
-from tapsdk.candidates import BASE
 from tapsdk.plans import PLANS
-from tapsdk.probe import Trial, Workload, compared_tracks, roll_out, try_plans, try_plans_apart, workload_for
-from tapsdk.reference import FRAMES, POINTS, Reference, moving_pattern
+from tapsdk.selection.candidates import BASE
+from tapsdk.selection.probe import Trial, Workload, compared_tracks, roll_out, try_plans, try_plans_apart, workload_for
+from tapsdk.selection.reference import FRAMES, POINTS, Reference, moving_pattern
 from tests.support import EXACT
 from tests.support import PLANS as NAMES
 

@@ -14,10 +14,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tapsdk.accuracy import Rollout
 from tapsdk.artifact import Artifact
 from tapsdk.errors import ArtifactError
 from tapsdk.geometry import Size
+from tapsdk.selection.accuracy import Rollout
 
 NAME = "reference.npz"
 FORMAT = "npz"

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapsdk import decision, plans, probe, probe_cache, selection
-from tapsdk.accuracy import TOLERANCES
+from tapsdk import plans, selection
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import BACKENDS, Row
-from tapsdk.candidates import BASE
-from tapsdk.decision import MARGIN, PROBE_POINTS, Request, decide, fastest
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.isolated import IsolationError
 from tapsdk.plans import Estimates
-from tapsdk.probe_cache import Measurement
-from tapsdk.reference import FRAMES, POINTS, Reference
 from tapsdk.rows import Rows
-from tapsdk.selection import choose
+from tapsdk.selection import choose, decision, probe, probe_cache
+from tapsdk.selection.accuracy import TOLERANCES
+from tapsdk.selection.candidates import BASE
+from tapsdk.selection.decision import MARGIN, PROBE_POINTS, Request, decide, fastest
+from tapsdk.selection.isolated import IsolationError
+from tapsdk.selection.probe_cache import Measurement
+from tapsdk.selection.reference import FRAMES, POINTS, Reference
 from tests.support import copy_artifact
 
 FUSED, NATIVE, OTHER = f"{BASE}:fused", f"{BASE}:native", "other:fused"

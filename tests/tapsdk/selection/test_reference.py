@@ -9,7 +9,16 @@ import pytest
 from tapsdk.artifact import Artifact, open_artifact, sha256
 from tapsdk.errors import ArtifactError
 from tapsdk.manifest import File, read_manifest
-from tapsdk.reference import FORMAT, FRAMES, NAME, POINTS, Reference, moving_pattern, read_reference, write_reference
+from tapsdk.selection.reference import (
+    FORMAT,
+    FRAMES,
+    NAME,
+    POINTS,
+    Reference,
+    moving_pattern,
+    read_reference,
+    write_reference,
+)
 from tests.support import copy_artifact
 
 

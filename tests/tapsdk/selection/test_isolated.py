@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tapsdk.isolated import IsolationError, run_isolated
+from tapsdk.selection.isolated import IsolationError, run_isolated
 
 SECONDS = 60
 

@@ -15,7 +15,7 @@ from tapsdk.errors import BackendError
 
 START = (
     "import json, sys; call = json.load(sys.stdin); sys.path[:] = call['path']; "
-    "from tapsdk.isolated import serve; serve(call)"
+    "from tapsdk.selection.isolated import serve; serve(call)"
 )
 """What the new Python does. It searches for modules where this one does, and in the same order."""
 
