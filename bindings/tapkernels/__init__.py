@@ -99,8 +99,8 @@ def lucas_kanade(
 ) -> _Float32:
     """Follow points from one frame to the next by their surroundings, and back again as a check.
 
-    Pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) on luminance, with a Gaussian window that is
-    compared less its mean. Precise for small motion of what has texture; it knows nothing of other frames.
+    Pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) on luminance, with a Gaussian window; light that
+    changes all over a window moves nothing. Precise for small motion of what has texture.
 
     Args:
         before: [H, W, 3] float32, RGB in [-1, 1].

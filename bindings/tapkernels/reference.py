@@ -50,8 +50,6 @@ def resize_normalize(image: NDArray[np.uint8] | _Float32, height: int, width: in
 
 
 ITERATIONS = 8
-STILL = 0.003
-"""Pixels; a smaller step is the last one."""
 LONGEST = 2.0
 """Pixels; no step is longer."""
 FLAT = 1e-3
@@ -87,25 +85,23 @@ def _match(before: _Float64, after: _Float64, start: _Float64, guess: _Float64, 
     bell = np.exp(-2 * (step / radius) ** 2)
     weights = np.outer(bell, bell) / bell.sum() ** 2
 
-    def centred(window: _Float64) -> _Float64:
-        less: _Float64 = window - (weights * window).sum()
+    def less_mean(gradient: _Float64) -> _Float64:
+        """So that a change of light that is the same all over the window drops out."""
+        less: _Float64 = gradient - (weights * gradient).sum()
         return less
 
     around = _window(before, start, radius + 1)
-    window = centred(around[1:-1, 1:-1])
-    along = np.stack(
-        [centred((around[1:-1, 2:] - around[1:-1, :-2]) / 2), centred((around[2:] - around[:-2])[:, 1:-1] / 2)]
-    )
+    along_x = less_mean((around[1:-1, 2:] - around[1:-1, :-2]) / 2)
+    along_y = less_mean((around[2:, 1:-1] - around[:-2, 1:-1]) / 2)
+    along = np.stack([along_x, along_y])
     steepness = np.einsum("ahw,bhw,hw->ab", along, along, weights) + FLAT * np.eye(2)
     for _ in range(ITERATIONS):
-        difference = window - centred(_window(after, guess, radius))
-        move = np.linalg.solve(steepness, (along * difference * weights).sum((1, 2)))
+        change = around[1:-1, 1:-1] - _window(after, guess, radius)
+        move = np.linalg.solve(steepness, (along * change * weights).sum((1, 2)))
         length = float(np.linalg.norm(move))
         if not np.isfinite(length):
             break
         guess = guess + move * min(1.0, LONGEST / max(length, LONGEST))
-        if length < STILL:
-            break
     return guess
 
 

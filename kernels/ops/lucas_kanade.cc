@@ -9,11 +9,12 @@
 //                                      that is followed back from there; infinite where that says nothing,
 //                                      because the point began or ended outside the frame
 //
-// The window is weighted by a Gaussian and compared less its mean, so that light may change. All samples of a
-// window share one fractional offset; frames go on with their outermost pixels beyond their edges.
+// The window is weighted by a Gaussian. All its samples share one fractional offset; frames go on with their
+// outermost pixels beyond their edges.
 #include <math.h>
 
 #include "../op.h"
+#include "../simd.h"
 
 namespace tapkernels {
 namespace TAPKERNELS_ISA {
@@ -23,10 +24,9 @@ constexpr int kMaxRadius = 15;
 constexpr int kMaxLevels = 8;
 constexpr int kMaxSide = 2 * kMaxRadius + 1;
 constexpr std::int64_t kMinSide = 16;  // a level with a shorter side is the last one
-constexpr int kIterations = 8;
-constexpr float kStill = 0.003f;  // pixels; a smaller step is the last one
-constexpr float kLongest = 2;     // pixels; no step is longer
-constexpr float kFlat = 1e-3f;    // squared gradient of a window too flat to follow: it stays where it was
+constexpr int kIterations = 8;         // always, so that a little difference before makes a little one after
+constexpr float kLongest = 2;          // pixels; no step is longer
+constexpr float kFlat = 1e-3f;  // squared gradient of a window too flat to follow: it stays where it was
 constexpr std::int64_t kGrain = 4;
 
 struct Level {
@@ -120,14 +120,15 @@ void sample(const Level& level, Point at, int reach, float* out) {
     const float right = at.x - 0.5f - x_floor, below = at.y - 0.5f - y_floor;
     const std::int64_t left = static_cast<std::int64_t>(x_floor) - reach;
     const std::int64_t top = static_cast<std::int64_t>(y_floor) - reach;
-    std::int64_t columns[kMaxSide + 3];
-    for (int i = 0; i <= side; ++i) columns[i] = clamp(left + i, 0, level.width - 1);
-    float upper[kMaxSide + 3], lower[kMaxSide + 3];
+    const bool is_inside = left >= 0 && left + side < level.width;
+    float upper[kMaxSide + 3], lower[kMaxSide + 3], repeated[kMaxSide + 3];
     const auto blend_row = [&](std::int64_t y, float* blended) {
-        const float* cells = level.values + clamp(y, 0, level.height - 1) * level.width;
-        for (int i = 0; i < side; ++i) {
-            blended[i] = cells[columns[i]] * (1 - right) + cells[columns[i + 1]] * right;
+        const float* row = level.values + clamp(y, 0, level.height - 1) * level.width;
+        if (!is_inside) {
+            for (int i = 0; i <= side; ++i) repeated[i] = row[clamp(left + i, 0, level.width - 1)];
         }
+        const float* cells = is_inside ? row + left : repeated;
+        for (int i = 0; i < side; ++i) blended[i] = cells[i] * (1 - right) + cells[i + 1] * right;
     };
     blend_row(top, upper);
     for (int j = 0; j < side; ++j) {
@@ -139,48 +140,49 @@ void sample(const Level& level, Point at, int reach, float* out) {
     }
 }
 
-void subtract_mean(float* values, const float* weights, int count) {
-    float mean = 0;
-    for (int i = 0; i < count; ++i) mean += weights[i] * values[i];
-    for (int i = 0; i < count; ++i) values[i] -= mean;
+// The sum of the products of a and b.
+float dot(const float* a, const float* b, int count) {
+    Vec sums = Vec::zero();
+    int i = 0;
+    for (; i + Vec::kLanes <= count; i += Vec::kLanes) sums = fma(Vec::load(a + i), Vec::load(b + i), sums);
+    if (i < count) sums = fma(Vec::load_first(a + i, count - i), Vec::load_first(b + i, count - i), sums);
+    return sum(sums);
+}
+
+// The gradient of a window along an axis, from samples `around` it with rows of `framed`: less its mean, which
+// makes any change of light that is the same all over the window drop out, and the same with weights.
+void gradient(const float* around, int framed, int step, const Problem& p, float* plain, float* weighted) {
+    const int side = framed - 2, count = side * side;
+    for (int i = 0; i < count; ++i) {
+        const float* at = around + (i / side + 1) * framed + i % side + 1;
+        plain[i] = (at[step] - at[-step]) * 0.5f;
+    }
+    const float mean = dot(plain, p.weights, count);
+    for (int i = 0; i < count; ++i) {
+        plain[i] -= mean;
+        weighted[i] = p.weights[i] * plain[i];
+    }
 }
 
 // Where the window of `before` around `from` is in `after`, near `guess`: Gauss-Newton with the gradient of
 // the window itself.
 Point match(const Level& before, const Level& after, Point from, Point guess, const Problem& p) {
     const int side = 2 * p.radius + 1, framed = side + 2, count = side * side;
-    float around[(kMaxSide + 2) * (kMaxSide + 2)];
-    float window[kMaxSide * kMaxSide], along_x[kMaxSide * kMaxSide], along_y[kMaxSide * kMaxSide];
+    float around[(kMaxSide + 2) * (kMaxSide + 2)], window[kMaxSide * kMaxSide];
+    float along_x[kMaxSide * kMaxSide], along_y[kMaxSide * kMaxSide];
+    float weighted_x[kMaxSide * kMaxSide], weighted_y[kMaxSide * kMaxSide];
     sample(before, from, p.radius + 1, around);
-    for (int y = 0; y < side; ++y) {
-        const float* row = around + (y + 1) * framed + 1;
-        for (int x = 0; x < side; ++x) {
-            window[y * side + x] = row[x];
-            along_x[y * side + x] = (row[x + 1] - row[x - 1]) * 0.5f;
-            along_y[y * side + x] = (row[x + framed] - row[x - framed]) * 0.5f;
-        }
-    }
-    subtract_mean(window, p.weights, count);
-    subtract_mean(along_x, p.weights, count);
-    subtract_mean(along_y, p.weights, count);
-    float xx = kFlat, yy = kFlat, xy = 0;
-    for (int i = 0; i < count; ++i) {
-        xx += p.weights[i] * along_x[i] * along_x[i];
-        yy += p.weights[i] * along_y[i] * along_y[i];
-        xy += p.weights[i] * along_x[i] * along_y[i];
-    }
-    const float scale = 1 / (xx * yy - xy * xy);
+    for (int i = 0; i < count; ++i) window[i] = around[(i / side + 1) * framed + i % side + 1];
+    gradient(around, framed, 1, p, along_x, weighted_x);
+    gradient(around, framed, framed, p, along_y, weighted_y);
+    const float xx = dot(along_x, weighted_x, count) + kFlat, yy = dot(along_y, weighted_y, count) + kFlat;
+    const float xy = dot(along_x, weighted_y, count), scale = 1 / (xx * yy - xy * xy);
 
-    float now[kMaxSide * kMaxSide];
+    float change[kMaxSide * kMaxSide];
     for (int iteration = 0; iteration < kIterations; ++iteration) {
-        sample(after, guess, p.radius, now);
-        subtract_mean(now, p.weights, count);
-        float pull_x = 0, pull_y = 0;
-        for (int i = 0; i < count; ++i) {
-            const float difference = p.weights[i] * (window[i] - now[i]);
-            pull_x += difference * along_x[i];
-            pull_y += difference * along_y[i];
-        }
+        sample(after, guess, p.radius, change);
+        for (int i = 0; i < count; ++i) change[i] = window[i] - change[i];
+        const float pull_x = dot(change, weighted_x, count), pull_y = dot(change, weighted_y, count);
         float step_x = (yy * pull_x - xy * pull_y) * scale, step_y = (xx * pull_y - xy * pull_x) * scale;
         const float length = sqrtf(step_x * step_x + step_y * step_y);
         if (!(length < HUGE_VALF)) break;  // nor NaN, of pixels that are no numbers
@@ -190,7 +192,6 @@ Point match(const Level& before, const Level& after, Point from, Point guess, co
         }
         guess.x += step_x;
         guess.y += step_y;
-        if (length < kStill) break;
     }
     return guess;
 }
