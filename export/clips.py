@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from export.rollouts import runtime_rollout, torch_rollout
+from tapsdk.artifact import Artifact
 from tapsdk.backends import Backend
 from tapsdk.geometry import Size, scale_points
-from tapsdk.manifest import Manifest
 from tapsdk.selection.accuracy import Rollout
 from training.data.synthetic import Clip, SceneConfig, make_clip
 from training.evaluation.datasets import HELD_OUT_SEED
@@ -49,9 +48,10 @@ def held_out_clips(size: Size, points: int, count: int) -> list[Clip]:
 
 
 def score_on_clips(
-    model: nn.Module, manifest: Manifest, directory: Path, backend: Backend, plans: Sequence[str], points: int
+    model: nn.Module, artifact: Artifact, backend: Backend, plans: Sequence[str], points: int
 ) -> ClipScores:
     """Runs an artifact on generated clips, with at most so many points."""
+    manifest = artifact.manifest
     clips = held_out_clips(manifest.fixed_size, min(points, POINTS), CLIPS)
     starts = [clip.queries[:, 1:] for clip in clips]
     in_torch = [
@@ -62,7 +62,7 @@ def score_on_clips(
     scores.average_jaccard["torch"] = _average_jaccard(in_torch, clips)
     for plan in plans:
         found = [
-            Rollout(*runtime_rollout(directory, backend, plan, clip.frames, xy))
+            Rollout(*runtime_rollout(artifact, backend, plan, clip.frames, xy))
             for clip, xy in zip(clips, starts, strict=True)
         ]
         distance = np.linalg.norm(_all_xy(found) - _all_xy(in_torch), axis=-1)

@@ -7,12 +7,11 @@ is left out, because what a track says there is the manifest's choice.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tapsdk.artifact import Artifact
 from tapsdk.backends import Backend
 from tapsdk.frames import frames_from_array
 from tapsdk.geometry import parse_query_points
@@ -35,11 +34,11 @@ def torch_rollout(
 
 
 def runtime_rollout(
-    directory: Path, backend: Backend, plan: str, frames: np.ndarray, xy: np.ndarray, t: np.ndarray | None = None
+    artifact: Artifact, backend: Backend, plan: str, frames: np.ndarray, xy: np.ndarray, t: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     txy = _queries(xy, t)
     query = parse_query_points(txy, num_frames=len(frames), frame_size=frames.shape[1:3])
-    tracks = open_run(directory, frames_from_array(frames), query, backend, plan=plan).run()
+    tracks = open_run(artifact, frames_from_array(frames), query, backend, plan=plan).run()
     return _without_queries(tracks.xy, txy), _without_queries(tracks.visible, txy)
 
 

@@ -82,11 +82,13 @@ def _files_of(folder: Path) -> list[Path]:
     return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())
 
 
-def open_artifact(model: str | os.PathLike[str]) -> Artifact:
-    """The artifact of a bundled model's name ("tapir") or of a directory that `python -m export` wrote.
+def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
+    """The artifact of a bundled model's name ("tapir") or of a directory that `python -m export` wrote, or itself.
 
     Raises ModelError for names without an artifact at hand, ArtifactError for a directory that is not one.
     """
+    if isinstance(model, Artifact):
+        return model
     name = ALIASES.get(str(model), str(model))
     bundled = BUNDLED / name
     if isinstance(model, str) and name in bundled_models():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapkernels
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.backends import Array, Backend
 from tapsdk.errors import ModelError
 from tapsdk.frames import Frame
@@ -31,7 +31,7 @@ class Engine:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | Artifact,
         backend: str | Backend,
         *,
         points: int,

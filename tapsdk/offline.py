@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.backends import Backend
 from tapsdk.clip import Clip
 from tapsdk.engine import Engine
@@ -64,7 +64,7 @@ class _Way:
 
 
 def open_run(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Artifact,
     source: FrameSource,
     query: QueryPoints,
     backend: str | Backend = "auto",
@@ -79,7 +79,7 @@ def open_run(
         sizes = clip_sizes(source.size, resolution, artifact.manifest)
         choice = choose(artifact, backend, plan=plan, points=len(query), size=sizes.base, strict=strict)
         return ClipRun(artifact.manifest, choice, sizes, source, query)
-    engine = Engine(model, backend, plan=plan, points=len(query), resolution=resolution, strict=strict)
+    engine = Engine(artifact, backend, plan=plan, points=len(query), resolution=resolution, strict=strict)
     engine.check_room(len(query))
     return OfflineRun(engine, source, query)
 

@@ -113,7 +113,7 @@ def test_tracks_are_those_of_torch_in_a_bucket_that_is_not_full(row, artifact, s
     video = formula.video(8, height, width, seed=3)
     xy = formula.queries(5, 8, height, width, seed=3, first=True)[:, [2, 1]]
     expected_xy, expected_visible = torch_rollout(small_models[model].load(), artifact.manifest.visibility, video, xy)
-    found_xy, found_visible = runtime_rollout(artifact.directory, MilInterpreter(), "fused", video, xy)
+    found_xy, found_visible = runtime_rollout(artifact, MilInterpreter(), "fused", video, xy)
     assert np.abs(found_xy - expected_xy).max() < PIXELS[precision]
     np.testing.assert_array_equal(found_visible, expected_visible)
 

@@ -35,7 +35,8 @@ def tapir(request, small_config):
     """(stages, model, size of the frames)"""
     torch.manual_seed(0)
     change, size = TAPIRS[request.param]
-    model = Tapir(replace(small_config, **change)).eval()
+    # Following the picture goes on between the stages, not in them.
+    model = Tapir(replace(small_config, following=None, **change)).eval()
     return Stages("tapir", model, size), model, size
 
 
