@@ -144,7 +144,7 @@ CONFIGS: dict[str, TapirConfig | TapnextConfig] = {
         strides=(2, 1, 2, 1),
         pyramid_level=1,
         motion_prior=3.0,
-        following=Following(radius=4, levels=4, slip=0.4, pull=0.1, doubtful=0.5, sure=0.9),
+        following=Following(radius=3, levels=4, slip=0.3, pull=0.2, doubtful=0.7, sure=0.95),
         size_multiple=16,
         head=(16, 16, 16),
         mixer_width=128,
