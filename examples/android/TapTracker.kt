@@ -20,14 +20,14 @@
 // query   out  features        [N, 176]              query     stays with the point as long as it is tracked
 // step    in   frame           [1, H, W, 3]          frame
 // step    in   features        [N, 176]              query
-// step    in   previous        [N, 2]                previous  xy of the frame before, at first the query points
+// step    in   previous        [N, 2]                previous  where points were before, at first the query points
 // step    in   narrow_0        [5, N, 2, 128]        state     zeros at first
 // step    in   wide_0          [5, N, 2, 512]        state
 // step    in   narrow_1        [5, N, 2, 128]        state
 // step    in   wide_1          [5, N, 2, 512]        state
 // step    in   narrow_2        [5, N, 2, 128]        state
 // step    in   wide_2          [5, N, 2, 512]        state
-// step    out  xy              [N, 2]                xy        in the space of the manifest's resolution
+// step    out  xy              [N, 2]                xy        the model's estimates, in that space
 // step    out  occlusion       [N]                   logit
 // step    out  expected_dist   [N]                   logit
 // step    out  next_narrow_0   [5, N, 2, 128]        state
@@ -36,6 +36,10 @@
 // step    out  next_wide_1     [5, N, 2, 512]        state
 // step    out  next_narrow_2   [5, N, 2, 128]        state
 // step    out  next_wide_2     [5, N, 2, 512]        state
+//
+// Where the manifest has an entry `following`, as here, xy is an estimate: from frame to frame points follow the
+// picture, and are pulled to xy (Following.kt, to be copied with this file). Where they are then is what `step` of
+// this class gives, and is `previous` for the frame after. Without the entry, xy is both.
 //
 // The code goes by the roles in the manifest, so that it runs other models, too.
 
@@ -82,6 +86,7 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
     private var rows = mapOf<String, TensorBuffer>()
     private var spare = mapOf<String, TensorBuffer>()
     private var capacity = 0
+    private var before = listOf<Luminance>() // pyramid of the last frame, if points follow the picture
 
     /** Adds points (x, y), pixels of the frame that [step] gets next, and returns their ids. */
     fun add(points: List<Pair<Double, Double>>): List<Int> {
@@ -105,7 +110,7 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
     fun step(frame: Frame): List<TrackedPoint> {
         val (height, width) = manifest.frameSize
         val pixels = frame.resized(height, width)
-        val joined = added
+        val (joined, seen) = added to if (before.isEmpty()) 0 else ids.size
         if (joined.isNotEmpty()) {
             val begun = Source(begin(pixels, frame), bucket(joined.size), joined.indices.toList())
             setRows(ids.size + joined.size, listOf(Source(read(rows), capacity, ids.indices.toList()), begun))
@@ -120,8 +125,11 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         input.values.forEach { it.close() }
         val found = step.outputs.filter { it.role == "xy" || it.role == "logit" }
             .map { it.name to spare.getValue(it.name).readFloat() }.toMap()
-        takeTurns(found.getValue(step.output("xy")))
-        return points(found, frame, joined)
+        val confidence = ids.indices.map { confidence(found, it) }
+        val estimate = found.getValue(step.output("xy"))
+        val xy = manifest.following?.let { settled(it, pixels, estimate, confidence, seen) } ?: estimate
+        takeTurns(xy)
+        return points(xy, confidence, frame, joined)
     }
 
     override fun close() {
@@ -170,17 +178,41 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         step.inputs.filter { it.role == "previous" }.forEach { rows.getValue(it.name).writeFloat(xy) }
     }
 
-    private fun points(found: Map<String, FloatArray>, frame: Frame, joined: List<TrackedPoint>): List<TrackedPoint> {
-        val xy = found.getValue(manifest.stage("step").output("xy"))
+    /** The product of sigmoid(sign * logit). */
+    private fun confidence(found: Map<String, FloatArray>, row: Int) = manifest.logits
+        .map { (logit, sign) -> 1 / (1 + exp(-sign * found.getValue(logit)[row])) }
+        .fold(1.0) { product, share -> product * share }
+
+    /** Positions that follow the picture since the frame before, which the first `seen` points have come through. */
+    private fun settled(
+        following: Following, pixels: FloatArray, estimate: FloatArray, confidence: List<Double>, seen: Int
+    ): FloatArray {
+        val (height, width) = manifest.frameSize
+        val (scaleX, scaleY) = manifest.toPixels
+        val previous = rows.getValue(manifest.stage("step").input("previous")).readFloat()
+        val now = following.pyramid(pixels, height, width)
+        val xy = estimate.copyOf()
+        for (row in ids.indices) {
+            val start = Place(previous[2 * row] * scaleX, previous[2 * row + 1] * scaleY)
+            val followed = if (row < seen) following.follow(before, now, start) else Followed(start, 0.0)
+            val target = Place(estimate[2 * row] * scaleX, estimate[2 * row + 1] * scaleY)
+            val (x, y) = following.blend(followed, target, confidence[row])
+            xy[2 * row] = (x / scaleX).toFloat()
+            xy[2 * row + 1] = (y / scaleY).toFloat()
+        }
+        before = now
+        return xy
+    }
+
+    private fun points(
+        xy: FloatArray, confidence: List<Double>, frame: Frame, joined: List<TrackedPoint>
+    ): List<TrackedPoint> {
         val (scaleX, scaleY) = manifest.scale(frame)
         val exact = if (manifest.queryFrame == "exact") joined.map { it.id to it }.toMap() else mapOf()
         return ids.mapIndexed { row, id ->
             exact[id] ?: run {
-                val confidence = manifest.logits.map { (logit, sign) ->
-                    1 / (1 + exp(-sign * found.getValue(logit)[row]))
-                }.fold(1.0) { product, share -> product * share }
                 val (x, y) = listOf(xy[2 * row] / scaleX, xy[2 * row + 1] / scaleY)
-                TrackedPoint(id, x, y, confidence, confidence > manifest.threshold)
+                TrackedPoint(id, x, y, confidence[row], confidence[row] > manifest.threshold)
             }
         }
     }
@@ -322,6 +354,16 @@ private class Manifest(table: JSONObject) {
     }
 
     fun stage(name: String) = stages.getValue(name)
+
+    val following = table.optJSONObject("following")?.let {
+        Following(
+            it.getInt("radius"), it.getInt("levels"), it.getDouble("slip"), it.getDouble("pull"),
+            it.getDouble("doubtful"), it.getDouble("sure")
+        )
+    }
+
+    /** What (x, y) in the space of `resolution` are multiplied with for pixels of what stages get. */
+    val toPixels = frameSize[1].toDouble() / resolution[1] to frameSize[0].toDouble() / resolution[0]
 
     /** What (x, y) pixels of the frame are multiplied with for the space of `resolution`. */
     fun scale(frame: Frame) = resolution[1].toDouble() / frame.width to resolution[0].toDouble() / frame.height

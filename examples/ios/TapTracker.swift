@@ -20,14 +20,14 @@
 // query   out  features        [N, 176]              query     stays with the point as long as it is tracked
 // step    in   frame           [1, H, W, 3]          frame
 // step    in   features        [N, 176]              query
-// step    in   previous        [N, 2]                previous  xy of the frame before, at first the query points
+// step    in   previous        [N, 2]                previous  where points were before, at first the query points
 // step    in   narrow_0        [5, N, 2, 128]        state     zeros at first
 // step    in   wide_0          [5, N, 2, 512]        state
 // step    in   narrow_1        [5, N, 2, 128]        state
 // step    in   wide_1          [5, N, 2, 512]        state
 // step    in   narrow_2        [5, N, 2, 128]        state
 // step    in   wide_2          [5, N, 2, 512]        state
-// step    out  xy              [N, 2]                xy        in the space of the manifest's resolution
+// step    out  xy              [N, 2]                xy        the model's estimates, in that space
 // step    out  occlusion       [N]                   logit
 // step    out  expected_dist   [N]                   logit
 // step    out  next_narrow_0   [5, N, 2, 128]        state
@@ -36,6 +36,10 @@
 // step    out  next_wide_1     [5, N, 2, 512]        state
 // step    out  next_narrow_2   [5, N, 2, 128]        state
 // step    out  next_wide_2     [5, N, 2, 512]        state
+//
+// Where the manifest has an entry `following`, as here, xy is an estimate: from frame to frame points follow the
+// picture, and are pulled to xy (Following.swift, to be copied with this file). Where they are then is what `step` of
+// this class gives, and is `previous` for the frame after. Without the entry, xy is both.
 //
 // The code goes by the roles in the manifest, so that it runs other models, too.
 
@@ -66,6 +70,7 @@ public final class TapTracker {
     private var rows: [String: MLMultiArray] = [:]  // of the points, then zeros up to a bucket
     private var added: [(id: Int, x: Double, y: Double)] = []
     private var nextID = 0
+    private var before: [Luminance] = []  // pyramid of the last frame, if points follow the picture
 
     /// artifact: the directory that the export wrote, with .mlpackage files, or .mlmodelc of the same names.
     public init(artifact: URL, computeUnits: MLComputeUnits = .all) async throws {
@@ -104,21 +109,24 @@ public final class TapTracker {
     /// Where the points are in the next frame, in the order in which they were added.
     public func step(_ frame: Frame) throws -> [TrackedPoint] {
         let size = manifest.frameSize ?? manifest.resolution
-        let pixels = array(frame.resized(height: size[0], width: size[1]), shape: [1, size[0], size[1], 3])
-        let input = [try name(of: "frame", in: manifest.stage("step").inputs): pixels]
+        let pixels = frame.resized(height: size[0], width: size[1])
+        let image = array(pixels, shape: [1, size[0], size[1], 3])
+        let input = [try name(of: "frame", in: manifest.stage("step").inputs): image]
 
         if !added.isEmpty {
             let begun = try begin(input, frame)
             rows = try pick([(rows, Array(ids.indices)), (begun, Array(added.indices))])
         }
-        let joined = added
+        let (joined, seen) = (added, before.isEmpty ? 0 : ids.count)
         ids += joined.map(\.id)
         added = []
         guard !ids.isEmpty else { return [] }
 
         let out = try run("step", input.merging(rows) { first, _ in first }, points: bucket(ids.count))
-        rows = try nextRows(out)
-        return try points(out, frame, joined)
+        let (estimate, confidence) = try read(out)
+        let xy = try settled(estimate, confidence, pixels, seen) ?? estimate
+        rows = try nextRows(out, xy)
+        return points(xy, confidence, frame, joined)
     }
 
     /// The rows of the points that join: query features from the frame that they were picked in, and zeros for a state.
@@ -151,24 +159,58 @@ public final class TapTracker {
         return begun.merging(told) { _, told in told }
     }
 
+    /// What `step` says: xy [N, 2], in the space of the manifest's resolution, and confidence [N].
+    private func read(_ out: [String: MLMultiArray]) throws -> (xy: [Float], confidence: [Double]) {
+        let xy = try name(of: "xy", in: manifest.stage("step").outputs)
+        var confidence = ids.map { _ in 1.0 }
+        for (logit, sign) in manifest.visibility.logits {
+            let values = MLShapedArray<Float>(converting: out[logit]!).scalars
+            for row in ids.indices { confidence[row] /= 1 + exp(-sign * Double(values[row])) }
+        }
+        return (MLShapedArray<Float>(converting: out[xy]!).scalars, confidence)
+    }
+
+    /// Positions that follow the picture since the frame before, which the first `seen` points have come through; nil
+    /// if the manifest wants none.
+    private func settled(
+        _ estimate: [Float], _ confidence: [Double], _ pixels: [Float], _ seen: Int
+    ) throws -> [Float]? {
+        guard let following = manifest.following else { return nil }
+        let size = manifest.frameSize ?? manifest.resolution
+        let scaleX = Double(size[1]) / Double(manifest.resolution[1])
+        let scaleY = Double(size[0]) / Double(manifest.resolution[0])
+        let places = { (xy: [Float]) in
+            self.ids.indices.map { Place(x: Double(xy[2 * $0]) * scaleX, y: Double(xy[2 * $0 + 1]) * scaleY) }
+        }
+        let previous = rows[try name(of: "previous", in: manifest.stage("step").inputs)]!
+        let starts = places(MLShapedArray<Float>(converting: previous).scalars), targets = places(estimate)
+        let now = following.pyramid(pixels, height: size[0], width: size[1])
+        var followed = following.follow(before, now, from: Array(starts[..<seen]))
+        followed += starts[seen...].map { Followed(place: $0, missed: 0) }
+        var xy = estimate
+        for row in ids.indices {
+            let place = following.blend(followed[row], targets[row], confidence: confidence[row])
+            xy[2 * row] = Float(place.x / scaleX)
+            xy[2 * row + 1] = Float(place.y / scaleY)
+        }
+        before = now
+        return xy
+    }
+
     /// The rows for the frame after this one. The state stays in Core ML's own arrays: nothing copies it.
-    private func nextRows(_ out: [String: MLMultiArray]) throws -> [String: MLMultiArray] {
+    private func nextRows(_ out: [String: MLMultiArray], _ xy: [Float]) throws -> [String: MLMultiArray] {
         let step = try manifest.stage("step")
-        let xy = try name(of: "xy", in: step.outputs)
         var next = rows
         for spec in step.inputs where spec.role == "state" { next[spec.name] = out["next_" + spec.name] }
-        for spec in step.inputs where spec.role == "previous" { next[spec.name] = out[xy] }
+        for spec in step.inputs where spec.role == "previous" {
+            next[spec.name] = array(xy, shape: [xy.count / 2, 2])
+        }
         return next
     }
 
     private func points(
-        _ out: [String: MLMultiArray], _ frame: Frame, _ joined: [(id: Int, x: Double, y: Double)]
-    ) throws -> [TrackedPoint] {
-        let outputs = try manifest.stage("step").outputs
-        let read = outputs.filter { $0.role == "xy" || $0.role == "logit" }.map(\.name)
-        let values = Dictionary(
-            uniqueKeysWithValues: read.map { ($0, MLShapedArray<Float>(converting: out[$0]!).scalars) })
-        let xy = values[try name(of: "xy", in: outputs)]!
+        _ xy: [Float], _ confidence: [Double], _ frame: Frame, _ joined: [(id: Int, x: Double, y: Double)]
+    ) -> [TrackedPoint] {
         let scale = manifest.scale(from: frame)
         let asked = manifest.queryFrame == "exact" ? joined : []
         let exact = Dictionary(uniqueKeysWithValues: asked.map { ($0.id, $0) })
@@ -176,13 +218,9 @@ public final class TapTracker {
             if let point = exact[id] {
                 return TrackedPoint(id: id, x: point.x, y: point.y, confidence: 1, visible: true)
             }
-            let shares = manifest.visibility.logits.map { logit, sign in
-                1 / (1 + exp(-sign * Double(values[logit]![row])))
-            }
-            let confidence = shares.reduce(1, *)
             return TrackedPoint(
                 id: id, x: Double(xy[2 * row]) / scale.x, y: Double(xy[2 * row + 1]) / scale.y,
-                confidence: confidence, visible: confidence > manifest.visibility.threshold)
+                confidence: confidence[row], visible: confidence[row] > manifest.visibility.threshold)
         }
     }
 
@@ -352,9 +390,10 @@ private struct Manifest: Decodable {
     let queryFrame: String
     let stages: [String: Stage]
     let buckets: [String: [Int]]?
+    let following: Following?
 
     enum CodingKeys: String, CodingKey {
-        case model, resolution, visibility, stages, buckets
+        case model, resolution, visibility, stages, buckets, following
         case frameSize = "frame_size"
         case queryFrame = "query_frame"
     }

@@ -16,6 +16,7 @@ const MODULES = [
   "artifact.js",
   "demo.js",
   "draw.js",
+  "following.js",
   "page.js",
   "resize.js",
   "rows.js",

@@ -1,6 +1,7 @@
 /** Tracks points frame by frame with an exported model. No DOM: it runs in a page and in a worker. */
 
 import { openStage, readManifest } from "./artifact.js";
+import { blend, follow, makePyramid } from "./following.js";
 import { makeResizer, workingSize } from "./resize.js";
 import { pickRows, zeros } from "./rows.js";
 
@@ -42,6 +43,7 @@ export class Tracker {
   #removed = new Set(); // ids that leave there
   #nextId = 0;
   #view = null; // how frames become what the model sees
+  #before = null; // pyramid of the last frame, where positions follow the picture
   #busy = false;
 
   /** Use `Tracker.load`. */
@@ -79,7 +81,7 @@ export class Tracker {
   /** Forgets all points, and the size of the frames. */
   reset() {
     this.#checkIdle("reset");
-    [this.#ids, this.#added, this.#removed, this.#view] = [[], [], new Set(), null];
+    [this.#ids, this.#added, this.#removed, this.#view, this.#before] = [[], [], new Set(), null, null];
     Object.values(this.#tensors).forEach((tensor) => tensor.dispose());
     this.#tensors = {};
   }
@@ -99,19 +101,25 @@ export class Tracker {
       const [waiting, leaving] = [this.#added.length, new Set(this.#removed)];
       const added = this.#added.filter(({ id }) => !leaving.has(id));
       const view = this.#viewOf(frame, added);
-      const input = { [this.#frameName]: this.#tensor(view.resize(frame.data), [1, ...view.working, 3]) };
+      const pixels = view.resize(frame.data);
+      const input = { [this.#frameName]: this.#tensor(pixels, [1, ...view.working, 3]) };
 
       const begun = added.length ? await this.#begin(input, added, view, made) : null;
       const { ids, tensors } = await this.#join(begun, added, leaving);
-      const out = ids.length ? await this.#run("step", { ...input, ...tensors }, made) : {};
+      const out = ids.length ? await this.#run("step", { ...input, ...tensors }, made) : null;
+      const found = this.#read(out, ids.length);
+      const { following } = this.manifest;
+      const now = out && following ? makePyramid(pixels, view.working, following.levels) : null;
+      if (now) found.xy = this.#settled(found, tensors, ids.length - added.length, now);
 
       made.push(...Object.values(this.#tensors), ...Object.values(tensors));
-      this.#tensors = ids.length ? this.#nextRows(tensors, out) : {};
+      this.#tensors = out ? this.#nextRows(tensors, out, found.xy) : {};
+      this.#before = now;
       this.#ids = ids;
       this.#added.splice(0, waiting);
       leaving.forEach((id) => this.#removed.delete(id));
       this.#view = view;
-      return this.#points(ids, added, out, view);
+      return this.#points(ids, added, found, view);
     } finally {
       const kept = new Set(Object.values(this.#tensors));
       new Set(made).forEach((tensor) => kept.has(tensor) || tensor.dispose());
@@ -177,29 +185,49 @@ export class Tracker {
     return { ids, tensors };
   }
 
-  /** The rows for the frame after this one. */
-  #nextRows(tensors, out) {
+  /** What `step` says of its points: {xy: [N, 2] in the space of `resolution`, confidence: [N]}. */
+  #read(out, count) {
+    if (!out) return { xy: new Float32Array(0), confidence: [] };
     const [xy] = withRole(this.#stages.step.outputs, "xy");
+    const shares = Object.entries(this.manifest.visibility.logits).map(([logit, sign]) =>
+      Array.from({ length: count }, (_, row) => sigmoid(sign * out[logit].data[row])),
+    );
+    const confidence = shares.reduce((product, share) => product.map((value, row) => value * share[row]));
+    return { xy: out[xy.name].data, confidence };
+  }
+
+  /** Positions that follow the picture since the frame before, which the first `seen` points have come through. */
+  #settled({ xy, confidence }, tensors, seen, now) {
+    const { following, resolution } = this.manifest;
+    const [previous] = withRole(this.#stages.step.inputs, "previous");
+    const followed = Float32Array.from(tensors[previous.name].data); // the others begin at their query points
+    const missed = new Float32Array(followed.length / 2);
+    if (seen) {
+      const found = follow(following, this.#before, now, followed.subarray(0, 2 * seen), resolution);
+      followed.set(found.xy);
+      missed.set(found.missed);
+    }
+    return blend(following, followed, missed, xy, confidence);
+  }
+
+  /** The rows for the frame after this one. */
+  #nextRows(tensors, out, xy) {
     const next = {
       query: ({ name }) => tensors[name],
       active: ({ name }) => tensors[name],
-      previous: () => out[xy.name],
+      previous: () => this.#tensor(xy, [xy.length / 2, 2]),
       state: ({ name }) => out[NEXT + name],
     };
     return fromSpecs(this.#specs, (spec) => next[spec.role](spec));
   }
 
-  #points(ids, added, out, { size }) {
+  #points(ids, added, { xy, confidence }, { size }) {
     const { resolution, visibility, query_frame } = this.manifest;
-    const [{ name }] = withRole(this.#stages.step.outputs, "xy");
     const exact = new Map(query_frame === "exact" ? added.map((point) => [point.id, point]) : []);
     return ids.map((id, row) => {
       if (exact.has(id)) return { ...exact.get(id), confidence: 1, visible: true };
-      const [x, y] = scale(out[name].data.subarray(2 * row, 2 * row + 2), resolution, size);
-      const confidence = Object.entries(visibility.logits)
-        .map(([logit, sign]) => sigmoid(sign * out[logit].data[row]))
-        .reduce((product, share) => product * share, 1);
-      return { id, x, y, confidence, visible: confidence > visibility.threshold };
+      const [x, y] = scale(xy.subarray(2 * row, 2 * row + 2), resolution, size);
+      return { id, x, y, confidence: confidence[row], visible: confidence[row] > visibility.threshold };
     });
   }
 

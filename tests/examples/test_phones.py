@@ -5,6 +5,7 @@ Neither LiteRT for Android nor Core ML runs where these tests do.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -17,30 +18,54 @@ import numpy as np
 import pytest
 
 import tapsdk
+from tapkernels import reference
+from tapsdk.following import Following
 from tapsdk.manifest import NEXT, Role, entry_point, read_manifest
+from tests.examples.pairs import Pair, pairs
 from tests.support import ROOT, copy_artifact, moving_texture, random_points
 
 SNIPPETS = {
     "swift": ROOT / "examples" / "ios" / "TapTracker.swift",
     "kotlin": ROOT / "examples" / "android" / "TapTracker.kt",
 }
+FOLLOWING = {language: path.with_stem("Following") for language, path in SNIPPETS.items()}
 TARGETS = {"swift": "coreml", "kotlin": "tflite"}
 STAGES = ("encode", "query", "step")
 JVM = Path(__file__).parent / "jvm"
 JSON_JAR = Path("/usr/share/java/com.android.json.jar")
 
 languages = pytest.mark.parametrize("language", SNIPPETS)
+needs_jvm = pytest.mark.skipif(
+    not (shutil.which("kotlinc") and shutil.which("java") and JSON_JAR.exists()),
+    reason="needs kotlinc, java and org.json: apt install kotlin libandroid-json-java",
+)
 
 
 @languages
-def test_the_syntax_is_right(language: str):
+@pytest.mark.parametrize("files", [SNIPPETS, FOLLOWING], ids=["tracker", "following"])
+def test_the_syntax_is_right(language: str, files: dict[str, Path]):
     tree_sitter = pytest.importorskip("tree_sitter", reason="needs tree-sitter: pip install tree-sitter")
     name = f"tree_sitter_{language}"
     grammar = pytest.importorskip(name, reason=f"needs {name}: pip install tree-sitter-{language}")
     parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
-    source = SNIPPETS[language].read_bytes()
+    source = files[language].read_bytes()
     assert not parser.parse(source).root_node.has_error
     assert parser.parse(source.rstrip().removesuffix(b"}")).root_node.has_error
+
+
+@languages
+def test_following_has_the_numbers_of_the_kernel_and_the_entries_of_the_manifest(language: str):
+    text = FOLLOWING[language].read_text(encoding="utf-8")
+    numbers = ("ITERATIONS", "LONGEST", "FLAT", "SMALLEST")
+    stated = dict(re.findall(r"private (?:const val|let) (\w+) = ([\d.e-]+)", text))
+    expected = {name if language == "kotlin" else name.lower(): getattr(reference, name) for name in numbers}
+    assert {name: float(value) for name, value in stated.items()} == expected
+
+    (properties,) = re.findall(r"^(?:struct|internal class) Following\b(.*?)fun", text, re.M | re.S)
+    entries = re.findall(r"^ +(?:private val|let) ([\w, ]+): (\w+)", properties, re.M)
+    found = {name: kind for names, kind in entries for name in names.split(", ")}
+    kinds = {"int": "Int", "float": "Double"}
+    assert found == {field.name: kinds[str(field.type)] for field in dataclasses.fields(Following)}
 
 
 @languages
@@ -73,6 +98,7 @@ def test_the_names_in_the_code_are_the_manifests(language: str, bundled: Path):
     entries = {
         *table,
         *table["visibility"],
+        *table["following"],
         *stage,
         *stage["inputs"][0],
         *stage["files"]["onnx"],
@@ -83,6 +109,7 @@ def test_the_names_in_the_code_are_the_manifests(language: str, bundled: Path):
     allowed = {*entries, *STAGES, *get_args(Role), TARGETS[language], NEXT, points, "main", "exact", "mlmodelc"}
     assert words - allowed == set()
     assert {*STAGES, "frame", "points", "feature", "previous", "state", "xy", TARGETS[language], NEXT, points} <= words
+    assert set(table["following"]) <= words or language == "swift"  # whose compiler knows them from the properties
 
 
 @languages
@@ -94,12 +121,30 @@ def test_the_commands_are_accepted(language: str):
     assert _parser().parse_args(command.split()).target == TARGETS[language]
 
 
+@pytest.fixture(scope="module")
+def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Kotlin files and programs that call them."""
+    sources = [*sorted(JVM.glob("*.kt")), SNIPPETS["kotlin"], FOLLOWING["kotlin"]]
+    jar = tmp_path_factory.mktemp("jvm") / "app.jar"
+    output_of("kotlinc", "-nowarn", "-cp", JSON_JAR, *sources, "-include-runtime", "-d", jar)
+    return jar
+
+
+@needs_jvm
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (shutil.which("kotlinc") and shutil.which("java") and JSON_JAR.exists()),
-    reason="needs kotlinc, java and org.json: apt install kotlin libandroid-json-java",
-)
-def test_kotlin_tracks_as_python_does(bundled: Path, tmp_path: Path):
+@pairs
+def test_kotlin_follows_points_as_the_kernel_does(jar: Path, pair: Pair, tmp_path: Path):
+    settings = {"size": pair.before.shape[:2], "radius": pair.radius, "levels": pair.levels, "points": len(pair.xy)}
+    (tmp_path / "pair.json").write_text(json.dumps(settings), encoding="utf-8")
+    numbers = [array.astype(">f4").tobytes() for array in (pair.before, pair.after, pair.xy)]
+    (tmp_path / "pair.f4").write_bytes(b"".join(numbers))
+    answer = output_of("java", "-cp", f"{jar}:{JSON_JAR}", "org.tapsdk.examples.FollowKt", cwd=tmp_path)
+    pair.check(np.array(json.loads(answer)))
+
+
+@needs_jvm
+@pytest.mark.slow
+def test_kotlin_tracks_as_python_does(jar: Path, bundled: Path, tmp_path: Path):
     """On a JVM, with a stand-in for LiteRT: 16 rows, then 64, then 16 again, then none."""
     video = moving_texture(12, 160, 160, step=(2, 1))
     video[:, :, 80:100] = 30
@@ -110,10 +155,6 @@ def test_kotlin_tracks_as_python_does(bundled: Path, tmp_path: Path):
     (tmp_path / "frames.rgb").write_bytes(video.tobytes())
     copy_artifact(bundled, tmp_path / "artifact", as_for_phones)
 
-    sources = [JVM / "LiteRt.kt", JVM / "Main.kt", SNIPPETS["kotlin"]]
-    jar = tmp_path / "app.jar"
-    build = ["kotlinc", "-nowarn", "-cp", JSON_JAR, *sources, "-include-runtime", "-d", jar]
-    output_of(*build)
     settings = [f"-Dpython={sys.executable}", f"-Dengine={JVM / 'engine.py'}"]
     run = ["java", *settings, "-cp", f"{jar}:{JSON_JAR}", "MainKt"]
     answer = output_of(*run, cwd=tmp_path)

@@ -1,0 +1,188 @@
+// Points follow the picture from frame to frame, and the model pulls them to where it recognises them: TapTracker.kt
+// does this where the manifest has an entry `following`. Without it, points are where the model says.
+//
+// The numbers are those of Python: of `tapsdk.following`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet
+// 2001) as in `tapkernels.reference`. A test of this project shows it on a JVM (tests/examples/test_phones.py).
+
+package org.tapsdk.examples
+
+import kotlin.math.exp
+import kotlin.math.floor
+import kotlin.math.hypot
+import kotlin.math.min
+
+private const val ITERATIONS = 8
+private const val LONGEST = 2.0 // pixels; no step is longer
+private const val FLAT = 1e-3 // squared gradient of a window that is too flat to be followed
+private const val SMALLEST = 16 // a level with a shorter side is the last one of its pyramid
+private val BINOMIAL = floatArrayOf(1 / 16f, 4 / 16f, 6 / 16f, 4 / 16f, 1 / 16f)
+
+/** Pixels: (0, 0) is the outer corner of the top-left one. */
+internal data class Place(val x: Double, val y: Double)
+
+/** Where the picture takes a point, and by how many pixels the way back leads past its start. */
+internal data class Followed(val place: Place, val missed: Double)
+
+/**
+ * The entry of that name in the manifest.
+ *
+ * radius: of a window in pixels. levels: of a pyramid at most. slip: pixels that the way back may miss; missed by twice
+ * as much, a step counts for nothing. pull: the share of the way to a sure estimate that a point takes with each frame.
+ * doubtful, sure: confidence up to which an estimate does not pull, and from which it pulls in full.
+ */
+internal class Following(
+    private val radius: Int,
+    private val levels: Int,
+    private val slip: Double,
+    private val pull: Double,
+    private val doubtful: Double,
+    private val sure: Double
+) {
+    private val weights = gaussian(radius)
+
+    /** Luminance of a frame [height, width, 3] from -1 to 1, at full size and halved again and again. */
+    fun pyramid(pixels: FloatArray, height: Int, width: Int): List<Luminance> {
+        val luminance = FloatArray(height * width) {
+            0.299f * pixels[3 * it] + 0.587f * pixels[3 * it + 1] + 0.114f * pixels[3 * it + 2]
+        }
+        val images = mutableListOf(Luminance(luminance, height, width))
+        while (images.size < levels && min(images.last().height, images.last().width) >= SMALLEST) {
+            images += images.last().halved()
+        }
+        return images
+    }
+
+    /** Between pyramids of one size. What is missed is infinite for a point that begins or ends outside the frame. */
+    fun follow(before: List<Luminance>, after: List<Luminance>, start: Place): Followed {
+        if (start !in before.first()) return Followed(start, Double.POSITIVE_INFINITY)
+        val end = descend(before, after, start)
+        if (end !in after.first()) return Followed(end, Double.POSITIVE_INFINITY)
+        val back = descend(after, before, end)
+        return Followed(end, hypot(back.x - start.x, back.y - start.y))
+    }
+
+    /** Between where the picture took a point and where the model sees it. One that joins has missed nothing yet. */
+    fun blend(followed: Followed, estimate: Place, confidence: Double): Place {
+        val trust = (2 - followed.missed / slip).coerceIn(0.0, 1.0)
+        val certainty = ((confidence - doubtful) / (sure - doubtful)).coerceIn(0.0, 1.0)
+        val share = 1 - trust * (1 - pull * certainty)
+        val (x, y) = followed.place
+        return Place(x + share * (estimate.x - x), y + share * (estimate.y - y))
+    }
+
+    /** Where a point of one frame is in another: matched on the smallest images first, then on larger ones. */
+    private fun descend(before: List<Luminance>, after: List<Luminance>, point: Place): Place {
+        var moved = Place(0.0, 0.0) // pixels of the level
+        for (level in before.indices.reversed()) {
+            // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
+            val scale = 1.0 / (1 shl level)
+            val start = Place((point.x - 0.5) * scale + 0.5, (point.y - 0.5) * scale + 0.5)
+            val guess = Place(start.x + 2 * moved.x, start.y + 2 * moved.y)
+            val end = match(before[level], after[level], start, guess)
+            moved = Place(end.x - start.x, end.y - start.y)
+        }
+        return Place(point.x + moved.x, point.y + moved.y)
+    }
+
+    /** Where the window of `before` around `start` is in `after`, near `guess`: Gauss-Newton on its slopes. */
+    private fun match(before: Luminance, after: Luminance, start: Place, guess: Place): Place {
+        val (window, slopeX, slopeY) = describe(before, start)
+        var (xx, xy, yy) = listOf(FLAT, 0.0, FLAT)
+        for (i in window.indices) {
+            xx += weights[i] * slopeX[i] * slopeX[i]
+            xy += weights[i] * slopeX[i] * slopeY[i]
+            yy += weights[i] * slopeY[i] * slopeY[i]
+        }
+        val determinant = xx * yy - xy * xy
+        var (x, y) = guess
+        for (iteration in 0 until ITERATIONS) {
+            val now = after.sample(Place(x, y), radius)
+            var (pullX, pullY) = Place(0.0, 0.0)
+            for (i in window.indices) {
+                val difference = weights[i] * (window[i] - now[i])
+                pullX += difference * slopeX[i]
+                pullY += difference * slopeY[i]
+            }
+            val stepX = (yy * pullX - xy * pullY) / determinant
+            val stepY = (xx * pullY - xy * pullX) / determinant
+            val length = hypot(stepX, stepY)
+            val share = min(1.0, LONGEST / length)
+            x += share * stepX
+            y += share * stepY
+        }
+        return Place(x, y)
+    }
+
+    /**
+     * The window around a point, and how it changes along x and along y: less the mean, so that a change of light that
+     * is the same all over the window drops out.
+     */
+    private fun describe(image: Luminance, at: Place): List<FloatArray> {
+        val around = image.sample(at, radius + 1)
+        val side = 2 * radius + 1
+        val row = side + 2
+        val inner = IntArray(side * side) { (it / side + 1) * row + it % side + 1 }
+        val window = FloatArray(inner.size) { around[inner[it]] }
+        val slopeX = FloatArray(inner.size) { (around[inner[it] + 1] - around[inner[it] - 1]) / 2 }
+        val slopeY = FloatArray(inner.size) { (around[inner[it] + row] - around[inner[it] - row]) / 2 }
+        for (slope in listOf(slopeX, slopeY)) {
+            var mean = 0.0
+            for (i in slope.indices) mean += weights[i] * slope[i]
+            for (i in slope.indices) slope[i] -= mean.toFloat()
+        }
+        return listOf(window, slopeX, slopeY)
+    }
+}
+
+/** values: [height, width]. It goes on with its outermost pixels beyond its edges. */
+internal class Luminance(private val values: FloatArray, val height: Int, val width: Int) {
+    /** False for what is not a number. */
+    operator fun contains(at: Place) = at.x >= 0 && at.y >= 0 && at.x <= width && at.y <= height
+
+    /** Every second pixel, the first of them included, of a binomial filter. */
+    fun halved(): Luminance {
+        val (halfHeight, halfWidth) = listOf((height + 1) / 2, (width + 1) / 2)
+        val half = FloatArray(halfHeight * halfWidth)
+        val row = FloatArray(width)
+        for (y in 0 until halfHeight) {
+            row.fill(0f)
+            for (k in 0 until 5) {
+                val start = (2 * y + k - 2).coerceIn(0, height - 1) * width
+                for (x in 0 until width) row[x] += BINOMIAL[k] * values[start + x]
+            }
+            for (x in 0 until halfWidth) {
+                for (k in 0 until 5) {
+                    half[y * halfWidth + x] += BINOMIAL[k] * row[(2 * x + k - 2).coerceIn(0, width - 1)]
+                }
+            }
+        }
+        return Luminance(half, halfHeight, halfWidth)
+    }
+
+    /** [2 radius + 1, 2 radius + 1] linear samples around a point. */
+    fun sample(at: Place, radius: Int): FloatArray {
+        val side = 2 * radius + 1
+        val (left, top) = listOf(floor(at.x - 0.5), floor(at.y - 0.5))
+        val (right, below) = listOf((at.x - 0.5 - left).toFloat(), (at.y - 0.5 - top).toFloat())
+        val columns = IntArray(side + 1) { (left.toInt() - radius + it).coerceIn(0, width - 1) }
+        val rows = IntArray(side + 1) { (top.toInt() - radius + it).coerceIn(0, height - 1) * width }
+        val out = FloatArray(side * side)
+        for (j in 0 until side) {
+            for (i in 0 until side) {
+                val (a, b) = columns[i] to columns[i + 1]
+                val upper = values[rows[j] + a] * (1 - right) + values[rows[j] + b] * right
+                val lower = values[rows[j + 1] + a] * (1 - right) + values[rows[j + 1] + b] * right
+                out[j * side + i] = upper * (1 - below) + lower * below
+            }
+        }
+        return out
+    }
+}
+
+/** Weights [2 radius + 1, 2 radius + 1] of a window, with a sum of 1; sigma is half the radius. */
+private fun gaussian(radius: Int): DoubleArray {
+    val side = 2 * radius + 1
+    val bell = DoubleArray(side) { exp(-2.0 * (it - radius) * (it - radius) / (radius * radius)) }
+    val sum = bell.sum()
+    return DoubleArray(side * side) { bell[it / side] * bell[it % side] / (sum * sum) }
+}

@@ -1,0 +1,191 @@
+// Points follow the picture from frame to frame, and the model pulls them to where it recognises them: TapTracker.swift
+// does this where the manifest has an entry `following`. Without it, points are where the model says.
+//
+// The numbers are meant to be those of Python: of `tapsdk.following`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981;
+// Bouguet 2001) as in `tapkernels.reference`. NOT RUN YET, AND NOT COMPILED; examples/android/Following.kt is the same,
+// and runs.
+
+import Foundation
+
+private let iterations = 8
+private let longest = 2.0  // pixels; no step is longer
+private let flat = 1e-3  // squared gradient of a window that is too flat to be followed
+private let smallest = 16  // a level with a shorter side is the last one of its pyramid
+private let binomial: [Float] = [0.0625, 0.25, 0.375, 0.25, 0.0625]
+
+/// Pixels: (0, 0) is the outer corner of the top-left one.
+struct Place {
+    var x, y: Double
+}
+
+/// Where the picture takes a point, and by how many pixels the way back leads past its start.
+struct Followed {
+    let place: Place
+    let missed: Double
+}
+
+/// The entry of that name in the manifest.
+struct Following: Decodable {
+    let radius, levels: Int  // of a window in pixels; of a pyramid at most
+    let slip: Double  // pixels that the way back may miss; missed by twice as much, a step counts for nothing
+    let pull: Double  // the share of the way to a sure estimate that a point takes with each frame
+    let doubtful, sure: Double  // confidence up to which an estimate does not pull, and from which it pulls in full
+
+    /// Luminance of a frame [height, width, 3] from -1 to 1, at full size and halved again and again.
+    func pyramid(_ pixels: [Float], height: Int, width: Int) -> [Luminance] {
+        var luminance = [Float](repeating: 0, count: height * width)
+        for i in luminance.indices {
+            let (red, green, blue) = (pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2])
+            luminance[i] = 0.299 * red + 0.587 * green + 0.114 * blue
+        }
+        var images = [Luminance(values: luminance, height: height, width: width)]
+        while let last = images.last, images.count < levels, min(last.height, last.width) >= smallest {
+            images.append(last.halved())
+        }
+        return images
+    }
+
+    /// Between pyramids of one size. What is missed is infinite for a point that begins or ends outside the frame.
+    func follow(_ before: [Luminance], _ after: [Luminance], from starts: [Place]) -> [Followed] {
+        let window = Window(radius: radius)
+        return starts.map { start in
+            guard before[0].contains(start) else { return Followed(place: start, missed: .infinity) }
+            let end = window.descend(before, after, from: start)
+            guard after[0].contains(end) else { return Followed(place: end, missed: .infinity) }
+            let back = window.descend(after, before, from: end)
+            return Followed(place: end, missed: hypot(back.x - start.x, back.y - start.y))
+        }
+    }
+
+    /// Between where the picture took a point and where the model sees it. One that joins has missed nothing yet.
+    func blend(_ followed: Followed, _ estimate: Place, confidence: Double) -> Place {
+        let trust = min(max(2 - followed.missed / slip, 0), 1)
+        let certainty = min(max((confidence - doubtful) / (sure - doubtful), 0), 1)
+        let share = 1 - trust * (1 - pull * certainty)
+        let (x, y) = (followed.place.x, followed.place.y)
+        return Place(x: x + share * (estimate.x - x), y: y + share * (estimate.y - y))
+    }
+}
+
+/// values: [height, width]. It goes on with its outermost pixels beyond its edges.
+struct Luminance {
+    let values: [Float]
+    let height, width: Int
+
+    /// False for what is not a number.
+    func contains(_ at: Place) -> Bool {
+        at.x >= 0 && at.y >= 0 && at.x <= Double(width) && at.y <= Double(height)
+    }
+
+    /// Every second pixel, the first of them included, of a binomial filter.
+    func halved() -> Luminance {
+        let (halfHeight, halfWidth) = ((height + 1) / 2, (width + 1) / 2)
+        var half = [Float](repeating: 0, count: halfHeight * halfWidth)
+        for y in 0..<halfHeight {
+            var row = [Float](repeating: 0, count: width)
+            for k in 0..<5 {
+                let start = clamp(2 * y + k - 2, below: height) * width
+                for x in 0..<width { row[x] += binomial[k] * values[start + x] }
+            }
+            for x in 0..<halfWidth {
+                for k in 0..<5 { half[y * halfWidth + x] += binomial[k] * row[clamp(2 * x + k - 2, below: width)] }
+            }
+        }
+        return Luminance(values: half, height: halfHeight, width: halfWidth)
+    }
+
+    /// [2 radius + 1, 2 radius + 1] linear samples around a point.
+    func sample(_ at: Place, radius: Int) -> [Float] {
+        let (left, top) = ((at.x - 0.5).rounded(.down), (at.y - 0.5).rounded(.down))
+        let (right, below) = (Float(at.x - 0.5 - left), Float(at.y - 0.5 - top))
+        let columns = (-radius...radius + 1).map { clamp(Int(left) + $0, below: width) }
+        let rows = (-radius...radius + 1).map { clamp(Int(top) + $0, below: height) * width }
+        var out: [Float] = []
+        out.reserveCapacity((2 * radius + 1) * (2 * radius + 1))
+        for j in 0...2 * radius {
+            for i in 0...2 * radius {
+                let (a, b) = (columns[i], columns[i + 1])
+                let upper = values[rows[j] + a] * (1 - right) + values[rows[j] + b] * right
+                let lower = values[rows[j + 1] + a] * (1 - right) + values[rows[j + 1] + b] * right
+                out.append(upper * (1 - below) + lower * below)
+            }
+        }
+        return out
+    }
+}
+
+/// The surroundings of a point by which it is found again.
+private struct Window {
+    let radius: Int
+    let weights: [Double]  // [2 radius + 1, 2 radius + 1], with a sum of 1; sigma is half the radius
+
+    init(radius: Int) {
+        let bell = (-radius...radius).map { (step: Int) -> Double in
+            exp(-2 * Double(step * step) / Double(radius * radius))
+        }
+        let sum = bell.reduce(0, +)
+        self.radius = radius
+        weights = bell.flatMap { down in bell.map { across in down * across / (sum * sum) } }
+    }
+
+    /// Where a point of one frame is in another: matched on the smallest images first, then on larger ones.
+    func descend(_ before: [Luminance], _ after: [Luminance], from point: Place) -> Place {
+        var moved = Place(x: 0, y: 0)  // pixels of the level
+        for level in before.indices.reversed() {
+            // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
+            let scale = 1 / Double(1 << level)
+            let start = Place(x: (point.x - 0.5) * scale + 0.5, y: (point.y - 0.5) * scale + 0.5)
+            let guess = Place(x: start.x + 2 * moved.x, y: start.y + 2 * moved.y)
+            let end = match(before[level], after[level], start, guess)
+            moved = Place(x: end.x - start.x, y: end.y - start.y)
+        }
+        return Place(x: point.x + moved.x, y: point.y + moved.y)
+    }
+
+    /// Where the window of `before` around `start` is in `after`, near `guess`: Gauss-Newton on its slopes.
+    private func match(_ before: Luminance, _ after: Luminance, _ start: Place, _ guess: Place) -> Place {
+        let (window, slopeX, slopeY) = describe(before, start)
+        var (xx, xy, yy) = (flat, 0.0, flat)
+        for i in weights.indices {
+            xx += weights[i] * slopeX[i] * slopeX[i]
+            xy += weights[i] * slopeX[i] * slopeY[i]
+            yy += weights[i] * slopeY[i] * slopeY[i]
+        }
+        let determinant = xx * yy - xy * xy
+        var at = guess
+        for _ in 0..<iterations {
+            let now = after.sample(at, radius: radius)
+            var (pullX, pullY) = (0.0, 0.0)
+            for i in weights.indices {
+                let difference = weights[i] * Double(window[i] - now[i])
+                pullX += difference * slopeX[i]
+                pullY += difference * slopeY[i]
+            }
+            let stepX = (yy * pullX - xy * pullY) / determinant
+            let stepY = (xx * pullY - xy * pullX) / determinant
+            let length = hypot(stepX, stepY)
+            let share = min(1, longest / length)
+            at = Place(x: at.x + share * stepX, y: at.y + share * stepY)
+        }
+        return at
+    }
+
+    /// The window around a point, and how it changes along x and along y: less the mean, so that a change of light that
+    /// is the same all over the window drops out.
+    private func describe(_ image: Luminance, _ at: Place) -> (window: [Float], slopeX: [Double], slopeY: [Double]) {
+        let around = image.sample(at, radius: radius + 1)
+        let side = 2 * radius + 1, row = side + 2
+        let inner = weights.indices.map { ($0 / side + 1) * row + $0 % side + 1 }
+        let slopeX = inner.map { (around[$0 + 1] - around[$0 - 1]) / 2 }
+        let slopeY = inner.map { (around[$0 + row] - around[$0 - row]) / 2 }
+        return (inner.map { around[$0] }, lessMean(slopeX), lessMean(slopeY))
+    }
+
+    private func lessMean(_ slope: [Float]) -> [Double] {
+        var mean = 0.0
+        for i in slope.indices { mean += weights[i] * Double(slope[i]) }
+        return slope.map { Double($0) - mean }
+    }
+}
+
+private func clamp(_ index: Int, below count: Int) -> Int { min(max(index, 0), count - 1) }
