@@ -8,6 +8,7 @@ import pytest
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.following import Following
 from tapsdk.geometry import working_size
 from tapsdk.manifest import NativePlan
 from tapsdk.plans import PLANS
@@ -93,15 +94,13 @@ def test_points_on_the_border_are_tracked(plan, frames):
 
 def test_positions_follow_the_picture_where_the_model_is_in_doubt(model, engine, frames):
     """Weights are random, so the model's own estimates are anywhere: what follows the texture is not theirs."""
-    artifact = open_artifact(model)
-    assert artifact.manifest.following
+    alone = open_artifact(model)
     # Never sure, so that nothing pulls.
-    doubtful = replace(artifact.manifest.following, doubtful=1.0, sure=2.0)
+    doubtful = Following(radius=4, levels=4, slip=0.4, pull=0.1, doubtful=1.0, sure=2.0)
     xy = np.float32([[30, 30], [50, 20]])
-    following = Artifact(artifact.directory, replace(artifact.manifest, following=doubtful))
+    following = Artifact(alone.directory, replace(alone.manifest, following=doubtful))
     found, _ = roll_out(PLANS["fused"](following, engine), frames, xy)
     np.testing.assert_allclose(found, xy[:, None] + np.arange(FRAMES)[:, None] * np.float32([1, 2]), atol=0.3)
-    alone = Artifact(artifact.directory, replace(artifact.manifest, following=None))
     estimates, _ = roll_out(PLANS["fused"](alone, engine), frames, xy)
     assert np.abs(estimates - found).max() > 1
 
