@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tapsdk.engine import Engine
-from tapsdk.plans import PLANS
+from tapsdk.runtime.model import Engine
+from tapsdk.runtime.stages import PLANS
 
 SIZE = (720, 1280)
 WARM_UP = 5

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 import tapsdk
-from tapsdk.draw import TrackPainter
-from tapsdk.geometry import grid_points, scale_points
+from tapsdk.geometry import scale_points
+from tapsdk.points import grid_points
 from tapsdk.video import VideoWriter, open_frames
+from tapsdk.video.draw import TrackPainter
 
 HERE = Path(__file__).parent
 OUT = Path("out")

@@ -12,11 +12,11 @@ import av
 import numpy as np
 
 import tapsdk
-from tapsdk.colors import distinct_colors
-from tapsdk.draw import TrackPainter
-from tapsdk.frames import Frame, FrameSource
-from tapsdk.geometry import grid_points
+from tapsdk.points import grid_points
 from tapsdk.video import VideoWriter, open_frames
+from tapsdk.video.colors import distinct_colors
+from tapsdk.video.draw import TrackPainter
+from tapsdk.video.frames import Frame, FrameSource
 
 
 def camera(number: str) -> Iterator[Frame]:

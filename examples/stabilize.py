@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapsdk
-from tapsdk.geometry import grid_points
+from tapsdk.points import grid_points
 from tapsdk.video import VideoWriter, open_frames
 
 Complex = NDArray[np.complex128]

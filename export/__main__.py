@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     # After the arguments were found to be right: torch takes seconds to import.
     try:
         from export.pipeline import ExportError, Options, export
-        from export.verify import VerificationError
+        from export.verification.verify import VerificationError
         from tapsdk.errors import TapsdkError
     except ImportError as error:
         print(f"error: export needs torch ({error}); run: pip install 'tapsdk[export-onnx]'", file=sys.stderr)

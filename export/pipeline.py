@@ -15,18 +15,18 @@ import torch
 from torch import nn
 
 import tapsdk
-from export.calibration import calibration_samples
 from export.stages import Cut, cut
 from export.support import why_not
 from export.targets import TARGETS, Request, Target
-from export.verify import verify, write_reference
-from tapsdk.artifact import sha256, size_of
-from tapsdk.manifest import MANIFEST, File, Manifest, StageSpec
-from tapsdk.registry import OFFICIAL
+from export.verification.calibration import calibration_samples
+from export.verification.verify import verify, write_reference
+from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
+from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.selection import reference
+from tapsdk.system.files import sha256, size_of
+from training.checkpoints.loading import find_weights
 from training.models import load
-from training.models.families import config_of, resolve
-from training.models.loading import find_weights
+from training.models.registry import config_of, resolve
 
 LICENSE = "Apache-2.0"
 """Of the weights that come with the repository."""

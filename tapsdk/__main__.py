@@ -2,6 +2,6 @@
 
 import sys
 
-from tapsdk.cli import main
+from tapsdk.commands.main import main
 
 sys.exit(main())

@@ -7,8 +7,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from tapsdk.geometry import Size, parse_query_points
-from tapsdk.offline import no_progress, open_run, progress_bars
+from tapsdk.geometry import Size
+from tapsdk.points import parse_query_points
+from tapsdk.runtime.whole_video import no_progress, open_run, progress_bars
 from tapsdk.tracks import Tracks
 from tapsdk.video import open_frames
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapsdk.engine import Engine
 from tapsdk.errors import ArtifactError, FramesError, PointsError
-from tapsdk.files import AtomicFile
-from tapsdk.frames import as_array, to_rgb_uint8
-from tapsdk.geometry import Size, as_rows, parse_query_points
+from tapsdk.geometry import Size
+from tapsdk.points import as_rows, parse_query_points
+from tapsdk.runtime.model import Engine
+from tapsdk.system.files import AtomicFile
 from tapsdk.tracks import RunReport, Tracks
+from tapsdk.video.frames import as_array, to_rgb_uint8
 
 SAVE_FORMAT = "tapsdk.tracker"
 SAVE_VERSION = 1

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError, TracksError
-from tapsdk.files import AtomicFile, is_special_file
+from tapsdk.system.files import AtomicFile, is_special_file
 
 FORMAT = "tapsdk.tracks"
 VERSION = 1

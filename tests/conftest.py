@@ -18,7 +18,7 @@ from tapsdk.video import VideoWriter
 from tests.support import BUCKETS, SMALL, SMALL_CLIP, import_or_skip, known_model, moving_texture
 
 if TYPE_CHECKING:
-    from training.models.configs import TapirConfig
+    from training.models.tapir.config import TapirConfig
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +39,7 @@ def bundled() -> Path:
 @pytest.fixture(scope="session")
 def small_config() -> TapirConfig:
     """tapir/tiny with as little of everything as shows each part at work, and not square."""
-    from training.models.configs import CONFIGS
+    from training.models.registry import CONFIGS
 
     return dataclasses.replace(
         CONFIGS["tapir/tiny"],
@@ -77,7 +77,7 @@ def clip_model(clip_config: TapirConfig, tmp_path_factory: pytest.TempPathFactor
 def save_random(name: str, config: TapirConfig, folder: Path) -> Path:
     torch = import_or_skip("torch")
     from training.checkpoints import Canonical, save_canonical
-    from training.models.tapir_torch import Tapir
+    from training.models.tapir.torch import Tapir
 
     torch.manual_seed(0)
     weights = {name: tensor.numpy() for name, tensor in Tapir(config).state_dict().items()}
@@ -91,7 +91,7 @@ def traced_once() -> Iterator[None]:
     """Tracing is most of an export to ONNX, and the same for every precision, and for all that is made of ONNX."""
     import_or_skip("torch")
     import_or_skip("onnx")
-    from export.targets import onnx as target
+    from export.targets.onnx import target
 
     original = target._traced
     known: dict[object, Any] = {}

@@ -42,7 +42,7 @@ def import_or_skip(name: str, extra: str = "export-onnx") -> Any:
 @contextmanager
 def known_model(name: str, config: Any) -> Iterator[None]:
     """Within it, a model of this configuration can be loaded and exported by its name."""
-    from training.models.configs import CONFIGS
+    from training.models.registry import CONFIGS
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CONFIGS, name, config)

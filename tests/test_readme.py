@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 import tapsdk
+from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.backends import Row
-from tapsdk.registry import OFFICIAL
 from tapsdk.video import VideoWriter
 from tests.support import ROOT, moving_texture, needs_torch
-from training.models.configs import CONFIGS
+from training.models.registry import CONFIGS
 
 PAPERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
 PARSERS = {
-    "tapsdk": "tapsdk.cli",
-    "python -m tapsdk": "tapsdk.cli",
+    "tapsdk": "tapsdk.commands.main",
+    "python -m tapsdk": "tapsdk.commands.main",
     "python -m export": "export.__main__",
     "python -m training": "training.__main__",
 }

@@ -19,11 +19,10 @@ from pathlib import Path
 from export.support import why_not
 from export.targets import TARGETS, Target
 from tapsdk.artifact import bundled_models
+from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.backends import BACKENDS
-from tapsdk.registry import ALIASES, OFFICIAL
 from tapsdk.selection.candidates import PLATFORMS
-from training.models.configs import CONFIGS
-from training.models.families import parameter_shapes
+from training.models.registry import CONFIGS, parameter_shapes
 
 README = Path(__file__).parents[1] / "README.md"
 

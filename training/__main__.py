@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
-from training import release
 from training.checkpoints import cli as checkpoints_cli
 from training.evaluation import evaluate, masks
+from training.run import release
 
 INTERRUPTED = 130
 """Exit code of what Ctrl-C ended, as shells have it."""
@@ -20,10 +20,10 @@ INTERRUPTED = 130
 def _train(args: argparse.Namespace) -> None:
     from contextlib import closing
 
-    from training.config import ConfigError, load_config
-    from training.loop import train
-    from training.run_state import find_checkpoint
-    from training.updaters import make_updater
+    from training.run.config import ConfigError, load_config
+    from training.run.loop import train
+    from training.run.run_state import find_checkpoint
+    from training.run.updaters import make_updater
 
     overrides = {name: getattr(args, name) for name in ("framework", "init", "textures")}
     config = load_config(args.config, steps=args.steps, **overrides)

@@ -1,7 +1,7 @@
 // Points follow the picture from frame to frame, and the model pulls them to where it recognises them: TapTracker.kt
 // does this where the manifest has an entry `following`. Without it, points are where the model says.
 //
-// The numbers are those of Python: of `tapsdk.following`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet
+// The numbers are those of Python: of `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet
 // 2001) as in `tapkernels.reference`. A test of this project shows it on a JVM (tests/examples/test_phones.py).
 
 package org.tapsdk.examples

@@ -1,7 +1,7 @@
 // Points follow the picture from frame to frame, and the model pulls them to where it recognises them: TapTracker.swift
 // does this where the manifest has an entry `following`. Without it, points are where the model says.
 //
-// The numbers are meant to be those of Python: of `tapsdk.following`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981;
+// The numbers are meant to be those of Python: of `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981;
 // Bouguet 2001) as in `tapkernels.reference`. NOT RUN YET, AND NOT COMPILED; examples/android/Following.kt is the same,
 // and runs.
 

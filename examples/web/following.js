@@ -1,6 +1,6 @@
 /**
  * Points follow the picture from frame to frame, and the model pulls them to where it recognises them. The same numbers
- * as `tapsdk.following`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) as in `tapkernels.reference`.
+ * as `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) as in `tapkernels.reference`.
  */
 
 const ITERATIONS = 8;

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tapsdk.following import Following
-from tapsdk.manifest import Mode, NativePlan, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import Mode, NativePlan, StageSpec, TensorSpec, Visibility
+from tapsdk.runtime.flow import Following
 
 EXAMPLE_FRAMES = 7
 """Of a clip: not 1, which graphs take for fixed."""
@@ -21,7 +21,8 @@ class Style:
     """How the graphs of a target must be written."""
 
     lookup: Literal["gather", "dense"] = "gather"
-    """How patches of scores are read: by computed indices, or by products alone (`training.models.sampling_torch`)."""
+    """How patches of scores are read: by computed indices, or by products alone
+    (`training.models.layers.sampling_torch`)."""
     any_size: bool = True
     """Frames of any size go through one graph, where the model can; else of `frame_size`, or the model's own."""
     frame_size: tuple[int, int] | None = None

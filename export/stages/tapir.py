@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.manifest import FRAMES, NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
-from training.models.configs import PATCH_RADIUS, TapirConfig
-from training.models.sampling_torch import sample_frame
-from training.models.tapir_torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
+from tapsdk.artifact.manifest import FRAMES, NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
+from training.models.layers.sampling_torch import sample_frame
+from training.models.tapir.config import PATCH_RADIUS, TapirConfig
+from training.models.tapir.torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
 
 N = "N"
 LOGITS = (TensorSpec("occlusion", (N,), "logit"), TensorSpec("expected_dist", (N,), "logit"))

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.manifest import NEXT, StageSpec, TensorSpec, Visibility
-from training.models.tapnext_torch import Tapnext, TapnextState
+from tapsdk.artifact.manifest import NEXT, StageSpec, TensorSpec, Visibility
+from training.models.tapnext.torch import Tapnext, TapnextState
 
 N = "N"
 EXACT = ("model.coordinate_head", "model.visible_head")

@@ -24,7 +24,7 @@ class Request:
 
     precision: str = "fp32"
     buckets: tuple[int, ...] = ()
-    """Numbers of points that get an entry point each (`tapsdk.manifest.entry_point`); none: any number."""
+    """Numbers of points that get an entry point each (`tapsdk.artifact.manifest.entry_point`); none: any number."""
     samples: Callable[[], Samples] = dict
     """Gives real inputs, for precisions that are calibrated; tracking for them takes a while."""
     about: Mapping[str, str] = field(default_factory=dict)
@@ -54,8 +54,8 @@ class Target(Protocol):
 
 
 TARGETS = {
-    "coreml": ("export.targets.coreml", "export-coreml"),
-    "onnx": ("export.targets.onnx", "export-onnx"),
+    "coreml": ("export.targets.coreml.target", "export-coreml"),
+    "onnx": ("export.targets.onnx.target", "export-onnx"),
     "openvino": ("export.targets.openvino", "export-openvino"),
     "tflite": ("export.targets.tflite", "export-tflite"),
     "torch": ("export.targets.torch", "export-torch"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from export.stages import Stage, Style
 from export.targets import Request, Target
-from export.targets.onnx import TARGET as ONNX
-from export.targets.onnx import graph_of
+from export.targets.onnx.target import TARGET as ONNX
+from export.targets.onnx.target import graph_of
 from tapsdk.backends import Backend, open_backend
 from tapsdk.backends.openvino import MODEL, ov
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from export.stages import Stage, Style
 from export.targets import Request, Target
+from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Backend, open_backend
-from tapsdk.manifest import StageSpec, entry_point
 
 
 @contextmanager

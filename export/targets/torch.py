@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from export.shapes import TRACED_POINTS, TRACED_SIZE, dynamic_shapes
 from export.stages import Stage, Style
 from export.targets import Request, Target
+from export.targets.dynamic_shapes import TRACED_POINTS, TRACED_SIZE, dynamic_shapes
 from tapsdk.backends import Backend, open_backend
 
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.artifact.manifest import StageSpec
 from tapsdk.errors import BackendError
-from tapsdk.manifest import StageSpec
 
 Tensor = Any
 """What a backend keeps on its side; opaque to everyone else."""

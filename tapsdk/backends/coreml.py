@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import StageSpec, entry_point
 
 UNITS = "TAPSDK_COREML_UNITS"
 """Environment variable: which of a Mac's processors to use, one of these; all of them unless it is set."""

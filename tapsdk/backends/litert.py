@@ -15,10 +15,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
+from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.machine import cores
-from tapsdk.manifest import StageSpec, entry_point
+from tapsdk.system.machine import cores
 
 
 class LitertSession:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import StageSpec
 
 PROVIDER = "CPUExecutionProvider"
 

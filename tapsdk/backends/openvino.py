@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import StageSpec
 
 DEVICE = "TAPSDK_OPENVINO_DEVICE"
 """Environment variable: the device to run on instead of the CPU, as OpenVINO names it, such as "GPU"."""

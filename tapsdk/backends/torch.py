@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.export.passes import move_to_device_pass
 
+from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import StageSpec
 
 DEVICE = "TAPSDK_TORCH_DEVICE"
 """Environment variable: the device to run on instead of the best one, as PyTorch names it, such as "cuda:1"."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tapsdk.artifact import Artifact
+from tapsdk.artifact.manifest import Manifest
 from tapsdk.backends import Backend, Options, open_backend
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
-from tapsdk.manifest import Manifest
-from tapsdk.plans import PLANS, AnyPlan
+from tapsdk.runtime.stages import PLANS, AnyPlan
 from tapsdk.selection.candidates import plans_of, readable_format
 from tapsdk.selection.decision import Decision, Request, decide, decide_plan
 from tapsdk.tracks import RunReport

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tapsdk.artifact import Artifact
+from tapsdk.artifact.manifest import Manifest
 from tapsdk.backends import BACKENDS, Row
-from tapsdk.manifest import Manifest
-from tapsdk.plans import ClipPlan, FusedPlan, NativePlan
+from tapsdk.runtime.stages import ClipPlan, FusedPlan, NativePlan
 
 BASE = "onnxruntime"
 """The backend that comes with tapsdk and is tested with it: tried first, and in the user's own process."""

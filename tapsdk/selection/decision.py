@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 import tapsdk
-from tapsdk import cache
 from tapsdk.artifact import Artifact
+from tapsdk.artifact.manifest import Manifest
 from tapsdk.backends import BACKENDS, Backend, Options, open_backend
 from tapsdk.errors import BackendError
-from tapsdk.geometry import Size, working_size
-from tapsdk.machine import fingerprint
-from tapsdk.manifest import Manifest
+from tapsdk.geometry import Size
+from tapsdk.runtime.sizes import working_size
 from tapsdk.selection import probe_cache
 from tapsdk.selection.candidates import (
     BASE,
@@ -34,6 +33,8 @@ from tapsdk.selection.candidates import (
 from tapsdk.selection.probe import TIME_LIMIT, Trial, Workload, try_plans, try_plans_apart, workload_for
 from tapsdk.selection.probe_cache import Measurement
 from tapsdk.selection.reference import Reference, read_reference
+from tapsdk.system import cache
+from tapsdk.system.machine import fingerprint
 
 logger = logging.getLogger(__name__)
 

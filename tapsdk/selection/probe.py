@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 import tapkernels
 from tapsdk.artifact import Artifact, open_artifact
+from tapsdk.artifact.manifest import Manifest
 from tapsdk.backends import BACKENDS, Backend, Options, Row, open_backend
-from tapsdk.clip import Clip, finished
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.geometry import Size, scale_points
-from tapsdk.manifest import Manifest
-from tapsdk.plans import PLANS, AnyPlan, ClipPlan, confidence_of
-from tapsdk.resolution import ClipSizes
+from tapsdk.runtime.clip import Clip, finished
+from tapsdk.runtime.sizes import ClipSizes
+from tapsdk.runtime.stages import PLANS, AnyPlan, ClipPlan, confidence_of
 from tapsdk.selection import reference
 from tapsdk.selection.accuracy import Rollout
 from tapsdk.selection.isolated import run_isolated

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from tapsdk.cache import cache_directory
 from tapsdk.errors import SaveError
-from tapsdk.files import AtomicFile
+from tapsdk.system.cache import cache_directory
+from tapsdk.system.files import AtomicFile
 
 logger = logging.getLogger(__name__)
 

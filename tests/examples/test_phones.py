@@ -19,8 +19,8 @@ import pytest
 
 import tapsdk
 from tapkernels import reference
-from tapsdk.following import Following
-from tapsdk.manifest import NEXT, Role, entry_point, read_manifest
+from tapsdk.artifact.manifest import NEXT, Role, entry_point, read_manifest
+from tapsdk.runtime.flow import Following
 from tests.examples.pairs import Pair, pairs
 from tests.support import ROOT, copy_artifact, moving_texture, random_points
 

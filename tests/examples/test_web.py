@@ -14,7 +14,7 @@ import pytest
 
 import tapkernels
 import tapsdk
-from tapsdk.geometry import working_size
+from tapsdk.runtime.sizes import working_size
 from tapsdk.video import VideoWriter
 from tests.examples.browser import CHROMIUM, run_in_chromium
 from tests.examples.pairs import Pair, pairs

@@ -34,7 +34,7 @@ class SmallModel:
 def next_config() -> Any:
     """A TAPNext with as little of everything as shows each part at work, and not square."""
     import_or_skip("torch")
-    from training.models.configs import TapnextConfig
+    from training.models.tapnext.config import TapnextConfig
 
     return TapnextConfig(
         width=16, depth=2, heads=2, mlp_width=32, patch=8, grid=(4, 4), head_width=16, bins=64, resolution=(32, 48)
@@ -49,7 +49,7 @@ def small_models(
     import torch
 
     from training.checkpoints import Canonical, save_canonical
-    from training.models.tapnext_torch import Tapnext
+    from training.models.tapnext.torch import Tapnext
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "next.safetensors"
@@ -73,8 +73,8 @@ def artifact_of(
     request: pytest.FixtureRequest,
 ) -> Callable[..., Path]:
     """artifact_of(model, target, precision="fp32"): a directory. Do not write into it."""
-    from export import verify
     from export.pipeline import Options, export
+    from export.verification import verify
 
     made = {(SMALL, "onnx", "fp32"): exported, (SMALL_CLIP, "onnx", "fp32"): exported_clip}
 
@@ -98,7 +98,7 @@ def artifact_of(
 def official_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints of full-size models in the official formats, with weights by formula, by model."""
     import_or_skip("torch")
-    from tests.training.models.tapnext_golden import published_shapes
+    from tests.training.models.tapnext.golden import published_shapes
 
     folder, shapes = tmp_path_factory.mktemp("official"), published_shapes("jax")
     tapnext = {name: formula.weight(name, shape, "jax", seed=1) for name, shape in shapes.items()}

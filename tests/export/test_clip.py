@@ -8,13 +8,13 @@ import pytest
 
 from tapsdk import track
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import read_manifest
 from tapsdk.backends import Options, open_backend
-from tapsdk.frames import frames_from_array
-from tapsdk.geometry import parse_query_points, refinement_resolutions
-from tapsdk.manifest import read_manifest
-from tapsdk.offline import ClipRun
-from tapsdk.resolution import clip_sizes
+from tapsdk.points import parse_query_points
+from tapsdk.runtime.sizes import clip_sizes, refinement_resolutions
+from tapsdk.runtime.whole_video import ClipRun
 from tapsdk.selection import choose
+from tapsdk.video.frames import frames_from_array
 from tests.support import SMALL_CLIP, import_or_skip, known_model, moving_texture
 
 onnx = import_or_skip("onnx")
@@ -27,7 +27,7 @@ from export.support import OPEN_LENGTH, why_not  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
 from tests.golden import formula, official  # noqa: E402
 from training.models import load  # noqa: E402
-from training.models.tapir_torch import Tapir  # noqa: E402
+from training.models.tapir.torch import Tapir  # noqa: E402
 
 STAGES = ["encode", "query", "locate", "mixer"]
 PIXELS = 0.01

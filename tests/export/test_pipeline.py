@@ -11,23 +11,25 @@ import numpy as np
 import pytest
 
 from tapsdk import track
-from tapsdk.artifact import open_artifact, sha256
+from tapsdk.artifact import open_artifact
 from tapsdk.backends import open_backend
 from tapsdk.errors import ModelError
 from tapsdk.selection.decision import Request, decide
 from tapsdk.selection.reference import read_reference
+from tapsdk.system.files import sha256
 from tests.support import ROOT, SMALL, import_or_skip, known_model
 
 onnx = import_or_skip("onnx")
 torch = import_or_skip("torch")
 
-from export import pipeline, verify  # noqa: E402
+from export import pipeline  # noqa: E402
 from export.__main__ import main  # noqa: E402
 from export.pipeline import ExportError, Options, export  # noqa: E402
 from export.stages import Style  # noqa: E402
 from export.support import EXCEPTIONS  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
-from export.verify import FLIPS, VerificationError  # noqa: E402
+from export.verification import verify  # noqa: E402
+from export.verification.verify import FLIPS, VerificationError  # noqa: E402
 from training.checkpoints import CheckpointError  # noqa: E402
 from training.models import load  # noqa: E402
 

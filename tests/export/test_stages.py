@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tapsdk.manifest import NEXT
+from tapsdk.artifact.manifest import NEXT
 from tests.support import import_or_skip, moving_texture
 
 torch = import_or_skip("torch")
 
 from export.stages import Style, cut  # noqa: E402
-from training.models.configs import TapnextConfig  # noqa: E402
-from training.models.tapir_torch import Grids, Tapir, rescale  # noqa: E402
-from training.models.tapnext_torch import Tapnext  # noqa: E402
+from training.models.tapir.torch import Grids, Tapir, rescale  # noqa: E402
+from training.models.tapnext.config import TapnextConfig  # noqa: E402
+from training.models.tapnext.torch import Tapnext  # noqa: E402
 
 FRAMES, POINTS = 4, 6
 CLOSE = {"atol": 1e-3, "rtol": 1e-4}

@@ -8,7 +8,7 @@ import pytest
 
 from export.support import EXCEPTIONS, why_not
 from tests.support import needs_torch
-from training.models.configs import CONFIGS
+from training.models.registry import CONFIGS
 
 
 @needs_torch

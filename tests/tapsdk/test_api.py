@@ -6,9 +6,10 @@ import weakref
 import numpy as np
 import pytest
 
-from tapsdk import offline, track
+from tapsdk import track
 from tapsdk.backends import BACKENDS, Row
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
+from tapsdk.runtime import whole_video
 from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
 from tapsdk.tracker import Tracker
@@ -258,7 +259,7 @@ def test_track_is_the_tracker_step_by_step(run, model, video):
 def test_frames_for_the_way_back_may_lie_on_disk(run, video, monkeypatch, spool_bytes):
     points = np.concatenate([at(5, random_points(2, video)), at(1, random_points(2, video))])
     expected = run(video, points)
-    monkeypatch.setattr(offline, "SPOOL_BYTES", spool_bytes)
+    monkeypatch.setattr(whole_video, "SPOOL_BYTES", spool_bytes)
     found = run(video, points)
     np.testing.assert_array_equal(found.xy, expected.xy)
     np.testing.assert_array_equal(found.confidence, expected.confidence)
@@ -279,8 +280,8 @@ def test_no_room_for_the_way_back(run, video, monkeypatch):
 
 def test_only_frames_up_to_the_last_query_are_kept(run, video, monkeypatch):
     kept = []
-    append = offline._Spool.append
-    monkeypatch.setattr(offline._Spool, "append", lambda self, frame: (kept.append(1), append(self, frame)))
+    append = whole_video._Spool.append
+    monkeypatch.setattr(whole_video._Spool, "append", lambda self, frame: (kept.append(1), append(self, frame)))
     run(video, [[1, 1]])
     assert len(kept) == 0
     run(video, [[1, 1, 1], [3, 1, 1]])
@@ -289,8 +290,8 @@ def test_only_frames_up_to_the_last_query_are_kept(run, video, monkeypatch):
 
 def test_an_interruption_leaves_what_was_tracked(model, video):
     """As the command line uses it: an OfflineRun outlives a KeyboardInterrupt."""
-    from tapsdk.engine import Engine
-    from tapsdk.geometry import parse_query_points
+    from tapsdk.points import parse_query_points
+    from tapsdk.runtime.model import Engine
     from tapsdk.video import open_frames
 
     points = np.float32([[0, 9, 9], [1, 8, 8], [4, 7, 7]])
@@ -301,7 +302,7 @@ def test_an_interruption_leaves_what_was_tracked(model, video):
 
     source = open_frames(interrupted())
     query = parse_query_points(points, frame_size=source.size)
-    run = offline.OfflineRun(Engine(model, FUSED, points=3), source, query)
+    run = whole_video.OfflineRun(Engine(model, FUSED, points=3), source, query)
     assert run.tracks().num_frames == 0
     with pytest.raises(KeyboardInterrupt):
         run.run()

@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapsdk.errors import PointsError, TapsdkError
-from tapsdk.geometry import (
-    MAX_CELLS,
-    MIN_CELLS,
-    check_query_frames,
-    grid_points,
-    parse_query_points,
-    refinement_resolutions,
-    scale_points,
-    working_size,
-)
+from tapsdk.geometry import scale_points
+from tapsdk.points import check_query_frames, grid_points, parse_query_points
+from tapsdk.runtime.sizes import MAX_CELLS, MIN_CELLS, refinement_resolutions, working_size
 
 SIZE = (480, 640)
 PROPERTY = settings(deadline=None)

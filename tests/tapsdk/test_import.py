@@ -27,7 +27,7 @@ def test_the_import_alone():
 
 @pytest.mark.parametrize(
     "code",
-    ["tapsdk.track", "tapsdk.Tracker", "tapsdk.Tracks", "tapsdk.open_artifact('tapir')", "import tapsdk.cli"],
+    ["tapsdk.track", "tapsdk.Tracker", "tapsdk.Tracks", "tapsdk.open_artifact('tapir')", "import tapsdk.commands.main"],
 )
 def test_names_and_artifacts_load_no_engine(code):
     loaded = modules_after(f"import tapsdk\n{code}")
@@ -45,7 +45,7 @@ def test_an_array_is_tracked_without_a_video_library_or_a_framework():
 
 
 def test_help_is_quick_to_come():
-    script = "import tapsdk.cli\ntry:\n    tapsdk.cli.main(['--help'])\nexcept SystemExit:\n    pass"
+    script = "from tapsdk.commands.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
     assert modules_after(script).isdisjoint([*HEAVY, "numpy"])
 
 

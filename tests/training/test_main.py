@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT, needs_torch
-from tests.training.tiny import tiny_file
+from tests.training.run.tiny import tiny_file
 from training.__main__ import main
-from training.run_state import CHECKPOINT, PARTS, RunState, find_checkpoint, load_checkpoint
+from training.run.run_state import CHECKPOINT, PARTS, RunState, find_checkpoint, load_checkpoint
 
 needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 

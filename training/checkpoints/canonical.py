@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
-from tapsdk.files import AtomicFile
+from tapsdk.system.files import AtomicFile
 from training.checkpoints.arrays import as_float32, bfloat16_to_float32
 from training.checkpoints.errors import CheckpointError
 
@@ -44,7 +44,7 @@ class Canonical:
 
     model: str
     config: Any
-    """A frozen configuration of `training.models.configs`."""
+    """A frozen configuration of `training.models.registry`."""
     weights: dict[str, NDArray[np.float32]]
     source: str
     """Name of the file that the numbers came from."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tapsdk.artifact import sha256
+from tapsdk.system.files import sha256
 from training.checkpoints.canonical import Canonical, is_canonical
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Arrays, Fit, fit, shortened
 from training.checkpoints.formats import read_parameters
 from training.checkpoints.layouts import best_layout, layouts
-from training.models.families import config_of, family_of, model_names, parameter_shapes, resolve
+from training.models.registry import config_of, family_of, model_names, parameter_shapes, resolve
 
 
 def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") -> Canonical:

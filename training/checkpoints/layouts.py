@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from training.checkpoints.fit import Entry, Table
-from training.models.families import config_of, family_of
+from training.models.registry import config_of, family_of
 
 
 def layouts(model: str) -> dict[str, Table]:

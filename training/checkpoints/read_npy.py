@@ -1,6 +1,6 @@
 """Official Haiku checkpoints: `.npy` with a pickled {"params": {module: {parameter: array}}, "state": {...}}.
 
-`training.pickles` reads it, which runs no code of the file.
+`training.checkpoints.pickles` reads it, which runs no code of the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from training.checkpoints.arrays import as_float32
 from training.checkpoints.errors import CheckpointError
-from training.pickles import DamagedPickleError, ForbiddenPickleError, PickledArray, load_pickle
+from training.checkpoints.pickles import DamagedPickleError, ForbiddenPickleError, PickledArray, load_pickle
 
 
 def read_npy(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tapsdk.geometry import Size, scale_points
+from training.data.datasets import DATASETS, SYNTHETIC, open_dataset
 from training.data.errors import DatasetError
-from training.evaluation.datasets import DATASETS, SYNTHETIC, open_dataset
 from training.evaluation.metrics import QUERY_MODES, tapvid_metrics
 from training.evaluation.predictors import BASELINES, Prediction, predictor
 from training.evaluation.queries import Sample, sample_queries

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapsdk.files import AtomicFile
+from tapsdk.system.files import AtomicFile
 
 Metrics = dict[str, float]
 Scores = dict[str, list[tuple[str, Metrics]]]

@@ -33,8 +33,8 @@ def load(
     are at hand; CheckpointError for weights that cannot be read or are not the model's.
     """
     # Not above: the checkpoints that this needs look up models themselves.
-    from training.models.families import config_of, resolve
-    from training.models.loading import build, check_framework, find_weights, read_weights
+    from training.checkpoints.loading import build, check_framework, find_weights, read_weights
+    from training.models.registry import config_of, resolve
 
     model = resolve(name)
     check_framework(framework)

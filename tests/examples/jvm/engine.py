@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from tapsdk.manifest import entry_point, read_manifest
+from tapsdk.artifact.manifest import entry_point, read_manifest
 
 REQUESTS, ANSWERS = sys.stdin.buffer, sys.stdout.buffer
 

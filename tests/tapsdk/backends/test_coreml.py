@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.backends import open_backend
 from tapsdk.backends.coreml import COMPUTE_UNITS, import_coremltools
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import StageSpec, TensorSpec
 
 STAGE = StageSpec(
     (TensorSpec("xy", ("N", 2), "points"), TensorSpec("total", ("N", 2), "state")),

@@ -7,9 +7,9 @@ import pytest
 
 from tapsdk import track
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import TensorSpec
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import TensorSpec
 from tests.support import BUCKETS, import_or_skip, random_points
 
 import_or_skip("ai_edge_litert", "litert")

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.backends import BACKENDS, Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.manifest import StageSpec, TensorSpec
 
 SIZE = (4, 6)
 STAGE = StageSpec(

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import BACKENDS, Row
-from tapsdk.manifest import StageSpec
 from tapsdk.selection.candidates import BASE, Candidate, find_candidates, is_installed, plans_of, version_of, why_absent
 
 

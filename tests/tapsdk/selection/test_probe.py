@@ -9,7 +9,7 @@ import pytest
 from tapsdk import track
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import Options, open_backend
-from tapsdk.plans import PLANS
+from tapsdk.runtime.stages import PLANS
 from tapsdk.selection.candidates import BASE
 from tapsdk.selection.probe import Trial, Workload, compared_tracks, roll_out, try_plans, try_plans_apart, workload_for
 from tapsdk.selection.reference import FRAMES, POINTS, Reference, moving_pattern

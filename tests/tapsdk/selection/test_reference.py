@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tapsdk.artifact import Artifact, open_artifact, sha256
+from tapsdk.artifact import Artifact, open_artifact
+from tapsdk.artifact.manifest import File, read_manifest
 from tapsdk.errors import ArtifactError
-from tapsdk.manifest import File, read_manifest
 from tapsdk.selection.reference import (
     FORMAT,
     FRAMES,
@@ -19,6 +19,7 @@ from tapsdk.selection.reference import (
     read_reference,
     write_reference,
 )
+from tapsdk.system.files import sha256
 from tests.support import copy_artifact
 
 

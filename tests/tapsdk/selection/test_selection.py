@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapsdk import plans, selection
+from tapsdk import selection
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import BACKENDS, Row
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.plans import Estimates
-from tapsdk.rows import Rows
+from tapsdk.runtime import stages as plans
+from tapsdk.runtime.point_state import Rows
+from tapsdk.runtime.stages import Estimates
 from tapsdk.selection import choose, decision, probe, probe_cache
 from tapsdk.selection.accuracy import TOLERANCES
 from tapsdk.selection.candidates import BASE
@@ -402,7 +403,7 @@ def test_it_is_made_again_where_things_are_otherwise(stubs, artifact, monkeypatc
     if change == "tapsdk":
         monkeypatch.setattr("tapsdk.__version__", "9.9")
     if change == "machine":
-        monkeypatch.setattr("tapsdk.machine.cores", lambda: 999)
+        monkeypatch.setattr("tapsdk.system.machine.cores", lambda: 999)
     if change == "setting":
         monkeypatch.setenv("TAPSDK_OTHER_DEVICE", "GPU")
     if change == "backend":
@@ -529,7 +530,7 @@ def test_a_faster_backend_is_found_in_a_process_of_its_own(twin, slow_base, mode
 
 
 def test_a_slower_backend_is_never_imported_here(twin, model):
-    twin("import time; from tapsdk import plans; step = plans.FusedPlan.step; "
+    twin("import time; from tapsdk.runtime import stages as plans; step = plans.FusedPlan.step; "
          "plans.FusedPlan.step = lambda *a: time.sleep(0.5) or step(*a)")  # fmt: skip
     choice = choose(open_artifact(model), "auto:fused", points=1)
     assert choice.milliseconds.keys() == {"onnxruntime:fused", "twin:fused"}

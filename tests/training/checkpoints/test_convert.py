@@ -10,7 +10,7 @@ from tests.golden.official import write
 from tests.training.checkpoints import toy
 from training.__main__ import main
 from training.checkpoints import CheckpointError, convert, load_canonical, save_canonical
-from training.models.families import model_names, parameter_names, parameter_shapes
+from training.models.registry import model_names, parameter_names, parameter_shapes
 
 LAYOUTS = {"torch": toy.torch_parameters, "jax": toy.jax_parameters}
 

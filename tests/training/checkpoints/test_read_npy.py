@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.checkpoints.errors import CheckpointError
+from training.checkpoints.pickles import KNOWN
 from training.checkpoints.read_npy import read_npy
-from training.pickles import KNOWN
 
 ARRAYS = {
     "matrix": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from training.models.families import Family
+from training.models.registry import Family
 
 
 @dataclass(frozen=True)

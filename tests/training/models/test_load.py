@@ -10,10 +10,10 @@ import torch
 
 from tapsdk.errors import FetchError, ModelError
 from tests.golden import official
-from training.checkpoints import Canonical, CheckpointError, load_canonical, save_canonical
-from training.models import load, loading
-from training.models.families import CONFIGS, parameter_shapes
-from training.models.tapnext_official import as_published
+from training.checkpoints import Canonical, CheckpointError, load_canonical, loading, save_canonical
+from training.models import load
+from training.models.registry import CONFIGS, parameter_shapes
+from training.models.tapnext.official import as_published
 
 TINY = "tapir/tiny"
 
@@ -191,7 +191,7 @@ def test_a_missing_file_is_an_error(tmp_path, name):
 
 def test_a_jax_model_has_the_same_weights_by_the_same_names():
     pytest.importorskip("equinox")
-    from training.models.layers_jax import named_parameters
+    from training.models.layers.modules_jax import named_parameters
 
     model, weights = load(TINY, random_weights(), framework="jax"), random_weights()
     parameters = named_parameters(model)
@@ -225,7 +225,7 @@ def test_jax_does_without_torch(tmp_path):
 
 def test_no_framework_is_imported_before_it_is_asked_for():
     code = (
-        "import sys, json, training.models, training.models.families, training.models.loading, training.checkpoints;"
+        "import sys, json, training.models.registry, training.checkpoints.loading;"
         "print(json.dumps([m for m in ('torch', 'jax', 'equinox') if m in sys.modules]))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

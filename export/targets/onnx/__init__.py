@@ -1,0 +1,1 @@
+"""ONNX: the target, and weights in other precisions."""

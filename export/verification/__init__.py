@@ -1,0 +1,1 @@
+"""Whether an artifact does what the model does in PyTorch, in numbers."""

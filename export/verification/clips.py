@@ -1,0 +1,92 @@
+"""What an approximation costs: tracks of artifact and torch on generated clips, against each other and the truth.
+
+What is only approximate is judged by videos like those that it is for: where nothing can be followed, as in a pattern
+that leaves the frame, a small difference decides which wrong place is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import nn
+
+from export.verification.rollouts import runtime_rollout, torch_rollout
+from tapsdk.artifact import Artifact
+from tapsdk.backends import Backend
+from tapsdk.geometry import Size, scale_points
+from tapsdk.selection.accuracy import Rollout
+from training.data.datasets import HELD_OUT_SEED
+from training.data.synthetic import Clip, SceneConfig, make_clip
+from training.evaluation.metrics import tapvid_metrics
+
+CLIPS, FRAMES, POINTS = 6, 24, 32
+SCORED_SIZE = (256, 256)
+"""(height, width) in whose pixels TAP-Vid's metrics are defined."""
+
+
+@dataclass
+class ClipScores:
+    """Means and medians over the clips, by plan."""
+
+    pixel_error: dict[str, float] = field(default_factory=dict)
+    """Largest difference of positions between artifact and torch, in pixels of the clips."""
+    median_pixel_error: dict[str, float] = field(default_factory=dict)
+    visibility_flips: dict[str, float] = field(default_factory=dict)
+    """Share of visibility flags that differ."""
+    average_jaccard: dict[str, float] = field(default_factory=dict)
+    """TAP-Vid's, of the plans and of "torch"."""
+    clips: int = 0
+    frames: int = 0
+
+
+def held_out_clips(size: Size, points: int, count: int) -> list[Clip]:
+    """Clips of (height, width) `size` that nothing was trained or calibrated on; points are asked for at frame 0."""
+    config = SceneConfig(*size, FRAMES, points, query="frame0")
+    return [make_clip(config, HELD_OUT_SEED + index) for index in range(count)]
+
+
+def score_on_clips(
+    model: nn.Module, artifact: Artifact, backend: Backend, plans: Sequence[str], points: int
+) -> ClipScores:
+    """Runs an artifact on generated clips, with at most so many points."""
+    manifest = artifact.manifest
+    clips = held_out_clips(manifest.fixed_size, min(points, POINTS), CLIPS)
+    starts = [clip.queries[:, 1:] for clip in clips]
+    in_torch = [
+        Rollout(*torch_rollout(model, manifest.visibility, clip.frames, xy))
+        for clip, xy in zip(clips, starts, strict=True)
+    ]
+    scores = ClipScores(clips=len(clips), frames=FRAMES)
+    scores.average_jaccard["torch"] = _average_jaccard(in_torch, clips)
+    for plan in plans:
+        found = [
+            Rollout(*runtime_rollout(artifact, backend, plan, clip.frames, xy))
+            for clip, xy in zip(clips, starts, strict=True)
+        ]
+        distance = np.linalg.norm(_all_xy(found) - _all_xy(in_torch), axis=-1)
+        scores.pixel_error[plan] = float(distance.max())
+        scores.median_pixel_error[plan] = float(np.median(distance))
+        scores.visibility_flips[plan] = float(
+            np.mean([f.visible != t.visible for f, t in zip(found, in_torch, strict=True)])
+        )
+        scores.average_jaccard[plan] = _average_jaccard(found, clips)
+    return scores
+
+
+def _all_xy(rollouts: Sequence[Rollout]) -> np.ndarray:
+    return np.concatenate([rollout.xy for rollout in rollouts])
+
+
+def _average_jaccard(rollouts: Sequence[Rollout], clips: Sequence[Clip]) -> float:
+    """The mean over clips; rollouts begin after the frame of the queries."""
+    values = []
+    for rollout, clip in zip(rollouts, clips, strict=True):
+        found, true = (
+            scale_points(xy, clip.frames.shape[1:3], SCORED_SIZE)[None] for xy in (rollout.xy, clip.xy[:, 1:])
+        )
+        before = np.full((1, len(clip.xy), 3), -1.0)
+        metrics = tapvid_metrics(before, ~clip.visible[None, :, 1:], true, ~rollout.visible[None], found, "first")
+        values.append(metrics["average_jaccard"][0])
+    return float(np.nanmean(values))

@@ -1,0 +1,93 @@
+"""From a model's name or a directory to a verified artifact."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tapsdk.artifact.manifest import File, Manifest, StageSpec, read_manifest
+from tapsdk.artifact.registry import ALIASES, OFFICIAL
+from tapsdk.errors import ArtifactError, ModelError
+from tapsdk.system.files import sha256, size_of
+
+BUNDLED = Path(__file__).parent.parent / "models"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A directory whose manifest was read; files are checked when they are asked for."""
+
+    directory: Path
+    manifest: Manifest
+
+    def file(self, stage: str, format: str) -> Path:
+        """The path of a stage in a format, after its size and checksum were found to be right."""
+        spec = self.stage(stage).files.get(format)
+        if spec is None:
+            formats = ", ".join(self.manifest.formats)
+            raise ArtifactError(f"{self.directory} has no {format} file for stage {stage!r}; it has {formats}")
+        return self.checked(spec)
+
+    def stage(self, name: str) -> StageSpec:
+        if name not in self.manifest.stages:
+            raise ArtifactError(f"{self.directory} has no stage {name!r}; it has {', '.join(self.manifest.stages)}")
+        return self.manifest.stages[name]
+
+    def verify(self) -> None:
+        """Checks every file. Raises ArtifactError with the name of the first one at fault."""
+        for file in self.manifest.files():
+            self.checked(file)
+
+    def checked(self, file: File) -> Path:
+        """The path of a file, after its size and checksum were found to be right."""
+        path = self.directory / file.path
+        # By name alone: a cache may keep the files themselves elsewhere and link to them.
+        if Path(file.path).name != file.path or file.path == "..":
+            raise ArtifactError(f"{self.directory}: the manifest names a file outside the artifact, {file.path!r}")
+        try:
+            size, digest = size_of(path), sha256(path)
+        except FileNotFoundError:
+            raise ArtifactError(f"{self.directory} lacks {file.path}; export or fetch the model again") from None
+        except (OSError, ValueError) as error:  # ValueError: a name that cannot be
+            raise ArtifactError(f"{path} cannot be read: {error}") from error
+        if size != file.bytes or digest != file.sha256:
+            raise ArtifactError(
+                f"{path} is not the file that was exported: its checksum differs from the manifest's "
+                f"({digest[:12]}... instead of {file.sha256[:12]}...); export or fetch the model again"
+            )
+        return path
+
+
+def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
+    """The artifact of a bundled model's name ("tapir") or of a directory that `python -m export` wrote, or itself.
+
+    Raises ModelError for names without an artifact at hand, ArtifactError for a directory that is not one.
+    """
+    if isinstance(model, Artifact):
+        return model
+    name = ALIASES.get(str(model), str(model))
+    bundled = BUNDLED / name
+    if isinstance(model, str) and name in bundled_models():
+        return Artifact(bundled, read_manifest(bundled))
+    if os.path.isdir(model):
+        return Artifact(Path(model), read_manifest(Path(model)))
+    if name in OFFICIAL:
+        raise ModelError(_not_bundled(name))
+    known = ", ".join([*ALIASES, *bundled_models(), *OFFICIAL])
+    raise ModelError(f"unknown model {str(model)!r}: neither a directory nor one of {known}")
+
+
+def _not_bundled(name: str) -> str:
+    if not OFFICIAL[name].can_be_exported:
+        return f"{name} is a published model that this version of tapsdk can fetch but not run"
+    return (
+        f"{name} is a published model whose weights are not bundled. Fetch the official checkpoint "
+        f"(tapsdk fetch {name}) and export it: python -m export {name} --target onnx -o DIR; "
+        "with a checkpoint of your own add --weights FILE. Then pass model=DIR"
+    )
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.parent.relative_to(BUNDLED).as_posix() for p in BUNDLED.glob("*/*/manifest.json"))

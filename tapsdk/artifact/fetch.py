@@ -1,0 +1,226 @@
+"""Fetching official checkpoints into the cache, and knowing them again.
+
+Nobody publishes checksums of these files. So the first fetch pins what came: size and SHA-256 go into a small
+JSON beside the file, and from then on only that file passes for it, be it from the disk or from the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tapsdk.artifact import bundled_models
+from tapsdk.artifact.download import download
+from tapsdk.artifact.registry import ALIASES, OFFICIAL
+from tapsdk.errors import FetchError, ModelError, SaveError
+from tapsdk.system.cache import cache_directory, file_lock
+from tapsdk.system.files import CHUNK, AtomicFile, sha256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What was fetched for a model: the file's name and what its bytes must be."""
+
+    model: str
+    url: str
+    file: str
+    bytes: int
+    sha256: str
+    fetched: str
+    """When, in UTC."""
+
+
+def fetch(
+    model: str,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    url: str | None = None,
+    progress: bool = False,
+) -> Path:
+    """The official file of a published model, downloaded unless it is at hand and unchanged.
+
+    Args:
+        model: a published model's name, such as "tapir/base".
+        directory: where to keep the file; by default the model's folder in `tapsdk.system.cache.cache_directory()`.
+        url: another address of the file, such as a mirror.
+        progress: a bar on stderr, on a terminal.
+    Raises ModelError for a model without an official file; FetchError if the file cannot be had, or is not
+    the one that was fetched before. What came before a failure is kept, and the next call goes on from there.
+    """
+    name = _official(model)
+    folder = _folder(name, directory)
+    address = url or OFFICIAL[name].addresses[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / f".{_slug(name)}.lock"):
+            pin = _read_pin(_pin_path(folder, name))
+            # Without an address of the caller's, whichever of the model's files is at hand will do.
+            if pin and (url is None or pin.file == _file_name(address)):
+                if _fault(folder, pin) is None:
+                    return folder / pin.file
+                address = url or pin.url
+            return _download(name, address, folder, progress)
+    except OSError as error:
+        reason = error.strerror or error
+        raise FetchError(f"cannot keep files in {folder}: {reason}; name another folder") from error
+
+
+def cached(model: str, *, directory: str | os.PathLike[str] | None = None) -> Path | None:
+    """The file that was fetched for a model, None if none was. Its checksum is compared with the pinned one.
+
+    Raises ModelError for a model without an official file, FetchError if the file has changed since.
+    """
+    name = _official(model)
+    folder = _folder(name, directory)
+    pin = _read_pin(_pin_path(folder, name))
+    if pin is None or not (folder / pin.file).exists():
+        return None
+    fault = _fault(folder, pin)
+    if fault is not None:
+        raise FetchError(
+            f"{folder / pin.file} is not the file that was fetched for {name}: {fault}. "
+            f"Fetch that one again: tapsdk fetch {name}. To accept the server's file as it is now, "
+            f"delete {_pin_path(folder, name)} first"
+        )
+    return folder / pin.file
+
+
+def next_step(model: str) -> str:
+    """What to do with a fetched model, as a sentence for people."""
+    name = _official(model)
+    if not OFFICIAL[name].can_be_exported:
+        return f"This version of tapsdk fetches {name} but cannot run it yet."
+    folder = _slug(name)
+    return (
+        f"Next, export it: python -m export {name} --target onnx -o {folder}\n"
+        f'and track with it: tapsdk track VIDEO --model {folder}, or tapsdk.track(..., model="{folder}").'
+    )
+
+
+def _official(model: str) -> str:
+    name = ALIASES.get(model, model)
+    if name in bundled_models():
+        raise ModelError(f"{name} comes with tapsdk, there is nothing to fetch; track with model={name!r}")
+    if name not in OFFICIAL:
+        raise ModelError(f"{name!r} has no official file to fetch; these have: {', '.join(OFFICIAL)}")
+    return name
+
+
+def _slug(name: str) -> str:
+    return name.replace("/", "-")
+
+
+def _folder(name: str, directory: str | os.PathLike[str] | None) -> Path:
+    if directory is not None:
+        return Path(directory)
+    try:
+        return cache_directory() / "checkpoints" / _slug(name)
+    except RuntimeError as error:
+        raise FetchError(f"there is no folder to cache files in: {error}; set TAPSDK_CACHE to one") from error
+
+
+def _file_name(url: str) -> str:
+    try:
+        name = PurePosixPath(unquote(urlsplit(url).path)).name
+    except ValueError as error:
+        raise FetchError(f"{url!r} is not an address: {error}") from error
+    if not name or "\\" in name:
+        raise FetchError(f"the address {url!r} does not end in the name of a file")
+    return name
+
+
+def _download(name: str, url: str, folder: Path, progress: bool) -> Path:
+    path = folder / _file_name(url)
+    part = path.with_name(path.name + ".part")
+    md5 = download(url, part, label=path.name, progress=progress)
+    try:
+        new = _describe(name, url, path.name, part, md5)
+        pinned = _read_pin(_pin_path(folder, name))
+        if pinned and pinned.file == new.file:
+            _check_same(pinned, new, _pin_path(folder, name))
+        else:
+            # The pin goes first: a file without one passes for nothing, a pin without its file does no harm.
+            _write_pin(_pin_path(folder, name), new)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    logger.info("fetched %s (sha256 %s)", path, new.sha256)
+    return path
+
+
+def _describe(name: str, url: str, file: str, part: Path, md5: str | None) -> Pin:
+    """Reads what came. Raises FetchError if it is not what the server said it would be."""
+    with open(part, "rb") as stream:
+        beginning = stream.read(64)
+    if beginning.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise FetchError(f"{url} sent a web page instead of a file; is there a log-in or a proxy between?")
+    if md5 is not None and _md5(part) != md5:
+        raise FetchError(f"{url} arrived damaged: its MD5 is not what the server states; fetch it again")
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return Pin(name, url, file, part.stat().st_size, sha256(part), now)
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return base64.b64encode(digest.digest()).decode()
+
+
+def _check_same(pinned: Pin, new: Pin, pin_path: Path) -> None:
+    if new.sha256 == pinned.sha256:
+        return
+    raise FetchError(
+        f"{new.url} is not the file that was fetched on {pinned.fetched}: pinned is sha256 {pinned.sha256} "
+        f"({pinned.bytes} bytes), found was {new.sha256} ({new.bytes} bytes). Nothing was changed. "
+        f"If you trust the new file, delete {pin_path} and fetch again"
+    )
+
+
+def _fault(folder: Path, pin: Pin) -> str | None:
+    """What is wrong with the file of a pin, None if nothing is."""
+    path = folder / pin.file
+    try:
+        size = path.stat().st_size
+        if size != pin.bytes:
+            return f"pinned are {pin.bytes} bytes, found were {size}"
+        found = sha256(path)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+    return None if found == pin.sha256 else f"pinned is sha256 {pin.sha256}, found was {found}"
+
+
+def _pin_path(folder: Path, name: str) -> Path:
+    return folder / f"{_slug(name)}.pin.json"
+
+
+def _read_pin(path: Path) -> Pin | None:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        pin = Pin(**table)
+        if Path(pin.file).name != pin.file:
+            raise ValueError(f"{pin.file!r} is not the name of a file")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise FetchError(f"{path} cannot be read: {error}; delete it and fetch the model again") from error
+    return pin
+
+
+def _write_pin(path: Path, pin: Pin) -> None:
+    try:
+        with AtomicFile(path) as file:
+            file.write(json.dumps(asdict(pin), indent=1).encode() + b"\n")
+    except SaveError as error:
+        raise FetchError(str(error)) from error

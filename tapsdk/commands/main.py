@@ -1,0 +1,252 @@
+"""The command line: tapsdk track | doctor | benchmark | models | fetch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import tapsdk
+from tapsdk.errors import PointsError, TapsdkError
+
+if TYPE_CHECKING:
+    from tapsdk.tracks import Tracks
+    from tapsdk.video import VideoWriter
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 0, 1 for an error, 130 after Ctrl-C."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        status = int(args.run(args))
+        print(end="", flush=True)  # while a failure can still be told; stdout may also be closed
+        return status
+    except TapsdkError as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("not enough memory; track fewer points at once")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; there is nobody to tell.
+        _drop_stdout()
+        return 1
+    except OSError as error:
+        _drop_stdout()
+        return _fail(str(error))
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _drop_stdout() -> None:
+    """Lets go of what could not be written, so that Python does not try again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tapsdk", description="Track any point through any video.")
+    parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    track = commands.add_parser("track", help="track points through a video and draw them")
+    track.add_argument("video", help="a video file, or a folder of images")
+    which = track.add_mutually_exclusive_group(required=True)
+    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y on frame 0 or t,x,y")
+    which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
+    track.add_argument("--model", default="tapir", help="a model's name or an artifact directory (default: tapir)")
+    track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
+    track.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
+    track.add_argument(
+        "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
+    )
+    track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
+    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
+    track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")
+    track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    track.set_defaults(run=_track)
+    doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
+    doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+    benchmark = commands.add_parser("benchmark", help="speed, accuracy and memory of models on backends")
+    benchmark.add_argument("models", nargs="+", metavar="MODEL", help="a model's name or an artifact directory")
+    benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
+    benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
+    benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
+    benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
+    benchmark.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
+    )
+    benchmark.set_defaults(run=_benchmark)
+    models = commands.add_parser("models", help="the models, and how to get them")
+    models.set_defaults(run=_models)
+    fetch = commands.add_parser("fetch", help="download the official weights of a published model")
+    fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
+    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch.set_defaults(run=_fetch)
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return number
+
+
+def _track(args: argparse.Namespace) -> int:
+    from tapsdk.points import grid_points, parse_query_points
+    from tapsdk.runtime.whole_video import no_progress, open_run, progress_bars
+    from tapsdk.tracks import check_save_path
+    from tapsdk.video import VideoWriter, open_frames
+
+    if not (args.output or args.save):
+        raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
+    if args.save:
+        check_save_path(args.save)
+    wrap = no_progress if args.quiet else progress_bars
+    status = 0
+    with ExitStack() as stack:
+        source = stack.enter_context(open_frames(args.video))
+        points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args.points)
+        query = parse_query_points(points, num_frames=source.num_frames, frame_size=source.size)
+        # Opened before the work, so that a wrong path shows at once.
+        writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
+        run = open_run(args.model, source, query, args.backend, resolution=args.resolution, strict=args.strict)
+        try:
+            tracks = run.run(wrap)
+        except KeyboardInterrupt:
+            tracks, status = run.tracks(), INTERRUPTED
+            if not tracks.num_frames:
+                raise
+            print(f"stopped after {tracks.num_frames} frames; saving what was tracked", file=sys.stderr)
+        if args.save:
+            tracks.save(args.save)
+        if writer:
+            _paint(args, writer, tracks)
+    if not args.quiet:
+        _summarise(args, tracks)
+    return status
+
+
+def _read_points(text: str) -> list[list[float]]:
+    try:
+        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
+    except ValueError:
+        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
+    if len({len(p) for p in points}) > 1:
+        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
+    if not points:
+        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
+    return points
+
+
+def _paint(args: argparse.Namespace, writer: VideoWriter, tracks: Tracks) -> None:
+    """Reads the video once more and writes it with the tracks drawn."""
+    from tapsdk.runtime.whole_video import no_progress, progress_bars
+    from tapsdk.video import open_frames
+    from tapsdk.video.draw import TrackPainter
+
+    painter = TrackPainter(len(tracks), trail=args.trail)
+    wrap = no_progress if args.quiet else progress_bars
+    with open_frames(args.video) as source:
+        for t, frame in enumerate(wrap(source, tracks.num_frames, "drawing")):
+            if t == tracks.num_frames:
+                break
+            writer.write(painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t]))
+
+
+def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
+    report = tracks.report
+    if report is None:
+        return
+    speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
+    print(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
+    print(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
+    for path in (args.output, args.save):
+        if path:
+            print(f"wrote {path}")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from tapsdk.commands.doctor import diagnose, is_well, render
+
+    report = diagnose(anew=args.probe)
+    print(json.dumps(report, indent=1) if args.json else render(report))
+    return 0 if is_well(report) else 1
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    from tapsdk.commands.benchmark import (
+        Row,
+        Settings,
+        benchmark,
+        choose_backends,
+        mark_auto,
+        open_models,
+        render,
+        to_report,
+    )
+    from tapsdk.system.files import AtomicFile
+    from tapsdk.system.progress import with_progress
+
+    settings = Settings(args.points, args.frames, args.threads)
+    backends, artifacts = choose_backends(args.backends), open_models(args.models)
+    rows: list[Row] = []
+    status = 0
+    with ExitStack() as stack:
+        # Opened before the work, so that a wrong path shows at once.
+        file = stack.enter_context(AtomicFile(args.json)) if args.json not in (None, "-") else None
+        try:
+            rows.extend(with_progress(benchmark(artifacts, backends, settings), label="benchmark", unit="row"))
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            status = INTERRUPTED
+            print(f"stopped after {len(rows)} rows", file=sys.stderr)
+        rows = mark_auto(artifacts, rows, settings, complete=not status)
+        report = json.dumps(to_report(rows, settings, complete=not status), indent=1)
+        if file:
+            file.write(f"{report}\n".encode())
+    print(report if args.json == "-" else render(rows))
+    return status
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from tapsdk.artifact.fetch import fetch, next_step
+
+    print(fetch(args.model, progress=not args.quiet))
+    print(next_step(args.model))
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from tapsdk.artifact import bundled_models
+    from tapsdk.artifact.registry import ALIASES, OFFICIAL
+
+    short = {name: alias for alias, name in ALIASES.items()}
+    for name in bundled_models():
+        print(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
+    for name, official in OFFICIAL.items():
+        use = f"export it: python -m export {name} --target onnx" if official.can_be_exported else "cannot be run yet"
+        print(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

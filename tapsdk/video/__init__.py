@@ -1,0 +1,6 @@
+"""Frames in and out: arrays, videos, folders of images, and tracks painted over them."""
+
+from tapsdk.video.files import VideoWriter, open_frames
+from tapsdk.video.frames import Frame, FrameSource
+
+__all__ = ["Frame", "FrameSource", "VideoWriter", "open_frames"]

@@ -1,0 +1,296 @@
+"""Models that see all of a clip: their points pass over every frame, whatever the length of the video."""
+
+import tempfile
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from tapsdk import Tracker, track
+from tapsdk.artifact import open_artifact
+from tapsdk.backends import open_backend
+from tapsdk.errors import ArtifactError, BackendError, ModelError, PointsError, SaveError
+from tapsdk.points import parse_query_points
+from tapsdk.runtime import clip
+from tapsdk.runtime.clip import Clip, GridSpool, finished
+from tapsdk.runtime.model import Engine
+from tapsdk.runtime.sizes import ClipSizes
+from tapsdk.runtime.stages import ClipPlan, Estimates
+from tapsdk.runtime.whole_video import ClipRun, open_run
+from tapsdk.video import open_frames
+from tests.support import EXACT, copy_artifact, moving_texture, needs_full_device, needs_torch, random_points
+
+RUN = "onnxruntime:clip"
+BASE, LARGE = (16, 32), (32, 64)
+
+
+def frame(t):
+    """A frame that says which it is."""
+    return np.full((8, 8, 3), t, np.uint8)
+
+
+class NoteTaker:
+    """Stands in for a plan: grids hold the frame's number and width, so that all that follows can be told apart."""
+
+    feature_width, iterations = 2, 3
+
+    def __init__(self):
+        self.located, self.looked_up = [], []
+
+    def encode(self, image):
+        t = round(float(image.mean() + 1) * 127.5)
+        return {"grid": np.float32([[t, image.shape[2]]])}
+
+    def describe(self, grids, xy):
+        return np.repeat(grids["grid"], len(xy), 0)
+
+    def locate(self, grids, features):
+        t, width = grids["grid"][0]
+        self.located.append((int(t), int(width), features[:, 0].astype(int).tolist()))
+        xy = np.stack([np.full(len(features), t), features[:, 0]], 1).astype(np.float32)
+        return Estimates(xy, {"logit": np.full(len(features), 10 * t, np.float32)})
+
+    def patches(self, grids, xy, features):
+        t, width = grids["grid"][0]
+        assert (features[:, 1] == width).all()
+        self.looked_up.append((int(t), int(width)))
+        return np.repeat(np.float32([[t]]), len(xy), 0)
+
+    def refine(self, estimates, features, patches, size):
+        assert patches.shape[:2] == features.shape[:2] == estimates.xy.shape[:2]
+        logits = {name: logit + patches[..., 0] for name, logit in estimates.logits.items()}
+        return Estimates(estimates.xy + size[1], logits), features
+
+
+@pytest.fixture
+def plan():
+    return NoteTaker()
+
+
+def follow(plan, sizes, t, frames=4):
+    start = np.float32([[100 + i, 200 + i] for i in range(len(t))])
+    with closing(Clip(plan, sizes, np.array(t), start)) as made:
+        for index in range(frames):
+            made.append(frame(index))
+        return [finished(made.track(group)) for group in made.groups()]
+
+
+# The way over the frames
+
+
+def test_points_are_described_in_their_own_frames_and_located_in_all(plan):
+    follow(plan, ClipSizes(BASE, (BASE,)), [2, 0, 3])
+    assert plan.located == [(t, BASE[1], [2, 0, 3]) for t in range(4)]
+
+
+def test_the_first_guess_at_a_querys_frame_is_the_query(plan):
+    (found,) = follow(plan, ClipSizes(BASE, (BASE,)), [2, 0])
+    first = found.xy - plan.iterations * BASE[1]
+    np.testing.assert_array_equal(first[0], [[0, 2], [1, 2], [100, 200], [3, 2]])
+    np.testing.assert_array_equal(first[1], [[101, 201], [1, 0], [2, 0], [3, 0]])
+
+
+def test_every_iteration_looks_at_every_frame_of_its_size(plan):
+    follow(plan, ClipSizes(BASE, (BASE, LARGE)), [0])
+    assert plan.looked_up == [(t, size[1]) for size in (BASE, LARGE) for _ in range(3) for t in range(4)]
+    assert {width for _, width, _ in plan.located} == {BASE[1]}
+
+
+def test_sizes_go_on_from_positions_but_not_from_logits_and_the_mean_counts(plan):
+    (found,) = follow(plan, ClipSizes(BASE, (BASE, LARGE)), [0])
+    after_base, after_large = 3 * BASE[1], 3 * (BASE[1] + LARGE[1])
+    np.testing.assert_array_equal(found.xy[0, 1:, 0], np.arange(1, 4) + (after_base + after_large) / 2)
+    np.testing.assert_array_equal(found.logits["logit"][0], [10 * t + 3 * t for t in range(4)])
+
+
+@pytest.mark.parametrize(
+    "frames, points, sizes", [(4, 5, [5]), (1024, 5, [2, 2, 1]), (5000, 2, [1, 1]), (1, 300, [256, 44]), (3, 0, [])]
+)
+def test_groups_are_as_large_as_the_mixers_memory_allows(plan, frames, points, sizes):
+    made = Clip(plan, ClipSizes(BASE, (BASE,)), np.zeros(points, np.int64), np.zeros((points, 2), np.float32))
+    made.frames = frames
+    assert [len(range(points)[group]) for group in made.groups()] == sizes
+
+
+def test_a_step_is_a_frame_that_was_looked_at(plan):
+    sizes = ClipSizes(BASE, (BASE, LARGE))
+    with closing(Clip(plan, sizes, np.array([0]), np.zeros((1, 2), np.float32))) as made:
+        for t in range(5):
+            made.append(frame(t))
+        assert len(list(made.track(made.groups()[0]))) == made.steps == 5 * (1 + 2 * 3)
+
+
+# Grids on disk
+
+
+def test_grids_come_back_as_they_were():
+    spool = GridSpool()
+    rng = np.random.default_rng(0)
+    frames = [{"high": rng.normal(size=(1, 4, 6, 3)).astype(np.float32), "low": np.float32([[t]])} for t in range(3)]
+    for grids in frames:
+        spool.append(grids)
+    for t in (2, 0, 1):
+        assert spool[t].keys() == frames[t].keys()
+        for name, grid in spool[t].items():
+            np.testing.assert_array_equal(grid, frames[t][name])
+    spool.close()
+
+
+@needs_full_device
+def test_a_full_disk_is_an_error_with_a_way_out(monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115
+    spool = GridSpool()
+    with pytest.raises(SaveError, match=r"could not keep the features of frame 0 in .*: No space left .* TMPDIR"):
+        spool.append({"low": np.zeros((1, 8, 8, 16), np.float32)})
+    spool.close()
+
+
+# A model
+
+
+@pytest.fixture
+def run(exported_clip):
+    """Tracks with a small model of random weights."""
+    return lambda video, points, **options: track(video, points, exported_clip, backend=RUN, **options)
+
+
+@pytest.fixture
+def video():
+    """Wider than the model's resolution, so that it is refined once more at its own."""
+    return moving_texture(6, 56, 120)
+
+
+@pytest.fixture
+def points(video):
+    """On all frames of the video, the last one too."""
+    xy = random_points(len(video) + 1, video)
+    return np.concatenate([np.arange(len(xy))[:, None] % len(video), xy], 1).astype(np.float32)
+
+
+@needs_torch
+def test_the_whole_call(run, video, points):
+    tracks = run(video, points)
+    assert tracks.xy.shape == (len(points), len(video), 2)
+    assert np.isfinite(tracks.xy).all()
+    np.testing.assert_array_equal(tracks.queries, points)
+    asked = np.arange(len(points)), points[:, 0].astype(int)
+    np.testing.assert_array_equal(tracks.xy[asked], points[:, 1:])
+    assert tracks.visible[asked].all()
+    assert (tracks.report.model, tracks.report.path) == ("tapir/small-clip", "clip")
+    assert tracks.report.frames_per_second > 0
+
+
+@needs_torch
+def test_a_generator_gives_the_tracks_of_an_array(run, video, points):
+    np.testing.assert_array_equal(run(iter(video), points).xy, run(video, points).xy)
+
+
+@needs_torch
+@pytest.mark.parametrize("rows", [1, 20])
+def test_the_size_of_a_group_changes_no_track(run, video, points, monkeypatch, rows):
+    together = run(video, points)
+    monkeypatch.setattr(clip, "MIXER_ROWS", rows)
+    apart = run(video, points)
+    np.testing.assert_allclose(apart.xy, together.xy, atol=EXACT)
+    np.testing.assert_allclose(apart.confidence, together.confidence, atol=1e-5)
+
+
+@needs_torch
+def test_no_points(run, video):
+    tracks = run(video, [])
+    assert tracks.xy.shape == (0, len(video), 2)
+
+
+@needs_torch
+@pytest.mark.parametrize("size", [(48, 80), (1, 1), (2, 300), (130, 60)])
+def test_one_frame_of_any_shape(run, size):
+    tracks = run(np.zeros((1, *size, 3), np.uint8), [[0, size[1], size[0]]])
+    np.testing.assert_array_equal(tracks.xy, [[[size[1], size[0]]]])
+    assert tracks.visible.all()
+
+
+@needs_torch
+def test_a_query_beyond_the_end_of_a_generator(run, video):
+    with pytest.raises(PointsError, match=r"points\[1\]: t = 6, but t must be in \[0, 5\]: the video has 6 frames"):
+        run(iter(video), [[0, 1, 1], [6, 1, 1]])
+
+
+@needs_torch
+def test_progress_counts_frames_and_then_visits(exported_clip, video, points):
+    bars = []
+
+    def wrap(frames, total, label):
+        taken = 0
+        for each in frames:
+            yield each
+            taken += 1
+        bars.append((label, total, taken))
+
+    start(exported_clip, video, points).run(wrap)
+    assert [label for label, _, _ in bars] == ["encoding", "tracking"]
+    assert all(total == taken for _, total, taken in bars)
+
+
+def start(artifact, frames, points):
+    source = open_frames(frames)
+    return open_run(artifact, source, parse_query_points(points, frame_size=source.size), RUN)
+
+
+@needs_torch
+def test_an_interruption_leaves_the_points_that_are_done(exported_clip, video, points, monkeypatch):
+    monkeypatch.setattr(clip, "MIXER_ROWS", len(video))  # one point after the other
+
+    def interrupt(frames, total, label):
+        for count, each in enumerate(frames):
+            if label == "tracking" and count == total // 2:
+                raise KeyboardInterrupt
+            yield each
+
+    run = start(exported_clip, video, points)
+    assert isinstance(run, ClipRun)
+    assert run.tracks().num_frames == 0
+    with pytest.raises(KeyboardInterrupt):
+        run.run(interrupt)
+    tracks, whole = run.tracks(), start(exported_clip, video, points).run()
+    done = len(points) // 2
+    np.testing.assert_allclose(tracks.xy[:done], whole.xy[:done], atol=EXACT)
+    assert not tracks.visible[done + 1 :].any()
+    np.testing.assert_array_equal(tracks.xy[-1], np.repeat(points[-1:, 1:], len(video), 0))
+
+
+@needs_torch
+def test_it_is_measured_and_compared_like_any_other(exported_clip, video):
+    tracks = track(video, [[5, 5]], exported_clip, backend="onnxruntime", strict=True)
+    assert tracks.report.milliseconds[RUN] > 0
+    assert tracks.report.refused == {}
+
+
+# What such a model cannot do
+
+
+@needs_torch
+def test_it_cannot_run_frame_by_frame_and_says_what_can(exported_clip, tmp_path):
+    complaint = "{} needs the whole video and cannot run frame by frame: pass the video to tapsdk.track, or use .* {}$"
+    with pytest.raises(ModelError, match=complaint.format("tapir/small-clip", "tapir/tiny")):
+        Tracker(exported_clip)
+    boots = copy_artifact(exported_clip, tmp_path / "boots", lambda manifest: manifest.update(model="tapir/boots"))
+    with pytest.raises(ModelError, match=complaint.format("tapir/boots", "tapir/boots-causal")):
+        Engine(boots, RUN, points=1)
+
+
+@needs_torch
+def test_it_has_one_plan(exported_clip, video):
+    with pytest.raises(ArtifactError, match="has no stage 'step'"):
+        track(video, [[1, 1]], exported_clip, backend="onnxruntime:fused")
+
+
+def test_a_causal_model_has_no_plan_for_clips(bundled):
+    with pytest.raises(BackendError, match="does not hold stages for clips"):
+        ClipPlan(open_artifact(bundled), open_backend("onnxruntime"))
+
+
+@needs_torch
+@pytest.mark.parametrize("resolution", [32, (64, 90), "96"])
+def test_a_resolution_that_it_does_not_refine_at(run, video, resolution):
+    with pytest.raises(ModelError, match="resolution must be a side, or"):
+        run(video, [[1, 1]], resolution=resolution)

@@ -1,0 +1,191 @@
+"""A step of training: the same in both frameworks, from the same weights on the same batch."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tapsdk.errors import ModelError
+from tests.training.run.tiny import tiny
+from training.checkpoints import Canonical, CheckpointError, save_canonical
+from training.run.batches import make_batch
+from training.run.config import ConfigError, TrainConfig
+from training.run.run_state import PARTS, RunState
+from training.run.updaters import Updater, make_updater
+
+PACKAGES = {"torch": ("torch",), "jax": ("jax", "equinox", "optax")}
+
+
+def updater_or_skip(config: TrainConfig, framework: str, **changes: Any) -> Updater:
+    for package in PACKAGES[framework]:
+        pytest.importorskip(package, reason=f"needs {package}: pip install '.[train,jax]'")
+    return make_updater(dataclasses.replace(config, framework=framework, **changes))
+
+
+@pytest.fixture(params=PACKAGES)
+def framework(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return tiny(tmp_path)
+
+
+def assert_same_state(found: RunState, expected: RunState) -> None:
+    assert found.updates == expected.updates
+    for part in PARTS:
+        arrays, wanted = getattr(found, part), getattr(expected, part)
+        assert arrays.keys() == wanted.keys()
+        assert all(np.array_equal(arrays[name], wanted[name]) for name in wanted), part
+
+
+def run(updater: Updater, config: TrainConfig, steps: range) -> list[dict[str, float]]:
+    return [updater.step(make_batch(config, step), config.learning_rate_at(step)) for step in steps]
+
+
+def test_the_frameworks_train_the_same(config: TrainConfig) -> None:
+    """Losses and gradients on the same batch, and losses of twenty steps."""
+    torch, jax = (updater_or_skip(config, framework) for framework in PACKAGES)
+    jax.restore(torch.state())
+    expected, found = ([*run(updater, config, range(1))] for updater in (torch, jax))
+    # After one step Adam's first moment is a tenth of the gradient.
+    gradient, others = torch.state().first_moment, jax.state().first_moment
+    for name, array in gradient.items():
+        np.testing.assert_allclose(others[name], array, rtol=0, atol=1e-5, err_msg=name)
+    assert any(np.abs(array).max() > 1e-3 for array in gradient.values())
+    expected += run(torch, config, range(1, 20))
+    found += run(jax, config, range(1, 20))
+    for step, (row, wanted) in enumerate(zip(found, expected, strict=True)):
+        norm = row.pop("grad_norm"), wanted.pop("grad_norm")
+        assert row == pytest.approx(wanted, abs=1e-3), step
+        assert norm[0] == pytest.approx(norm[1], rel=1e-2), step
+    averages = torch.state().average, jax.state().average
+    for name, array in averages[0].items():
+        np.testing.assert_allclose(averages[1][name], array, rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_training_lowers_the_loss_on_a_clip_seen_again_and_again(config: TrainConfig, framework: str) -> None:
+    updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
+    losses = [updater.step(batch, 3e-3)["total"] for _ in range(25)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_step_that_is_not_finite_changes_nothing(config: TrainConfig, framework: str) -> None:
+    updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
+    updater.step(batch, 1e-3)
+    before = updater.state()
+    losses = updater.step({**batch, "xy": batch["xy"] * np.float32("nan")}, 1e-3)
+    assert np.isnan(losses["total"])
+    assert_same_state(updater.state(), before)
+    updater.step(batch, 1e-3)
+    assert updater.state().updates == 2
+
+
+def test_a_restored_run_goes_on_bit_for_bit(config: TrainConfig, framework: str) -> None:
+    updater = updater_or_skip(config, framework)
+    run(updater, config, range(2))
+    halfway = updater.state()
+    expected = run(updater, config, range(2, 4))
+    other = updater_or_skip(config, framework, seed=1)
+    other.restore(halfway)
+    assert_same_state(other.state(), halfway)
+    assert run(other, config, range(2, 4)) == expected
+    assert_same_state(other.state(), updater.state())
+
+
+def test_the_mean_follows_the_weights(config: TrainConfig, framework: str) -> None:
+    updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
+    first = updater.state()
+    updater.step(batch, 0.5)
+    now = updater.state()
+    for name, mean in now.average.items():
+        assert np.array_equal(first.average[name], first.weights[name])
+        expected = config.average * first.weights[name] + (1 - config.average) * now.weights[name]
+        np.testing.assert_allclose(mean, expected, atol=1e-6, err_msg=name)
+        assert np.abs(now.weights[name] - first.weights[name]).max() > 1e-3, name
+
+
+def test_only_weights_with_several_axes_decay(config: TrainConfig, framework: str) -> None:
+    """Those that no loss depends on show it: where no point is visible, none depends on the offsets of the mixer."""
+    updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
+    first, rate = updater.state().weights, 0.5
+    updater.step({**batch, "visible": np.zeros_like(batch["visible"])}, rate)
+    offsets = slice(0, 2)
+    found, before = (weights["mixer.out.weight"][offsets] for weights in (updater.state().weights, first))
+    np.testing.assert_allclose(found, before * (1 - rate * config.weight_decay), rtol=1e-6)
+    assert np.array_equal(updater.state().weights["mixer.out.bias"][offsets], first["mixer.out.bias"][offsets])
+
+
+def test_predictions_are_those_of_the_mean_model(config: TrainConfig, framework: str) -> None:
+    from training import models
+
+    updater = updater_or_skip(config, framework)
+    run(updater, config, range(1))
+    batch = make_batch(config, 0)
+    found = updater.predict(batch["video"][0], batch["queries_tyx"][0])
+    assert {name: array.shape for name, array in found.items()} == {
+        "tracks": (6, 3, 2),
+        "occlusion": (6, 3),
+        "expected_dist": (6, 3),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.registry.CONFIGS, "tapir/tiny", config.model_config)
+        model = models.load("tapir/tiny", updater.state().average, framework)
+    video, queries = np.float32(batch["video"][:1]) / 127.5 - 1, batch["queries_tyx"][:1]
+    if framework == "torch":
+        import torch
+
+        with torch.inference_mode():
+            expected = model.clip(torch.from_numpy(video), torch.from_numpy(queries))
+    else:
+        expected = model.clip(video, queries)
+    for name, array in found.items():
+        np.testing.assert_allclose(array, np.asarray(expected[name])[0], atol=1e-3, err_msg=name)
+
+
+@pytest.mark.slow  # JAX compiles once more
+def test_mixed_precision_changes_losses_a_little(config: TrainConfig, framework: str) -> None:
+    exact, mixed = (updater_or_skip(config, framework, mixed_precision=value) for value in (False, True))
+    mixed.restore(exact.state())
+    expected, found = run(exact, config, range(3)), run(mixed, config, range(3))
+    for row, wanted in zip(found, expected, strict=True):
+        assert row != wanted
+        assert row["total"] == pytest.approx(wanted["total"], rel=0.05)
+    assert all(array.dtype == np.float32 for array in mixed.state().weights.values())
+
+
+def save_weights(path: Path, model: str, weights: dict[str, np.ndarray], config: TrainConfig) -> None:
+    save_canonical(Canonical(model, config.model_config, weights, "a test", "0" * 64), path)
+
+
+def test_a_run_starts_from_given_weights(config: TrainConfig, framework: str, tmp_path: Path) -> None:
+    weights = updater_or_skip(config, framework, seed=1).state().weights
+    save_weights(tmp_path / "w.safetensors", "tapir/tiny", weights, config)
+    state = updater_or_skip(config, framework, init=str(tmp_path / "w.safetensors")).state()
+    assert_same_state(state, RunState.fresh(weights))
+
+
+def test_weights_to_start_from_must_fit(config: TrainConfig, framework: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, "tapir/tiny", {"mixer.out.bias": np.zeros(3)}, config)
+    with pytest.raises(CheckpointError, match=r"does not fit the model of this run: .* missing"):
+        updater_or_skip(config, framework, init=str(path))
+    save_weights(path, "tapir/base", {}, config)
+    with pytest.raises(CheckpointError, match="holds weights of 'tapir/base', not of 'tapir/tiny'"):
+        updater_or_skip(config, framework, init=str(path))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        updater_or_skip(config, framework, init=str(tmp_path / "nowhere.safetensors"))
+
+
+def test_batches_must_be_shared_equally(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="batches of 2 cannot be shared equally between 3 devices"):
+        updater_or_skip(config, "torch")
+
+
+def test_an_unknown_framework_is_an_error(config: TrainConfig) -> None:
+    with pytest.raises(ModelError, match="unknown framework 'numpy'; these exist: torch, jax"):
+        make_updater(dataclasses.replace(config, framework="numpy"))

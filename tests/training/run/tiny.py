@@ -1,0 +1,48 @@
+"""A training run as small as shows everything at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from training.run.config import TrainConfig, load_config
+
+TOML = """
+model = "tapir/tiny"
+save_every = 2
+evaluate_every = 0
+picture_every = 0
+workers = 0
+
+[architecture]
+resolution = [32, 32]
+channels = [8, 8, 8, 8]
+blocks = [1, 1, 1, 1]
+head = [4, 4, 4]
+mixer_width = 16
+mixer_blocks = 1
+iterations = 1
+
+[[phases]]
+steps = 20
+size = 32
+frames = 3
+points = 6
+batch = 2
+"""
+
+
+def tiny_file(folder: Path, more: str = "", **changes: Any) -> Path:
+    """The run as a configuration file, with some of its lines `name = value` replaced and more lines at its end."""
+    lines = TOML.splitlines()
+    for name, value in changes.items():
+        assert any(line.startswith(f"{name} = ") for line in lines)
+        lines = [f"{name} = {value}" if line.startswith(f"{name} = ") else line for line in lines]
+    path = folder / "tiny.toml"
+    path.write_text("\n".join([*lines, more]))
+    return path
+
+
+def tiny(folder: Path, **overrides: Any) -> TrainConfig:
+    """The run, with some fields of TrainConfig replaced."""
+    return load_config(tiny_file(folder), **overrides)

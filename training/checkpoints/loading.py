@@ -1,0 +1,110 @@
+"""The parts of `training.models.load`: where weights come from, and how a model gets them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapsdk.artifact.fetch import cached
+from tapsdk.artifact.registry import OFFICIAL
+from tapsdk.errors import ModelError
+from training.checkpoints.canonical import load_canonical
+from training.checkpoints.convert import convert
+from training.checkpoints.errors import CheckpointError
+from training.checkpoints.fit import Table, fit
+from training.models.registry import FRAMEWORKS, configs_of, family_of, parameter_shapes
+
+OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
+"""Canonical weights of the models that were trained here."""
+
+
+def find_weights(model: str) -> Path:
+    """The repository's own weights of a model, else the official file. Raises ModelError, FetchError."""
+    own = OWN_WEIGHTS / f"{model.replace('/', '-')}.safetensors"
+    if own.exists():
+        return own
+    if model not in OFFICIAL:
+        raise ModelError(f"{own} is missing: check it out again, or give weights= (--weights FILE) of your own")
+    official = cached(model)
+    if official is None:
+        raise ModelError(
+            f"no weights of {model} are at hand. Either fetch the official file: tapsdk fetch {model}; "
+            "or give a file of your own: weights=FILE (--weights FILE)"
+        )
+    return official
+
+
+def read_weights(model: str, path: Path, framework: str = "torch") -> tuple[dict[str, NDArray[np.float32]], Any]:
+    """Weights by our names and the config that they are for, from canonical weights or an official file.
+
+    Raises CheckpointError.
+    """
+    if path.suffix.lower() != ".safetensors":
+        official = convert(path, model, framework)
+        return official.weights, official.config
+    weights, metadata = load_canonical(path, model)
+    return weights, _config(model, path, metadata)
+
+
+def _config(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
+    """The config of the model that the file names; some settings, such as a temperature, show in no shape.
+
+    Weights outlive configurations: raises CheckpointError where the model has no such config (any more).
+    """
+    try:
+        stored = dict(json.loads(metadata["config"]))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what configuration its weights were made for") from error
+    configs = configs_of(model)
+    # A setting that is younger than the file was then what its default does.
+    stored = {**_as_stored(type(configs[0])()), **stored}
+    for config in configs:
+        if _as_stored(config) == stored:
+            return config
+    ours = _as_stored(configs[0])
+    other = [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if ours.get(k) != v]
+    raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+
+
+def _as_stored(config: Any) -> dict[str, Any]:
+    """As JSON gives it back: tuples are lists."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def check_framework(framework: str) -> None:
+    """Raises ModelError for an unknown one, and for one that is not installed."""
+    if framework not in FRAMEWORKS:
+        raise ModelError(f"unknown framework {framework!r}; these exist: {', '.join(FRAMEWORKS)}")
+    for package in FRAMEWORKS[framework]:
+        if importlib.util.find_spec(package) is None:
+            raise ModelError(f"framework {framework!r} needs the package {package}: pip install {package}")
+
+
+def build(model: str, config: Any, weights: Mapping[str, ArrayLike], framework: str) -> Any:
+    """A model of a framework with this config, these weights and no others. Raises CheckpointError."""
+    arrays = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+    shapes = parameter_shapes(model, framework)
+    result = fit(Table.of_ours(shapes), arrays, shapes)
+    if not result.is_exact:
+        raise result.error(f"the weights given are not those of {model}")
+    make = _build_torch if framework == "torch" else _build_jax
+    return make(model, config, result.weights)
+
+
+def _build_torch(model: str, config: Any, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    import torch
+
+    module = family_of(model).module_class("torch")(config)
+    module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()}, strict=True)
+    return module.eval()
+
+
+def _build_jax(model: str, config: Any, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    return family_of(model).module_class("jax").from_weights(config, weights)

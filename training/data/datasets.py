@@ -1,0 +1,103 @@
+"""Videos with true tracks, by the name of the dataset or the folder that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tapsdk.geometry import Size, scale_points
+from training.data.clip import TrackedVideo
+from training.data.errors import DatasetError
+from training.data.images import stack_frames
+from training.data.readers.badja import TRACKS, read_badja
+from training.data.readers.kubric import read_kubric
+from training.data.readers.tapvid import read_tapvid
+from training.data.readers.tapvid_csv import read_tapvid_csv
+
+HELD_OUT_SEED = 1_000_000
+"""Training draws 32-bit seeds at random; evaluation counts up from here."""
+
+PUBLISHED_SIZE = (256, 256)
+"""(height, width) of the videos of TAP-Vid: numbers for other sizes are another category, its authors say."""
+
+
+def synthetic(textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[TrackedVideo]:
+    """Generated clips of 24 frames at 256x256 with fixed seeds, on photographs that training leaves out."""
+    from training.data.synthetic import SceneConfig, make_clip
+
+    folder = str(textures) if textures else None
+    config = SceneConfig(256, 256, frames=24, points=64, query="first", textures=folder, split="heldout")
+    for index in range(videos):
+        clip = make_clip(config, HELD_OUT_SEED + index)
+        frames = stack_frames(clip.frames, size, "the clip")
+        xy = scale_points(clip.xy, (config.height, config.width), frames.shape[1:3])
+        yield TrackedVideo(f"synthetic-{index:03d}", frames, xy, clip.visible)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How a kind of dataset is read."""
+
+    read: Callable[[Path, Size | None], Iterator[TrackedVideo]]
+    """Of its file or folder, and the (height, width) to resize videos to, None to leave them."""
+    files: str
+    """What it consists of, for the reader of an error."""
+    size: Size | None = None
+    """(height, width) that the benchmark demands; None where it takes videos as they are."""
+
+
+def _tapvid(files: str) -> Dataset:
+    return Dataset(read_tapvid, files, PUBLISHED_SIZE)
+
+
+DATASETS = {
+    "davis": _tapvid("tapvid_davis.pkl, from storage.googleapis.com/dm-tapnet/tapvid_davis.zip"),
+    "rgb-stacking": _tapvid("tapvid_rgb_stacking.pkl, from storage.googleapis.com/dm-tapnet/tapvid_rgb_stacking.zip"),
+    "kinetics": _tapvid("0000_of_0010.pkl and so on, which TAP-Vid's generate_tapvid.py makes"),
+    "robotap": _tapvid("robotap_split0.pkl and so on, from storage.googleapis.com/dm-tapnet/robotap/robotap.zip"),
+    "csv": Dataset(read_tapvid_csv, "a table in TAP-Vid's CSV form, its videos beside it", PUBLISHED_SIZE),
+    "kubric": Dataset(read_kubric, "TFRecords of a MOVi dataset of Kubric", PUBLISHED_SIZE),
+    "badja": Dataset(read_badja, f"a folder for each video, with *.jpg and {TRACKS}"),
+}
+"""By name; each needs its files. `SYNTHETIC` needs none."""
+
+SYNTHETIC = "synthetic"
+
+MARKS = (("*.pkl", "davis"), ("*.tfrecord*", "kubric"), (TRACKS, "badja"), (f"*/{TRACKS}", "badja"), ("*.csv", "csv"))
+"""What a folder has in it, and as which dataset it is then read; the first that fits. All pickles are read alike."""
+
+
+def open_dataset(
+    name: str, data: Path | None = None, size: Size | Literal["published"] | None = "published"
+) -> Iterator[TrackedVideo]:
+    """The videos of a dataset, one at a time. Raises DatasetError.
+
+    name: "synthetic", a name in DATASETS, or a file or folder, which is recognised by what is in it.
+    data: where the files of a named dataset are; for "synthetic" photographs, or None.
+    size: (height, width) to resize videos to; None leaves them as they are, "published" is what the benchmark demands.
+    """
+    if name == SYNTHETIC:
+        return synthetic(data, None if size == "published" else size)
+    if name in DATASETS:
+        if data is None:
+            raise DatasetError(f"the dataset {name!r} needs its files, --data PATH: {DATASETS[name].files}")
+        if not data.exists():
+            raise DatasetError(f"{data}: no such file or folder; {name!r} is {DATASETS[name].files}")
+    elif Path(name).exists():
+        name, data = recognise(Path(name)), Path(name)
+    else:
+        allowed = ", ".join([SYNTHETIC, *DATASETS])
+        raise DatasetError(f"unknown dataset {name!r}; use one of {allowed}, or a file or folder with a dataset")
+    dataset = DATASETS[name]
+    return dataset.read(data, dataset.size if size == "published" else size)
+
+
+def recognise(path: Path) -> str:
+    """The name in DATASETS of what is in a file or folder. Raises DatasetError."""
+    for pattern, name in MARKS:
+        if path.match(pattern) if path.is_file() else next(path.glob(pattern), None):
+            return name
+    kinds = "".join(f"\n  {name}: {dataset.files}" for name, dataset in DATASETS.items())
+    raise DatasetError(f"{path} holds no dataset that is known here. Known are:{kinds}")

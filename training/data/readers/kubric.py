@@ -1,0 +1,136 @@
+"""Kubric's MOVi datasets (Greff et al. 2022) with point tracks, from the TFRecords of TensorFlow Datasets.
+
+Any that has segmentation, depth, normals, boxes and a camera: MOVi-A to -F, and Panning MOVi-E, on which the
+published trackers were trained. Needs TensorFlow, for the records alone;
+`training.data.readers.kubric_tracks` makes the tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.geometry import Size, scale_points
+from training.data.clip import Clip, TrackedVideo
+from training.data.errors import DatasetError
+from training.data.images import natural_order, stack_frames
+from training.data.readers.kubric_tracks import Camera, Scene, choose_pixels, track_pixels
+
+VIDEO_POINTS = 256
+"""Per video, as many as the published generator makes."""
+
+
+def kubric_clips(path: Path, points: int = VIDEO_POINTS, seed: int = 0, split: str | None = None) -> Iterator[Clip]:
+    """Clips for training from a TFRecord file, or all in a folder, in the files' order.
+
+    points: how many are tracked, from pixels of all frames. seed: draws them, each video's apart.
+    split: "train", "validation" or "test" of those in the folder; None for all.
+    Raises DatasetError.
+    """
+    for index, (_, frames, scene) in enumerate(_scenes(_files(path, split))):
+        pixels = choose_pixels(scene.segmentation, points, np.random.default_rng([seed, index]))
+        xy, visible = track_pixels(scene, pixels)
+        t = pixels[:, 0]
+        queries = np.concatenate([t[:, None], xy[np.arange(len(t)), t]], axis=1).astype(np.float32)
+        yield Clip(frames, xy, visible, queries)
+
+
+def read_kubric(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
+    """Videos for evaluation, with fixed points: of the validation split, where a folder has one.
+
+    size: (height, width) to resize videos to; None leaves them as they are. Raises DatasetError.
+    """
+    try:
+        files = _files(path, "validation")
+    except DatasetError:
+        files = _files(path, None)
+    for index, (name, frames, scene) in enumerate(_scenes(files)):
+        pixels = choose_pixels(scene.segmentation, VIDEO_POINTS, np.random.default_rng(index))
+        xy, visible = track_pixels(scene, pixels)
+        resized = stack_frames(frames, size, name)
+        yield TrackedVideo(name, resized, scale_points(xy, frames.shape[1:3], resized.shape[1:3]), visible)
+
+
+def _files(path: Path, split: str | None) -> list[Path]:
+    if path.is_file():
+        return [path]
+    pattern = f"*-{split}.tfrecord*" if split else "*.tfrecord*"
+    files = sorted(path.glob(pattern), key=natural_order)
+    if not files:
+        raise DatasetError(f"{path} holds no records ({pattern})")
+    return files
+
+
+def _tensorflow() -> Any:
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise DatasetError("TFRecords are read with TensorFlow: pip install 'tapsdk[kubric]'") from error
+    return tensorflow
+
+
+def _scenes(files: list[Path]) -> Iterator[tuple[str, NDArray[np.uint8], Scene]]:
+    """Name, frames and geometry of each record."""
+    tf = _tensorflow()
+    number, numbers, pictures = (
+        tf.io.FixedLenFeature([], tf.float32),
+        tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
+        tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
+    )
+    features = {
+        "metadata/video_name": tf.io.FixedLenFeature([], tf.string, ""),
+        "metadata/depth_range": tf.io.FixedLenFeature([2], tf.float32),
+        "camera/focal_length": number,
+        "camera/sensor_width": number,
+        "camera/positions": numbers,
+        "camera/quaternions": numbers,
+        "instances/bboxes_3d": numbers,
+        "video": pictures,
+        "segmentations": pictures,
+        "depth": pictures,
+        "normal": pictures,
+    }
+    for file in files:
+        try:
+            for index, record in enumerate(tf.data.TFRecordDataset(str(file))):
+                values = {k: v.numpy() for k, v in tf.io.parse_single_example(record, features).items()}
+                name = values["metadata/video_name"].decode() or f"{file.stem}-{index:03d}"
+                yield name, *_scene(values, f"{file}, record {index}")
+        except tf.errors.OpError as error:
+            raise DatasetError(f"{file} is not a record file of MOVi, or is damaged: {error.message}") from error
+
+
+def _scene(values: dict[str, Any], where: str) -> tuple[NDArray[np.uint8], Scene]:
+    frames = _decoded(values["video"], np.uint8)
+    if frames.ndim != 4:
+        raise DatasetError(f"{where} has no frames")
+    length, *size = frames.shape[:3]
+    low, high = values["metadata/depth_range"].astype(np.float64)
+    try:
+        camera = Camera(
+            float(values["camera/focal_length"]),
+            float(values["camera/sensor_width"]),
+            values["camera/positions"].reshape(length, 3).astype(np.float64),
+            values["camera/quaternions"].reshape(length, 4).astype(np.float64),
+            (size[0], size[1]),
+        )
+        boxes = values["instances/bboxes_3d"].reshape(-1, length, 8, 3)
+        segmentation = _decoded(values["segmentations"], np.uint8).reshape(length, *size)
+        depth = _decoded(values["depth"], np.uint16).reshape(length, *size)
+        normal = _decoded(values["normal"], np.uint16).reshape(length, *size, 3) if len(values["normal"]) else None
+    except ValueError as error:
+        raise DatasetError(f"{where}: its parts do not fit to {length} frames of {size}: {error}") from error
+    if segmentation.max() > len(boxes):
+        raise DatasetError(f"{where} shows object {segmentation.max()} and has boxes of {len(boxes)}")
+    normals = None if normal is None else normal.astype(np.float32) / 65535 * 2 - 1
+    return frames, Scene(segmentation, low + depth / 65535 * (high - low), normals, boxes, camera)
+
+
+def _decoded(pictures: NDArray[np.object_], dtype: type) -> NDArray[Any]:
+    """[T, H, W, C] of encoded pictures."""
+    tf = _tensorflow()
+    return np.array([tf.io.decode_png(picture, dtype=tf.as_dtype(dtype)).numpy() for picture in pictures], dtype)

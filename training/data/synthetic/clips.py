@@ -1,0 +1,68 @@
+"""Synthetic clips with exact point tracks: textured layers that move, bend and hide one another."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.clip import Clip
+from training.data.synthetic.appearance import Appearance
+from training.data.synthetic.config import SceneConfig
+from training.data.synthetic.layers import PosedLayer
+from training.data.synthetic.rendering import Exposure
+from training.data.synthetic.sampling import sample_tracks
+from training.data.synthetic.scene import random_scene
+
+__all__ = ["Clip", "SceneConfig", "make_clip", "render"]
+
+
+def render(
+    layers: list[PosedLayer],
+    size: tuple[int, int],
+    shutter: float,
+    appearance: Appearance,
+    rng: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Frames [T, H, W, 3] of the layers, given from back to front."""
+    times = layers[0].times
+    frames = np.empty((len(times), *size, 3), np.uint8)
+    canvas = np.empty((*size, 4), np.uint8)
+    exposures = [Exposure(layer, shutter, size) for layer in layers]
+    for index, t in enumerate(times):
+        for exposure in exposures:
+            exposure.draw(canvas, index)
+        frames[index] = appearance.apply(cv2.cvtColor(canvas, cv2.COLOR_RGBA2RGB), float(t), rng)
+    return frames
+
+
+def _queries(
+    config: SceneConfig, xy: NDArray[np.float32], visible: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    if config.query == "random":
+        frame = np.where(visible, rng.random(visible.shape), -1).argmax(axis=1)
+    else:
+        frame = visible.argmax(axis=1)
+    at = xy[np.arange(len(xy)), frame]
+    return np.concatenate([frame[:, None], at], axis=1).astype(np.float32)
+
+
+def make_clip(config: SceneConfig, seed: int) -> Clip:
+    """The clip that `config` and `seed` determine."""
+    # Separate streams: changing an effect of appearance leaves the scene and the points as they were.
+    scene_rng, look_rng, point_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
+    scene = random_scene(scene_rng, config)
+    times = np.arange(config.frames, dtype=np.float64)
+    is_reversed, is_flipped = scene_rng.random(2) < (config.reverse, config.flip)
+    if is_reversed:
+        times = times[::-1].copy()
+    layers = [PosedLayer.of(layer, times) for layer in scene]
+    shutter = look_rng.uniform(0.3, 0.9) if look_rng.random() < config.motion_blur else 0.0
+    appearance = Appearance.random(look_rng, config)
+    size = (config.height, config.width)
+    frames = render(layers, size, shutter, appearance, look_rng)
+    xy, visible = sample_tracks(layers, size, config.points, config.foreground, config.query == "frame0", point_rng)
+    if is_flipped:
+        frames = np.ascontiguousarray(frames[:, :, ::-1])
+        xy[..., 0] = config.width - xy[..., 0]
+    return Clip(frames, xy, visible, _queries(config, xy, visible, point_rng))

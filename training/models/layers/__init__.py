@@ -1,0 +1,1 @@
+"""Modules and sampling that several families are made of, in each framework."""

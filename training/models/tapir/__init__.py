@@ -1,0 +1,1 @@
+"""TAPIR and BootsTAPIR, offline and online, and the small model of ours."""

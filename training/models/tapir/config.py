@@ -1,0 +1,115 @@
+"""The configuration of TAPIR, for its torch and its JAX module. Variants are rows of numbers, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapsdk.runtime.flow import Following
+from tapsdk.runtime.sizes import refinement_resolutions, working_size
+
+
+@dataclass(frozen=True)
+class TapirConfig:
+    """TAPIR (Doersch et al. 2023, arXiv:2306.08637); BootsTAPIR (arXiv:2402.00847) adds convolutions and a level.
+
+    The defaults are the published TAPIR.
+    """
+
+    causal: bool = False
+    """The refinement looks at the past alone, so that the model can run frame by frame."""
+    channels: tuple[int, int, int, int] = (64, 128, 256, 256)
+    """Of the four residual groups; group 1 gives the high-resolution grid, group 3 the low-resolution one."""
+    blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+    strides: tuple[int, int, int, int] = (1, 2, 2, 1)
+    """Of the groups, after a stem of stride 2."""
+    extra_convs: int = 0
+    """Residual convolution blocks on the low-resolution grid."""
+    pyramid_level: int = 0
+    """Average-pooled levels that the refinement looks at below the two grids."""
+    softmax_temperature: float = 20.0
+    motion_prior: float = 0.0
+    """Weight of the prior that a point is near where it was in the frame before; 0 is none, as published."""
+    following: Following | None = None
+    """How positions follow the picture between frames, given a motion prior; None: not at all, as published."""
+    head: tuple[int, int, int] = (16, 32, 16)
+    """Widths of the cost-volume head: shared convolution, occlusion convolution, occlusion hidden layer."""
+    mixer_width: int = 512
+    mixer_blocks: int = 12
+    iterations: int = 4
+    """Refinement iterations at each resolution."""
+    resolution: tuple[int, int] = (256, 256)
+    """(height, width) at which the cost volume is computed and positions are refined."""
+    size_multiple: int | None = None
+    """Frames keep their aspect ratio at the area of `resolution`, with sides that are multiples of this; positions are
+    still in the space of `resolution`. None: they are squashed to `resolution`, as published."""
+
+    def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which frames of `size` are encoded for the cost volume."""
+        return working_size(size, self.resolution, self.size_multiple) if self.size_multiple else self.resolution
+
+    def refinement_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """(height, width) at which frames of `size` are refined, one after the other, unless told otherwise."""
+        base = self.working_size(size)
+        return [base] if self.size_multiple else refinement_resolutions(size, base)
+
+    @property
+    def follows(self) -> Following | None:
+        """What `following` comes to: it takes a model that is told where its points were."""
+        return self.following if self.motion_prior else None
+
+    @property
+    def high_width(self) -> int:
+        return self.channels[1]
+
+    @property
+    def low_width(self) -> int:
+        return self.channels[3]
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of a query's descriptor: high-resolution features, then low-resolution ones."""
+        return self.high_width + self.low_width
+
+    @property
+    def levels(self) -> int:
+        """Grids that one refinement step looks at."""
+        return 2 + self.pyramid_level
+
+    @property
+    def high_stride(self) -> int:
+        return 2 * self.strides[0] * self.strides[1]
+
+    @property
+    def low_stride(self) -> int:
+        return self.high_stride * self.strides[2] * self.strides[3]
+
+
+PATCH_RADIUS = 3
+"""The refinement looks up a patch of 7x7 scores around each estimate, at every level."""
+
+SOFT_ARGMAX_RADIUS = 5
+"""Cells around the heatmap's peak that are averaged."""
+
+
+_BOOTS = {"pyramid_level": 1, "extra_convs": 5, "softmax_temperature": 10.0}
+
+VARIANTS = {
+    "tapir/tiny": TapirConfig(
+        causal=True,
+        channels=(24, 48, 96, 128),
+        blocks=(1, 1, 2, 1),
+        strides=(2, 1, 2, 1),
+        pyramid_level=1,
+        motion_prior=3.0,
+        following=Following(radius=3, levels=4, slip=0.3, pull=0.2, doubtful=0.7, sure=0.95),
+        size_multiple=16,
+        head=(16, 16, 16),
+        mixer_width=128,
+        mixer_blocks=5,
+        iterations=3,
+    ),
+    "tapir/base": TapirConfig(),
+    "tapir/causal": TapirConfig(causal=True),
+    "tapir/boots": TapirConfig(**_BOOTS),
+    "tapir/boots-causal": TapirConfig(causal=True, **_BOOTS),
+}

@@ -1,0 +1,35 @@
+"""Positions that follow the picture, for models of either framework: what `tapsdk.runtime.flow` does, in batches."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.models.tapir.config import TapirConfig
+
+Floats = NDArray[np.float32]
+
+
+def settle(
+    config: TapirConfig,
+    before: Floats,
+    frame: Floats,
+    previous: Floats,
+    estimate: Floats,
+    confidence: Floats,
+    begins: NDArray[np.bool_],
+) -> Floats:
+    """Positions [B, N, 2] in a frame, from those in the frame before and the model's estimates.
+
+    Args:
+        before, frame: [B, h, w, 3]. previous, estimate: [B, N, 2] in pixels of `config.resolution`. confidence: [B, N].
+        begins: [B, N] points that stay at `previous`, because they were in no frame before.
+    """
+    following = config.follows
+    settled = []
+    for each in range(len(frame)):
+        xy, missed = following.follow(before[each], frame[each], previous[each], config.resolution)
+        xy = np.where(begins[each, :, None], previous[each], xy)
+        missed = np.where(begins[each], 0.0, missed)
+        settled.append(following.blend(xy, missed, estimate[each], confidence[each]))
+    return np.stack(settled)

@@ -1,0 +1,72 @@
+"""TAPIR's training losses in JAX (arXiv:2306.08637, section 3.4), on errors at 256x256 whatever the clip's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from optax.losses import sigmoid_binary_cross_entropy
+
+from training.models.layers.sampling_jax import tent
+from training.models.tapir.jax import Estimate, Grids, Query
+
+LOSS_SIZE = 256
+HUBER_DELTA = 4.0
+"""Pixels at 256x256 beyond which the position loss grows linearly."""
+EXPECTED_DIST = 6.0
+"""Pixels at 256x256 beyond which an estimate counts as wrong for `expected_dist`."""
+POSITION_WEIGHT = 0.05
+MATCH_TEMPERATURE = 20.0
+
+
+def estimate_loss(estimate: Estimate, xy: Array, visible: Array, size: Sequence[int]) -> dict[str, Array]:
+    """Losses of one estimate (of one refinement iteration) against true tracks.
+
+    Args:
+        estimate: [B, T, N, ...] in pixels of frames of `size` (height, width).
+        xy, visible: [B, T, N, 2] and [B, T, N], true positions in the same pixels.
+    Returns:
+        position (Huber, visible frames), occlusion and expected_dist (sigmoid cross-entropy); means over all frames.
+    """
+    scale = jnp.array([LOSS_SIZE / size[1], LOSS_SIZE / size[0]])
+    seen = visible.astype(jnp.float32)
+    squared = jnp.square((estimate.xy.astype(jnp.float32) - xy) * scale).sum(-1)
+    distance = jnp.sqrt(squared + 1e-12)
+    huber = jnp.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
+    wrong = (jax.lax.stop_gradient(squared) > EXPECTED_DIST**2).astype(jnp.float32)
+    uncertain = sigmoid_binary_cross_entropy(estimate.expected_dist.astype(jnp.float32), wrong)
+    return {
+        "position": POSITION_WEIGHT * (huber * seen).mean(),
+        "occlusion": sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen).mean(),
+        "expected_dist": (uncertain * seen).mean(),
+    }
+
+
+def cell_cross_entropy(logits: Array, xy: Array, visible: Array, size: Sequence[int]) -> Array:
+    """Cross-entropy of a heatmap against the true position, shared between the four cells around it.
+
+    Args:
+        logits: [B, T, N, h, w] over the cells of a grid on frames of `size` (height, width).
+        xy, visible: [B, T, N, 2] and [B, T, N], true positions in pixels of those frames.
+    """
+    height, width = logits.shape[-2:]
+    cells = xy * jnp.array([width / size[1], height / size[0]])
+    rows = tent(cells[..., 1].clip(0.5, height - 0.5), height)
+    columns = tent(cells[..., 0].clip(0.5, width - 0.5), width)
+    log_share = jax.nn.log_softmax(logits.astype(jnp.float32), (-2, -1))
+    target = rows[..., :, None] * columns[..., None, :]
+    entropy = -(target * log_share).sum((-1, -2))
+    return (entropy * visible).sum() / jnp.maximum(visible.sum(), 1)
+
+
+def match_logits(grids: Grids, query: Query) -> Array:
+    """A heatmap [B, T, N, H, W] of the high-resolution features alone.
+
+    Training on it asks the features themselves to single out the true cell, before any head interprets them.
+    """
+    batch, frames, height, width, channels = grids.high.shape
+    cells = grids.high.reshape(batch, frames, height * width, channels)
+    scores = query.high[:, None] @ cells.swapaxes(-1, -2)
+    return MATCH_TEMPERATURE * scores.reshape(batch, frames, -1, height, width)

@@ -1,0 +1,70 @@
+"""TAPIR's training losses in torch (arXiv:2306.08637, section 3.4), on errors at 256x256 whatever the clip's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.models.layers.sampling_torch import tent
+from training.models.tapir.torch import Estimate, Grids, Query
+
+LOSS_SIZE = 256
+HUBER_DELTA = 4.0
+"""Pixels at 256x256 beyond which the position loss grows linearly."""
+EXPECTED_DIST = 6.0
+"""Pixels at 256x256 beyond which an estimate counts as wrong for `expected_dist`."""
+POSITION_WEIGHT = 0.05
+MATCH_TEMPERATURE = 20.0
+
+
+def estimate_loss(estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
+    """Losses of one estimate (of one refinement iteration) against true tracks.
+
+    Args:
+        estimate: [B, T, N, ...] in pixels of frames of `size` (height, width).
+        xy, visible: [B, T, N, 2] and [B, T, N], true positions in the same pixels.
+    Returns:
+        position (Huber, visible frames), occlusion and expected_dist (sigmoid cross-entropy); means over all frames.
+    """
+    scale = xy.new_tensor([LOSS_SIZE / size[1], LOSS_SIZE / size[0]])
+    seen = visible.float()
+    squared = ((estimate.xy.float() - xy) * scale).square().sum(-1)
+    distance = (squared + 1e-12).sqrt()
+    huber = torch.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
+    wrong = (squared.detach() > EXPECTED_DIST**2).float()
+    uncertain = F.binary_cross_entropy_with_logits(estimate.expected_dist.float(), wrong, reduction="none")
+    return {
+        "position": POSITION_WEIGHT * (huber * seen).mean(),
+        "occlusion": F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen),
+        "expected_dist": (uncertain * seen).mean(),
+    }
+
+
+def cell_cross_entropy(logits: Tensor, xy: Tensor, visible: Tensor, size: Sequence[int], seen: Tensor) -> Tensor:
+    """Cross-entropy of a heatmap against the true position, shared between the four cells around it.
+
+    Args:
+        logits: [B, T, N, h, w] over the cells of a grid on frames of `size` (height, width).
+        xy, visible: [B, T, N, 2] and [B, T, N], true positions in pixels of those frames.
+        seen: how many are visible; where several processes share a batch, the mean over them.
+    """
+    height, width = logits.shape[-2:]
+    cells = xy * xy.new_tensor([width / size[1], height / size[0]])
+    rows = tent(cells[..., 1].clamp(0.5, height - 0.5), height)
+    columns = tent(cells[..., 0].clamp(0.5, width - 0.5), width)
+    log_share = logits.float().flatten(-2).log_softmax(-1).reshape(logits.shape)
+    target = rows[..., :, None] * columns[..., None, :]
+    entropy = -(target * log_share).sum((-1, -2))
+    return (entropy * visible).sum() / seen.clamp(min=1)
+
+
+def match_logits(grids: Grids, query: Query) -> Tensor:
+    """A heatmap [B, T, N, H, W] of the high-resolution features alone.
+
+    Training on it asks the features themselves to single out the true cell, before any head interprets them.
+    """
+    scores = query.high[:, None] @ grids.high.flatten(2, 3).transpose(-1, -2)
+    return MATCH_TEMPERATURE * scores.unflatten(-1, grids.high.shape[2:4])

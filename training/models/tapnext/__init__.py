@@ -1,0 +1,1 @@
+"""TAPNext and TAPNext++."""

@@ -1,0 +1,1 @@
+"""A training run: its configuration, batches, loop, state, and what it leaves behind."""

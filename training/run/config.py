@@ -1,0 +1,249 @@
+"""The training run as data: what a TOML file in `training/configs` says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import types
+import typing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tapsdk.errors import TapsdkError
+from training.models.registry import CONFIGS, resolve
+from training.models.tapir.config import TapirConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class ConfigError(TapsdkError, ValueError):
+    """A training configuration that cannot be run."""
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, math.inf),
+    "size": (8, math.inf),
+    "frames": (1, math.inf),
+    "points": (1, math.inf),
+    "batch": (1, math.inf),
+    "seed": (0, math.inf),
+    "learning_rate": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "warmup": (0, math.inf),
+    "decay": (0, 1),
+    "clip_norm": (0, math.inf),
+    "average": (0, 1),
+    "heatmap_weight": (0, math.inf),
+    "match_weight": (0, math.inf),
+    "workers": (0, math.inf),
+    "save_every": (1, math.inf),
+    "evaluate_every": (0, math.inf),
+    "picture_every": (0, math.inf),
+}
+"""Least and most of every number below."""
+
+SIZE_MULTIPLE = 8
+"""Cells of the low-resolution grid are this many pixels wide."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run with clips of one shape."""
+
+    steps: int
+    size: int = 128
+    """Pixels of a side of the square clips, a multiple of 8."""
+    frames: int = 16
+    points: int = 48
+    batch: int = 2
+    """Clips of a step, over all devices."""
+    scene: dict[str, Any] = field(default_factory=dict)
+    """Overrides of `training.data.synthetic.SceneConfig`."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.size % SIZE_MULTIPLE:
+            raise ConfigError(f"size is {self.size}; it must be a multiple of {SIZE_MULTIPLE}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run: phases in order, one learning-rate schedule over all of them."""
+
+    model: str
+    phases: tuple[Phase, ...]
+    framework: str = "torch"
+    """Or "jax"."""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    """Overrides of the model's `training.models.tapir.config.TapirConfig`."""
+    seed: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-3
+    """Of weights with more than one axis; scales and biases do not decay."""
+    warmup: int = 100
+    decay: float = 0.25
+    """The last share of the steps, over which the learning rate falls linearly to zero."""
+    clip_norm: float = 1.0
+    average: float = 0.998
+    """Decay of the running mean of the weights, which is what gets evaluated and shipped."""
+    heatmap_weight: float = 1.0
+    match_weight: float = 0.5
+    init: str | None = None
+    """Weights to start from, canonical (.safetensors) or an official file; None starts from random ones."""
+    textures: str | None = None
+    """Folder of photographs; None trains on procedural textures alone."""
+    workers: int = 1
+    """Processes that make clips; 0 makes them between the steps."""
+    mixed_precision: bool = False
+    """bfloat16 where the framework's module says so, float32 elsewhere; weights are always kept in float32."""
+    compile: bool = False
+    """Have PyTorch compile the model; JAX always does."""
+    save_every: int = 200
+    evaluate_every: int = 500
+    """Steps between evaluations on held-out clips; 0 never evaluates."""
+    picture_every: int = 1000
+    """Steps between pictures of predicted and true tracks; 0 draws none."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def total_steps(self) -> int:
+        return sum(p.steps for p in self.phases)
+
+    @property
+    def model_name(self) -> str:
+        """In full. Raises ModelError for an unknown model."""
+        return resolve(self.model)
+
+    @property
+    def model_config(self) -> TapirConfig:
+        """Of the model, with the overrides of `architecture`. Raises ModelError, ConfigError."""
+        base = CONFIGS[self.model_name]
+        if not isinstance(base, TapirConfig):
+            own = ", ".join(name for name, config in CONFIGS.items() if isinstance(config, TapirConfig))
+            raise ConfigError(f"{self.model_name} cannot be trained here; these can: {own}")
+        return replace(base, **_overrides(base, self.architecture))
+
+    def phase_at(self, step: int) -> Phase:
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase
+            step -= phase.steps
+        raise IndexError("step beyond the last phase")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, constant, linear decay to zero."""
+        remaining = (self.total_steps - step) / max(1.0, self.decay * self.total_steps)
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup), remaining)
+
+    def with_steps(self, steps: int) -> TrainConfig:
+        """The same run in `steps` steps: every phase keeps its share of them, and a shorter run warms up faster."""
+        if steps < 1:
+            raise ConfigError(f"a run of {steps} steps is none; give at least 1")
+        ratio = steps / self.total_steps
+        ends = [round(ratio * sum(p.steps for p in self.phases[: i + 1])) for i in range(len(self.phases))]
+        lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        phases = tuple(replace(p, steps=n) for p, n in zip(self.phases, lengths, strict=True) if n)
+        return replace(self, phases=phases, warmup=round(self.warmup * min(1.0, ratio)))
+
+    def check_devices(self, devices: int) -> None:
+        """Raises ConfigError unless the clips of every step can be shared out equally."""
+        uneven = sorted({p.batch for p in self.phases if p.batch % devices})
+        if uneven:
+            raise ConfigError(
+                f"batches of {', '.join(map(str, uneven))} cannot be shared equally between {devices} devices; give "
+                f"every one of [[phases]] a batch that is a multiple of {devices}, or show the run fewer devices"
+            )
+
+
+def load_config(path: str | Path, *, steps: int | None = None, **overrides: Any) -> TrainConfig:
+    """Reads a TOML file; keys it does not know are an error.
+
+    steps: of the whole run, see `TrainConfig.with_steps`. overrides: fields of TrainConfig; None leaves the file's.
+    Raises ConfigError, and ModelError for an unknown model.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # of TOML, or of UTF-8
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    table |= {k: v for k, v in overrides.items() if v is not None}
+    rows = table.pop("phases", ())
+    if not isinstance(rows, (list, tuple)) or not rows:
+        raise ConfigError(f"{path} has no [[phases]]; at least one is needed")
+    phases = tuple(_build(Phase, row, f"{path}, [[phases]]") for row in rows)
+    config = _build(TrainConfig, {**table, "phases": phases}, str(path))
+    _ = config.model_config
+    return config if steps is None else config.with_steps(steps)
+
+
+def _build(cls: type, table: Any, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table, not {table!r}")
+    _refuse_unknown(table, [f.name for f in dataclasses.fields(cls)], where)
+    try:
+        return cls(**table)
+    except (TypeError, ConfigError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _refuse_unknown(table: dict[str, Any], allowed: typing.Collection[str], where: str) -> None:
+    unknown = sorted(set(table) - set(allowed))
+    if unknown:
+        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+
+
+def _check(config: Phase | TrainConfig) -> None:
+    """Types and ranges of all fields."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _is_a(value, hint):
+            raise ConfigError(f"{name} is {value!r}; it must be {_said(hint)}")
+        least, most = RANGES.get(name, (None, None))
+        if least is not None and not least <= value <= most:
+            bound = f"at least {least}" if most == math.inf else f"in [{least}, {most}]"
+            raise ConfigError(f"{name} is {value!r}; it must be {bound}")
+
+
+def _overrides(config: TapirConfig, table: dict[str, Any]) -> dict[str, Any]:
+    """A table of TOML as fields of the configuration of a model."""
+    hints = typing.get_type_hints(type(config))
+    _refuse_unknown(table, hints, "[architecture]")
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    for name, value in fields.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not _is_a(value, hints[name]) or any(n is not None and n < 0 for n in numbers):
+            raise ConfigError(
+                f"[architecture]: {name} is {table[name]!r}; it must be {_said(hints[name])}, not negative"
+            )
+    return fields
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    kinds = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_is_a(value, kind) for kind in kinds)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        return len(kinds) == len(value) and all(map(_is_a, value, kinds))
+    kind = typing.get_origin(hint) or hint
+    if isinstance(value, bool):  # which Python takes for a number
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _said(hint: Any) -> str:
+    """A type in words."""
+    kinds = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and kinds[-1] is not ...:
+        return f"{len(kinds)} of {_said(kinds[0])}"
+    return str(hint) if kinds else hint.__name__

@@ -1,0 +1,97 @@
+"""The training loop: batches in, checkpoints and reports out. It knows of no framework."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+
+from tqdm import tqdm
+
+from training.data.synthetic import Clip
+from training.run.batches import check_clips, iterate
+from training.run.config import TrainConfig
+from training.run.report import Report
+from training.run.run_state import Checkpoint, check_fit, find_checkpoint, load_checkpoint, make_folder, save_checkpoint
+from training.run.updaters import Updater
+from training.run.validation import held_out_clips, picture, track, validate
+
+logger = logging.getLogger(__name__)
+
+LOG_EVERY = 20
+
+
+def train(config: TrainConfig, updater: Updater, directory: Path, progress: bool = True) -> None:
+    """Runs from the checkpoint in `directory`, or from the start, to the last step of `config`.
+
+    Raises ConfigError, CheckpointError and SaveError.
+    """
+    check_clips(config)
+    make_folder(directory)
+    start = resume(updater, directory)
+    clerk = _Clerk(config, updater, directory, start) if updater.rank == 0 else None
+    bar = tqdm(total=config.total_steps, initial=start, unit="step", disable=clerk is None or not progress)
+    with bar, closing(iterate(config, start, updater.rank, updater.world)) as batches:
+        for step, batch in zip(range(start, config.total_steps), batches, strict=True):
+            losses = updater.step(batch, config.learning_rate_at(step))
+            bar.update()
+            if bar.n % LOG_EVERY == 0:
+                bar.set_postfix(loss=f"{losses['total']:.3f}")
+            if clerk is not None:
+                clerk.note(step + 1, losses)
+    if clerk is not None:
+        clerk.report.close()
+
+
+def save(updater: Updater, directory: Path, step: int, config: TrainConfig) -> None:
+    """Raises SaveError."""
+    save_checkpoint(Checkpoint(step, updater.state(), dataclasses.asdict(config)), directory)
+
+
+def resume(updater: Updater, directory: Path) -> int:
+    """Restores the newest checkpoint, if there is one, and returns the step to go on with.
+
+    Raises CheckpointError for a file that is damaged or that another model's run wrote.
+    """
+    path = find_checkpoint(directory)
+    if path is None:
+        return 0
+    checkpoint = load_checkpoint(path)
+    check_fit(checkpoint.state.weights, updater.state().weights, f"{path} is of another model")
+    updater.restore(checkpoint.state)
+    logger.info("resumed %s at step %d", path, checkpoint.step)
+    return checkpoint.step
+
+
+class _Clerk:
+    """Writes down what there is to write down after a step; `step` is the number of steps that are done."""
+
+    def __init__(self, config: TrainConfig, updater: Updater, directory: Path, start: int) -> None:
+        self.config, self.updater, self.directory, self.start = config, updater, directory, start
+        self.report = Report(directory, start)
+        self._began = time.monotonic()
+
+    @cached_property
+    def _clips(self) -> list[Clip]:
+        return held_out_clips(self.config)
+
+    def note(self, step: int, losses: Mapping[str, float]) -> None:
+        if self._is_due(LOG_EVERY, step):
+            rate = (step - self.start) / (time.monotonic() - self._began)
+            schedule = {"learning_rate": self.config.learning_rate_at(step - 1), "steps_per_second": rate}
+            self.report.numbers(step, "train", {**losses, **schedule})
+        if self._is_due(self.config.evaluate_every, step):
+            self.report.numbers(step, "held_out", validate(self.updater, self._clips))
+        if self._is_due(self.config.picture_every, step):
+            self.report.picture(step, picture(self._clips[0], track(self.updater, self._clips[0])))
+        # Last, so that the log of a run that goes on from here lacks nothing.
+        if self._is_due(self.config.save_every, step):
+            save(self.updater, self.directory, step, self.config)
+
+    def _is_due(self, every: int, step: int) -> bool:
+        """Every so many steps, and after the last one; 0 is never."""
+        return every > 0 and (step % every == 0 or step == self.config.total_steps)

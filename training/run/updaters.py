@@ -1,0 +1,73 @@
+"""What the loop asks of a framework, and which module answers: the losses and the update are all that differs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.errors import ModelError
+from training.checkpoints.canonical import load_canonical
+from training.checkpoints.convert import convert
+from training.checkpoints.loading import check_framework
+from training.run.batches import Batch
+from training.run.config import TrainConfig
+from training.run.run_state import Arrays, RunState
+
+UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.run.update_jax:JaxUpdater"}
+"""By framework: "module:class" of an Updater that is made from a TrainConfig."""
+
+BETAS = (0.9, 0.99)
+"""Of AdamW, whose weight decay is decoupled."""
+
+BATCH = ("video", "queries_tyx", "xy", "visible", "previous")
+"""What the losses take of a batch, in order."""
+
+
+class Updater(Protocol):
+    """Holds the model that is being trained."""
+
+    rank: int
+    """Number of this process among those that train together; 0 writes what there is to write."""
+    world: int
+    """How many processes train together; each gives `step` its own share of the batch."""
+
+    def step(self, batch: Batch, learning_rate: float) -> dict[str, float]:
+        """Improves the model and returns its losses before that, by name, their weighted sum as "total", and grad_norm.
+
+        A step whose gradient is not finite changes nothing.
+        """
+
+    def predict(self, video: NDArray[np.uint8], queries_tyx: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """What `clip` of the mean model says of one video [T, H, W, 3] and queries [N, 3]; no batch axis."""
+
+    def state(self) -> RunState: ...
+
+    def restore(self, state: RunState) -> None: ...
+
+    def close(self) -> None:
+        """Leaves the other processes."""
+
+
+def make_updater(config: TrainConfig) -> Updater:
+    """Raises ModelError for a framework that is unknown or not installed, and what its updater raises."""
+    check_framework(config.framework)
+    if config.framework == "jax" and importlib.util.find_spec("optax") is None:
+        raise ModelError("training in framework 'jax' needs the package optax: pip install optax")
+    module, name = UPDATERS[config.framework].split(":")
+    updater: Any = getattr(importlib.import_module(module), name)
+    return updater(config)
+
+
+def initial_weights(config: TrainConfig) -> Arrays | None:
+    """Of `config.init`, by our names; None asks for random ones. Raises CheckpointError."""
+    if config.init is None:
+        return None
+    path = Path(config.init)
+    if path.suffix == ".safetensors":
+        return load_canonical(path, config.model_name)[0]
+    return convert(path, config.model_name, config.framework).weights

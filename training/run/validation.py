@@ -1,0 +1,99 @@
+"""How good the mean model is by now, on clips that training never sees: in numbers, and as a picture.
+
+This is for watching a run. `python -m training evaluate` measures what is reported, on other clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.geometry import scale_points
+from tapsdk.video.colors import distinct_colors
+from tapsdk.video.draw import TrackPainter
+from training.data.synthetic import Clip, make_clip
+from training.evaluation.metrics import tapvid_metrics
+from training.run.batches import scene_of
+from training.run.config import TrainConfig
+from training.run.updaters import Updater
+
+CLIPS = 4
+FRAMES = 16
+SEED = 2_000_000
+"""Training draws 32-bit seeds at random; these clips count up from here."""
+
+METRIC_SIZE = (256, 256)
+METRICS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
+
+Tracks = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""xy [N, T, 2] in pixels and visible [N, T]."""
+
+COLUMNS = 4
+TILE = 256
+"""Pixels of a side of the frames in a picture, at least."""
+LINE = (255, 255, 255)
+
+
+def held_out_clips(config: TrainConfig) -> list[Clip]:
+    """As large as those of the last phase, queried wherever points appear; with photographs that training left out."""
+    scene = scene_of(config, config.phases[-1])
+    scene = replace(scene, frames=FRAMES, query="first", split="heldout")
+    try:
+        return [make_clip(scene, SEED + index) for index in range(CLIPS)]
+    except ValueError:  # a folder too small to leave any photograph out
+        return [make_clip(replace(scene, textures=None), SEED + index) for index in range(CLIPS)]
+
+
+def track(updater: Updater, clip: Clip) -> Tracks:
+    """By the mean model. TAPIR says that a point is visible if neither logit makes that unlikely."""
+    outputs = updater.predict(clip.frames, clip.queries[:, [0, 2, 1]])
+    confidence = _sigmoid(-outputs["occlusion"]) * _sigmoid(-outputs["expected_dist"])
+    return outputs["tracks"], confidence > 0.5
+
+
+def validate(updater: Updater, clips: list[Clip]) -> dict[str, float]:
+    """TAP-Vid's AJ, d_avg (average share of points within 1, 2, 4, 8, 16 px) and OA, the mean over clips."""
+    scores = [_score(clip, track(updater, clip)) for clip in clips]
+    return {name: float(np.mean([score[metric] for score in scores])) for name, metric in METRICS.items()}
+
+
+def _score(clip: Clip, tracks: Tracks) -> dict[str, NDArray[np.float64]]:
+    size = clip.frames.shape[1:3]
+    true, found = (scale_points(xy, size, METRIC_SIZE)[None] for xy in (clip.xy, tracks[0]))
+    queries = clip.queries[None][..., [0, 2, 1]]
+    return tapvid_metrics(queries, ~clip.visible[None], true, ~tracks[1][None], found, "first")
+
+
+def picture(clip: Clip, tracks: Tracks) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB: frames along the clip with true tracks above, and below predicted ones, with lines to the truth.
+
+    Discs are visible points, circles hidden ones. Lines lead to points that truly are visible.
+    """
+    scale = -(-TILE // min(clip.frames.shape[1:3]))
+    frames = clip.frames.repeat(scale, 1).repeat(scale, 2)
+    true, found = clip.xy * scale, tracks[0] * scale
+    above, below = _painted(frames, true, clip.visible), _painted(frames, found, tracks[1])
+    columns = np.unique(np.linspace(0, len(frames) - 1, COLUMNS).round().astype(int))
+    for t in columns:
+        for start, end in zip(found[clip.visible[:, t], t], true[clip.visible[:, t], t], strict=True):
+            cv2.line(below[t], _corner(start), _corner(end), LINE, 1, cv2.LINE_AA)
+    rows = [np.concatenate([row[t] for t in columns], 1) for row in (above, below)]
+    return np.concatenate(rows, 0)
+
+
+def _painted(frames: NDArray[np.uint8], xy: NDArray[np.float32], visible: NDArray[np.bool_]) -> list[NDArray[np.uint8]]:
+    painter = TrackPainter(len(xy), trail=6, colors=distinct_colors(len(xy)))
+    return [painter.draw(frame, xy[:, t], visible[:, t]) for t, frame in enumerate(frames)]
+
+
+def _corner(xy: NDArray[np.float32]) -> tuple[int, int]:
+    """As OpenCV counts: whole pixels, the first one's centre at 0."""
+    x, y = np.clip(np.floor(np.nan_to_num(xy)), -(1 << 14), 1 << 14).astype(int).tolist()
+    return x, y
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.float32(1) / (1 + np.exp(-np.clip(x, -80, 80)))
