@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from export.targets import TARGETS
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m export", description="Compile a model into a verified artifact that tapsdk runs."
+        prog=prog, description="Compile a model into a verified artifact that tapsdk runs."
     )
     parser.add_argument("model", help="family/variant: tapir, tapir/boots-causal, ...")
     parser.add_argument("--target", required=True, help=f"format: {', '.join(TARGETS)}")
@@ -37,8 +37,9 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> int:
+    """Runs the command and returns its exit status: 0 only if the artifact was verified."""
+    args = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     output = args.output or Path("artifacts") / f"{args.model.replace('/', '-')}-{args.target}"
     # After the arguments were found to be right: torch takes seconds to import.
@@ -47,7 +48,11 @@ def main(argv: list[str] | None = None) -> int:
         from export.verification.verify import VerificationError
         from tapsdk.errors import TapsdkError
     except ImportError as error:
-        print(f"error: export needs torch ({error}); run: pip install 'tapsdk[export-onnx]'", file=sys.stderr)
+        extra = TARGETS[args.target][1] if args.target in TARGETS else "export-onnx"
+        print(
+            f"error: export needs packages that are not installed ({error}); run: pip install 'tapsdk[{extra}]'",
+            file=sys.stderr,
+        )
         return 2
     try:
         options = Options(args.weights, args.precision, args.points, args.size, args.force)

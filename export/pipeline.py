@@ -26,7 +26,7 @@ from tapsdk.selection import reference
 from tapsdk.system.files import sha256, size_of
 from training.checkpoints.loading import find_weights
 from training.models import load
-from training.models.registry import config_of, resolve
+from training.models.registry import resolve
 
 LICENSE = "Apache-2.0"
 """Of the weights that come with the repository."""
@@ -167,20 +167,17 @@ class _Build:
             model=self.name,
             weights_sha256=sha256(self.source),
             precision=request.precision,
-            mode=parts.mode,
-            resolution=config_of(self.name).resolution,
-            pixel_range=(-1.0, 1.0),
+            frames=parts.frames,
+            points=replace(
+                parts.points,
+                # Published models give their published numbers; ours gives a query back as it was asked.
+                query_frame="model" if self.name in OFFICIAL else "exact",
+                buckets={target.format: request.buckets} if request.buckets else {},
+            ),
             visibility=parts.visibility,
-            # Published models give their published numbers; ours gives a query back as it was asked.
-            query_frame="model" if self.name in OFFICIAL else "exact",
+            program=parts.program,
             stages={stage.name: stage.spec for stage in parts.stages},
-            points_join=parts.points_join,
-            size_multiple=parts.size_multiple,
-            frame_size=parts.frame_size,
-            refinement_multiple=parts.refinement_multiple,
-            following=parts.following,
-            buckets={target.format: request.buckets} if request.buckets else {},
-            native=parts.native,
+            flow=parts.flow,
             tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
         )
 

@@ -11,31 +11,77 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tapsdk import errors as errors
+    from tapsdk.api import load as load
     from tapsdk.api import track as track
     from tapsdk.artifact import open_artifact as open_artifact
+    from tapsdk.geometry import scale_points as scale_points
+    from tapsdk.points import grid_points as grid_points
+    from tapsdk.runtime.model import Model as Model
     from tapsdk.tracker import Tracker as Tracker
+    from tapsdk.tracks import RunReport as RunReport
     from tapsdk.tracks import Tracks as Tracks
+    from tapsdk.video.colors import distinct_colors as distinct_colors
+    from tapsdk.video.colors import position_colors as position_colors
+    from tapsdk.video.draw import TrackPainter as TrackPainter
+    from tapsdk.video.draw import draw as draw
+    from tapsdk.video.files import VideoWriter as VideoWriter
+    from tapsdk.video.files import open_frames as open_frames
+    from tapsdk.video.frames import FrameSource as FrameSource
 
 __version__ = "0.1.0"
 
 # Imported on first use, so that `import tapsdk` loads neither an engine nor a video library.
-_LAZY = {
-    "track": "tapsdk.api",
+_HOMES = {
+    "FrameSource": "tapsdk.video.frames",
+    "Model": "tapsdk.runtime.model",
+    "RunReport": "tapsdk.tracks",
+    "TrackPainter": "tapsdk.video.draw",
     "Tracker": "tapsdk.tracker",
     "Tracks": "tapsdk.tracks",
+    "VideoWriter": "tapsdk.video.files",
+    "distinct_colors": "tapsdk.video.colors",
+    "draw": "tapsdk.video.draw",
+    "grid_points": "tapsdk.points",
+    "load": "tapsdk.api",
     "open_artifact": "tapsdk.artifact",
+    "open_frames": "tapsdk.video.files",
+    "position_colors": "tapsdk.video.colors",
+    "scale_points": "tapsdk.geometry",
+    "track": "tapsdk.api",
 }
 
-__all__ = ["Tracker", "Tracks", "__version__", "open_artifact", "track"]
+__all__ = [
+    "FrameSource",
+    "Model",
+    "RunReport",
+    "TrackPainter",
+    "Tracker",
+    "Tracks",
+    "VideoWriter",
+    "__version__",
+    "distinct_colors",
+    "draw",
+    "errors",
+    "grid_points",
+    "load",
+    "open_artifact",
+    "open_frames",
+    "position_colors",
+    "scale_points",
+    "track",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name == "errors":
+        return importlib.import_module("tapsdk.errors")
+    if name not in _HOMES:
         raise AttributeError(f"module 'tapsdk' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *__all__})

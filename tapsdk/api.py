@@ -1,4 +1,4 @@
-"""The one call."""
+"""The two calls: load a model, and track points through a video."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from tapsdk.artifact import open_artifact
+from tapsdk.errors import ModelError
 from tapsdk.geometry import Size
 from tapsdk.points import parse_query_points
-from tapsdk.runtime.whole_video import no_progress, open_run, progress_bars
+from tapsdk.runtime.model import Model
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.whole_video import no_progress, progress_bars, start_run
+from tapsdk.selection import choose
 from tapsdk.tracks import Tracks
-from tapsdk.video import open_frames
+from tapsdk.video.files import open_frames
 
 
 def track(
     frames: Any,
     points: ArrayLike,
-    model: str | os.PathLike[str] = "tapir",
+    model: str | os.PathLike[str] | Model = "tapir",
     *,
     backend: str = "auto",
+    device: str | None = None,
     query_format: str = "txy",
     resolution: int | Size | None = None,
     progress: bool = False,
@@ -27,14 +33,21 @@ def track(
 ) -> Tracks:
     """Tracks points through a video.
 
+        tracks = tapsdk.track("video.mp4", [[0, 320, 240]])   # (t, x, y)
+        tracks.xy[0, 5]                                       # where the point is in frame 5
+
     Args:
         frames: [T, H, W, 3] uint8 RGB, or float in [0, 1]; the path of a video or of a folder of images; or any
             iterable of frames, read one at a time.
-        points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel.
-        model: "tapir" (bundled) or an artifact directory that `python -m export` wrote.
+        points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel. Or a
+            table with columns named x and y, and t if need be: a pandas DataFrame, or a dict of columns.
+        model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, or what `tapsdk.load` gave, which
+            saves opening it again. Then backend, device and strict are as it was loaded.
         backend: the name of one that `tapsdk doctor` lists, which never falls back to another; or "auto": the fastest
             of those that give the right tracks here. To know that, all that are installed are measured once for each
             model and about so many points, which takes from half a second up to some seconds for each.
+        device: to run on, as the backend names it, such as "cpu" or "cuda:1"; None: what the backend's environment
+            variable names, else its own choice. A backend without such a device fails, or is passed over by "auto".
         query_format: the order of the three columns of `points`: "txy", "tyx" (tapnet) or "xyt" (TAPVid-3D).
         resolution: at which the model works: (height, width), or the side of a square of the same area. More sees finer
             things and takes longer. None: what the model was trained at, which is all that published causal models do.
@@ -54,5 +67,49 @@ def track(
         query = parse_query_points(
             points, query_format=query_format, num_frames=source.num_frames, frame_size=source.size
         )
-        run = open_run(model, source, query, backend, resolution=resolution, strict=strict)
-        return run.run(progress_bars if progress else no_progress)
+        options = RunOptions(backend, device=device, points=len(query), resolution=resolution, strict=strict)
+        return start_run(loaded(model, options), source, query).run(progress_bars if progress else no_progress)
+
+
+def load(
+    model: str | os.PathLike[str] = "tapir",
+    *,
+    backend: str = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    points: int = 64,
+    resolution: int | Size | None = None,
+    strict: bool = False,
+) -> Model:
+    """Opens a model once, for any number of calls of `track` and of Trackers.
+
+        model = tapsdk.load(threads=2)
+        for path in paths:
+            tapsdk.track(path, points, model=model).save(f"{path}.npz")
+
+    Args:
+        model: "tapir" (bundled), or an artifact directory that `tapsdk export` wrote.
+        backend, device, resolution, strict: see `track`.
+        threads: of the processor; None for the engine's own choice.
+        points: how many you expect at once, for the choice between ways to run; any number works.
+    Returns:
+        a Model, which threads may share. `model.report` says what runs.
+    Raises:
+        ModelError, ArtifactError, BackendError: see `tapsdk.errors`.
+    """
+    options = RunOptions(backend, "", device, threads, points, resolution, strict)
+    return choose(open_artifact(model), options)
+
+
+def loaded(model: str | os.PathLike[str] | Model, options: RunOptions) -> Model:
+    """The model, loaded with these options unless it is loaded already.
+
+    Raises ModelError for options that come too late.
+    """
+    if not isinstance(model, Model):
+        return choose(open_artifact(model), options)
+    usual, late = RunOptions(), ("backend", "device", "threads", "strict")
+    given = [name for name in late if getattr(options, name) != getattr(usual, name)]
+    if given:
+        raise ModelError(f"the model is loaded already: give {', '.join(given)} to tapsdk.load")
+    return model if options.resolution is None else model.at(options.resolution)

@@ -1,8 +1,14 @@
-"""Query points: which points are tracked, from which frame on."""
+"""Query points: which points are tracked, from which frame on; and files of them."""
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +45,8 @@ def parse_query_points(
 
     points: [N, 3] in the layout of `query_format` ("txy", "tyx" or "xyt"), or [N, 2] (x, y), and then t = 0.
         Ints or floats, array or nested list. N may be 0. x in [0, width] and y in [0, height], pixels;
-        t a whole number in [0, num_frames - 1].
+        t a whole number in [0, num_frames - 1]. A table with named columns, x, y and maybe t, goes by the names: a
+        DataFrame, a dict of columns, or a structured array.
     num_frames: None where it is not known yet; `check_query_frames` then checks t later.
     frame_size: None where it is not known yet; x and y are then only bounded by what no frame exceeds.
 
@@ -47,8 +54,9 @@ def parse_query_points(
     """
     if query_format not in QUERY_FORMATS:
         raise PointsError(f"unknown query_format {query_format!r}; use one of {', '.join(QUERY_FORMATS)}")
-    rows = as_rows(points)
-    order = QUERY_FORMATS[query_format]
+    table = named_columns(points)
+    rows = as_rows(points if table is None else table)
+    order = QUERY_FORMATS["txy" if table is not None else query_format]
     t, x, y = (rows[:, column] for column in order) if rows.shape[1] == 3 else (np.zeros(len(rows)), *rows.T)
     height, width = frame_size or (MAX_SIDE, MAX_SIDE)
     frame = f": the frame is {width} x {height} pixels" if frame_size else ""
@@ -118,3 +126,85 @@ def as_rows(points: ArrayLike) -> NDArray[np.float64]:
     if array.ndim != 2 or array.shape[1] not in (2, 3):
         raise PointsError(f"points must have shape [N, 3] or [N, 2] (x, y), got {list(array.shape)}")
     return array.astype(np.float64)
+
+
+def named_columns(points: Any) -> NDArray[Any] | None:
+    """Points [N, 3] (t, x, y) or [N, 2] (x, y) of a table with columns of these names; None if it has no names.
+
+    Raises PointsError for a table without x and y.
+    """
+    names = _column_names(points)
+    if names is None:
+        return None
+    if not {"x", "y"} <= set(names):
+        raise PointsError(f"a table of points needs columns x and y, and t if need be; this one has {', '.join(names)}")
+    wanted = ("t", "x", "y") if "t" in names else ("x", "y")
+    try:
+        columns = [np.asarray(points[name]) for name in wanted]
+        return np.stack(columns, axis=1)
+    except (TypeError, ValueError) as error:
+        raise PointsError(f"columns {', '.join(wanted)} do not fit together: {error}") from error
+
+
+def _column_names(points: Any) -> list[str] | None:
+    dtype = getattr(points, "dtype", None)
+    if getattr(dtype, "names", None):
+        return list(dtype.names)
+    if isinstance(points, Mapping):
+        return [str(name) for name in points]
+    columns = getattr(points, "columns", None)  # a DataFrame, of whatever library
+    return None if columns is None else [str(name) for name in columns]
+
+
+def read_points_file(path: str | os.PathLike[str]) -> Any:
+    """Points of a file, as `parse_query_points` takes them.
+
+    .csv: lines of t,x,y or x,y; with a header, its names say which column is which, and others are passed over.
+    .json: rows [t, x, y] or [x, y], or objects with x, y and maybe t. .npy: one array [N, 3] or [N, 2].
+
+    Raises PointsError.
+    """
+    readers = {".csv": _read_csv, ".json": _read_json, ".npy": _read_npy}
+    suffix = Path(path).suffix.lower()
+    if suffix not in readers:
+        raise PointsError(f"{path} cannot be read as points: the suffix must be one of {', '.join(readers)}")
+    try:
+        return readers[suffix](Path(path))
+    except OSError as error:
+        raise PointsError(f"{path} cannot be read: {error.strerror or error}") from error
+    except PointsError:
+        raise
+    except (ValueError, KeyError, TypeError, csv.Error, RecursionError, EOFError) as error:
+        raise PointsError(f"{path} holds no points, or is damaged: {error}") from error
+
+
+def _read_csv(path: Path) -> Any:
+    rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if row]
+    if not rows:
+        raise PointsError(f"{path} holds no points; write x,y or t,x,y, a point a line")
+    try:
+        return _numbers(rows)
+    except ValueError:
+        names = [name.strip().lower() for name in rows[0]]
+    if any(len(row) != len(names) for row in rows):
+        raise PointsError(f"{path}: every line must have {len(names)} columns, as the header has")
+    return {name: [float(row[i]) for row in rows[1:]] for i, name in enumerate(names) if name in ("t", "x", "y")}
+
+
+def _read_json(path: Path) -> Any:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(rows, Mapping):
+        return rows
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        names = ("t", "x", "y") if all("t" in row for row in rows) else ("x", "y")
+        return {name: [float(row[name]) for row in rows] for name in names}
+    return rows
+
+
+def _read_npy(path: Path) -> Any:
+    with open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _numbers(rows: Sequence[Sequence[str]]) -> list[list[float]]:
+    return [[float(cell) for cell in row] for row in rows]

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tapsdk.api import loaded
 from tapsdk.errors import ArtifactError, FramesError, PointsError
 from tapsdk.geometry import Size
 from tapsdk.points import as_rows, parse_query_points
-from tapsdk.runtime.model import Engine
+from tapsdk.runtime.model import Model
+from tapsdk.runtime.options import RunOptions
 from tapsdk.system.files import AtomicFile
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import as_array, to_rgb_uint8
@@ -31,22 +33,26 @@ class Tracker:
         ids = tracker.add([[120, 80]])          # (x, y) pixels in the frame that step() gets next
         tracks = tracker.step(frame)            # [N, 1] in the order of tracker.ids
 
-    model: a bundled model's name or an artifact directory. backend: "auto" or a backend's name.
+    model: a bundled model's name, an artifact directory, or what `tapsdk.load` gave; then all but `resolution` is as it
+        was loaded, and its weights are shared.
+    backend: "auto" or a backend's name. device, resolution, strict: see `tapsdk.track`.
     points: how many points you expect, for the choice between ways to run; any number works.
-    threads: of the CPU, None for the engine's choice. resolution, strict: see `tapsdk.track`.
+    threads: of the CPU, None for the engine's choice.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] = "tapir",
+        model: str | os.PathLike[str] | Model = "tapir",
         backend: str = "auto",
         *,
+        device: str | None = None,
         points: int = 64,
         threads: int | None = None,
         resolution: int | Size | None = None,
         strict: bool = False,
     ) -> None:
-        self._engine = Engine(model, backend, points=points, threads=threads, resolution=resolution, strict=strict)
+        options = RunOptions(backend, "", device, threads, points, resolution, strict)
+        self._stream = loaded(model, options).stream()
         self._ids: list[int] = []
         self._next_id = 0
         self._added: dict[int, NDArray[np.float32]] = {}
@@ -60,7 +66,7 @@ class Tracker:
     @property
     def report(self) -> RunReport:
         """What runs, and where."""
-        return self._engine.report
+        return self._stream.model.report
 
     def add(self, points: ArrayLike) -> list[int]:
         """Adds points [N, 2] (x, y), pixels of the frame that the next `step` gets; returns their ids.
@@ -86,7 +92,7 @@ class Tracker:
             raise PointsError(f"no point has id {min(unknown)}; the ids are {_listed(self.ids)}")
         kept = [row for row, id in enumerate(self._ids) if id not in gone]
         if len(kept) < len(self._ids):
-            self._engine.keep(np.array(kept, np.int64))
+            self._stream.keep(np.array(kept, np.int64))
             self._ids = [self._ids[row] for row in kept]
         self._added = {id: xy for id, xy in self._added.items() if id not in gone}
 
@@ -95,7 +101,7 @@ class Tracker:
         if ids is not None:
             self.remove(ids)
             return
-        self._engine.clear()
+        self._stream.clear()
         self._ids, self._added, self._size = [], {}, None
 
     def step(self, frame: ArrayLike) -> Tracks:
@@ -113,7 +119,7 @@ class Tracker:
             )
         added = np.array(list(self._added.values()), np.float32).reshape(-1, 2)
         parse_query_points(added, frame_size=size)
-        tracks = self._engine.advance(self._engine.prepare(image), size, added)
+        tracks = self._stream.advance(self._stream.prepare(image), size, added)
         self._ids, self._added, self._size = self.ids, {}, size
         return tracks
 
@@ -121,18 +127,18 @@ class Tracker:
         """Writes the points and what is known of them to a file; `load` goes on from there. Raises SaveError."""
         if self._added:
             raise PointsError("points were added for a frame that has not come yet; call step(frame) before save")
-        manifest = self._engine.manifest
+        manifest = self._stream.manifest
         header = {
             "format": SAVE_FORMAT,
             "version": SAVE_VERSION,
             "model": manifest.model,
             "weights_sha256": manifest.weights_sha256,
-            "resolution": manifest.resolution,
+            "space": manifest.points.space,
             "ids": self._ids,
             "next_id": self._next_id,
             "size": self._size,
         }
-        rows = {f"row_{name}": array for name, array in self._engine.save_rows().items()}
+        rows = {f"row_{name}": array for name, array in self._stream.save_state().items()}
         with AtomicFile(path) as file:
             np.savez(file, header=np.str_(json.dumps(header)), **rows)  # type: ignore[arg-type]
 
@@ -140,25 +146,26 @@ class Tracker:
     def load(
         cls,
         path: str | os.PathLike[str],
-        model: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] | Model | None = None,
         backend: str = "auto",
         **options: Any,
     ) -> Tracker:
         """A tracker as it was saved.
 
-        model: the artifact directory, if the tracker ran one; a bundled model is found by its name.
+        model: the artifact directory, if the tracker ran one, or a loaded model; a bundled one is found by its name.
+        options: of `Tracker`.
         Raises ArtifactError for a damaged file, or one that was saved with other weights.
         """
         saved = _read_saved(Path(path))
         tracker = cls(saved.model if model is None else model, backend, **options)
-        manifest = tracker._engine.manifest
-        if (manifest.weights_sha256, manifest.resolution) != (saved.weights_sha256, saved.resolution):
+        manifest = tracker._stream.manifest
+        if (manifest.weights_sha256, manifest.points.space) != (saved.weights_sha256, saved.space):
             raise ArtifactError(
-                f"{path} was saved with other weights of {saved.model}, or at another resolution, than those of "
-                f"{tracker._engine.artifact.directory}; pass the model that it was saved with"
+                f"{path} was saved with other weights of {saved.model}, or at another size, than those of "
+                f"{tracker._stream.model.artifact.directory}; pass the model that it was saved with"
             )
         try:
-            tracker._engine.restore_rows(saved.rows, len(saved.ids))
+            tracker._stream.restore_state(saved.rows, len(saved.ids))
         except ValueError as error:
             raise ArtifactError(f"{path} is damaged: {error}") from error
         tracker._ids, tracker._next_id, tracker._size = saved.ids, saved.next_id, saved.size
@@ -171,7 +178,7 @@ class _Saved:
 
     model: str
     weights_sha256: str
-    resolution: Size
+    space: Size
     ids: list[int]
     next_id: int
     size: Size | None
@@ -186,7 +193,7 @@ def _read_saved(path: Path) -> _Saved:
             rows = {k.removeprefix("row_"): stored[k] for k in stored.files if k.startswith("row_")}
         if (header.pop("format"), header.pop("version")) != (SAVE_FORMAT, SAVE_VERSION):
             raise ValueError(f"it is not of version {SAVE_VERSION}")
-        header |= {name: header[name] and tuple(header[name]) for name in ("resolution", "size")}
+        header |= {name: header[name] and tuple(header[name]) for name in ("space", "size")}
         return _Saved(**header, rows=rows)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -1,6 +1,6 @@
 // Tracks points through frames with a model that was exported to LiteRT (TensorFlow Lite):
 //
-//     python -m export tapir --target tflite -o tapir-tflite
+//     tapsdk export tapir --target tflite -o tapir-tflite
 //
 //     dependencies { implementation("com.google.ai.edge.litert:litert:2.1.0") }
 //

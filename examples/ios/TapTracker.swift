@@ -1,6 +1,6 @@
 // Tracks points through frames with a model that was exported to Core ML:
 //
-//     python -m export tapir --target coreml -o tapir-coreml
+//     tapsdk export tapir --target coreml -o tapir-coreml
 //
 // Needs iOS 18 or macOS 15, for models with several functions.
 //

@@ -24,7 +24,7 @@ export async function readManifest(url) {
 export async function openStage(ort, url, manifest, name, provider) {
   const { files, inputs, outputs } = manifest.stages[name];
   const file = files[FORMAT];
-  if (!file) throw new Error(`${manifest.model} is not here as ${FORMAT}: python -m export MODEL --target ${FORMAT}`);
+  if (!file) throw new Error(`${manifest.model} is not here as ${FORMAT}: tapsdk export MODEL --target ${FORMAT}`);
   const strange = [...inputs, ...outputs].find((tensor) => tensor.dtype !== "float32");
   if (strange) throw new Error(`${name}: ${strange.name} is ${strange.dtype}; this page runs float32 artifacts`);
   const bytes = await readFile(new URL(file.path, url), file.sha256);

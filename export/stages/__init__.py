@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tapsdk.artifact.manifest import Mode, NativePlan, StageSpec, TensorSpec, Visibility
-from tapsdk.runtime.flow import Following
+from tapsdk.artifact.manifest import FlowFusion, FrameSpec, PointSpec, Program, StageSpec, TensorSpec, Visibility
 
 EXAMPLE_FRAMES = 7
 """Of a clip: not 1, which graphs take for fixed."""
@@ -65,15 +64,12 @@ class Cut:
     """A model as stages, with what the runtime needs to know of them."""
 
     stages: tuple[Stage, ...]
+    frames: FrameSpec
+    points: PointSpec
+    """All but what a track says at its query's frame, and the buckets, which are not the model's business."""
     visibility: Visibility
-    native: NativePlan | None
-    mode: Mode = "causal"
-    points_join: Literal["query", "start"] = "query"
-    size_multiple: int | None = None
-    frame_size: tuple[int, int] | None = None
-    refinement_multiple: int | None = None
-    following: Following | None = None
-    """These as in the manifest."""
+    program: Program
+    flow: FlowFusion | None = None
 
 
 FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}

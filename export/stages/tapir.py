@@ -16,7 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.artifact.manifest import FRAMES, NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import (
+    FRAMES,
+    NEXT,
+    Causal,
+    FrameSpec,
+    Level,
+    PointSpec,
+    Refined,
+    Refinement,
+    StageSpec,
+    TensorSpec,
+    Visibility,
+)
 from training.models.layers.sampling_torch import sample_frame
 from training.models.tapir.config import PATCH_RADIUS, TapirConfig
 from training.models.tapir.torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
@@ -118,7 +130,7 @@ class MixClip(nn.Module):
 
 def cut(model: Tapir, style: Style) -> Cut:
     """The stages of a TAPIR. Raises ValueError for a style that it cannot take."""
-    return _cut_causal(model, style) if model.config.causal else _cut_clip(model, style)
+    return _cut_causal(model, style) if model.config.causal else _cut_refined(model, style)
 
 
 def _cut_causal(model: Tapir, style: Style) -> Cut:
@@ -157,15 +169,15 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
     stages = (*fused, *native) if style.native else fused
     return Cut(
         tuple(replace(stage, exact=EXACT) for stage in stages),
+        _frames(config, size),
+        PointSpec(config.resolution),
         Visibility({t.name: -1 for t in LOGITS}),
-        _native_plan(config, grids) if style.native else None,
-        size_multiple=None if size else config.size_multiple,
-        frame_size=None if size in (None, config.resolution) else size,
-        following=config.follows,
+        Causal(_refinement(config, grids) if style.native else None),
+        config.fusion,
     )
 
 
-def _cut_clip(model: Tapir, style: Style) -> Cut:
+def _cut_refined(model: Tapir, style: Style) -> Cut:
     config = model.config
     if config.motion_prior:
         raise ValueError("its motion prior needs the frames in order, but it looks at all of a clip at once")
@@ -186,13 +198,16 @@ def _cut_clip(model: Tapir, style: Style) -> Cut:
     )
     return Cut(
         tuple(Stage(*stage, size_multiple=multiple, exact=EXACT) for stage in stages),
+        _frames(config, size),
+        PointSpec(config.resolution),
         Visibility({t.name: -1 for t in LOGITS}),
-        _native_plan(config, grids),
-        mode="clip",
-        size_multiple=None if size else config.size_multiple,
-        frame_size=None if size in (None, config.resolution) else size,
-        refinement_multiple=None if size or config.size_multiple else multiple,
+        Refined(_refinement(config, grids), None if size or config.size_multiple else multiple),
     )
+
+
+def _frames(config: TapirConfig, size: tuple[int, int] | None) -> FrameSpec:
+    """size: of all frames, where the graphs fix it."""
+    return FrameSpec(size or config.resolution, None if size else config.size_multiple)
 
 
 def _fixed_size(config: TapirConfig, style: Style) -> tuple[int, int]:
@@ -203,11 +218,11 @@ def _fixed_size(config: TapirConfig, style: Style) -> tuple[int, int]:
     return size
 
 
-def _native_plan(config: TapirConfig, grids: tuple[TensorSpec, ...]) -> NativePlan:
+def _refinement(config: TapirConfig, grids: tuple[TensorSpec, ...]) -> Refinement:
     split = config.high_width
     channels = [(0, split), *[(split, config.feature_width)] * (config.levels - 1)]
     levels = tuple(Level(g.name, c) for g, c in zip(grids, channels, strict=True))
-    return NativePlan(config.iterations, PATCH_RADIUS, levels)
+    return Refinement(config.iterations, PATCH_RADIUS, levels)
 
 
 def _grids(config: TapirConfig, size: tuple[int, int] | None) -> tuple[TensorSpec, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.artifact.manifest import NEXT, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import NEXT, Causal, FrameSpec, PointSpec, StageSpec, TensorSpec, Visibility
 from training.models.tapnext.torch import Tapnext, TapnextState
 
 N = "N"
@@ -73,11 +73,15 @@ def cut(model: Tapnext, style: Style) -> Cut:
     xy = TensorSpec("xy", (N, 2), "xy")
     points = (TensorSpec("xy", (N, 2), "points"), TensorSpec("delay", (N,), "delay"))
     active = (TensorSpec("active", (N,), "active"),) if style.padded else ()
-    following = tuple(TensorSpec(NEXT + t.name, t.shape, t.role) for t in state)
+    after = tuple(TensorSpec(NEXT + t.name, t.shape, t.role) for t in state)
     stages = (
         Stage("query", Describe(model), StageSpec(points, (queries,))),
-        Stage(
-            "step", Step(model, style.padded), StageSpec((frame, *active, *state), (xy, logit, *following)), exact=EXACT
-        ),
+        Stage("step", Step(model, style.padded), StageSpec((frame, *active, *state), (xy, logit, *after)), exact=EXACT),
     )
-    return Cut(stages, Visibility({logit.name: 1}), native=None, points_join="start")
+    return Cut(
+        stages,
+        FrameSpec(config.resolution),
+        PointSpec(config.resolution, join="start"),
+        Visibility({logit.name: 1}),
+        Causal(),
+    )

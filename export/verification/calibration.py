@@ -16,9 +16,10 @@ from torch import Tensor
 
 from export.stages import Stage
 from export.verification.rollouts import runtime_rollout
+from tapsdk.artifact import open_artifact
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.backends import Array
-from tapsdk.selection.candidates import plans_of
+from tapsdk.runtime.plans import plans_of
 from tapsdk.system.files import sha256
 from training.data.synthetic import SceneConfig, make_clip
 
@@ -35,15 +36,15 @@ def calibration_samples(
     manifest: of the artifact that is being made; its files need not be there yet. format: the one that it will be in.
     """
     backend = RecordingBackend(stages, format)
-    height, width = manifest.fixed_size
-    points = min(POINTS, manifest.buckets.get(format, (POINTS,))[-1])
+    height, width = manifest.frames.size
+    points = min(POINTS, manifest.points.buckets.get(format, (POINTS,))[-1])
     config = SceneConfig(height, width, FRAMES, points, query="frame0")
     with tempfile.TemporaryDirectory() as folder:
         _write_placeholders(Path(folder), manifest, format)
         for seed in range(CLIPS):
             clip = make_clip(config, seed)
             for plan in plans_of(manifest, format):
-                runtime_rollout(Path(folder), backend, plan, clip.frames, clip.queries[:, 1:])
+                runtime_rollout(open_artifact(Path(folder)), backend, plan, clip.frames, clip.queries[:, 1:])
     return {name: session.samples for name, session in backend.sessions.items()}
 
 

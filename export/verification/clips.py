@@ -52,7 +52,7 @@ def score_on_clips(
 ) -> ClipScores:
     """Runs an artifact on generated clips, with at most so many points."""
     manifest = artifact.manifest
-    clips = held_out_clips(manifest.fixed_size, min(points, POINTS), CLIPS)
+    clips = held_out_clips(manifest.frames.size, min(points, POINTS), CLIPS)
     starts = [clip.queries[:, 1:] for clip in clips]
     in_torch = [
         Rollout(*torch_rollout(model, manifest.visibility, clip.frames, xy))

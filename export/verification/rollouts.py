@@ -15,8 +15,9 @@ from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Visibility
 from tapsdk.backends import Backend
 from tapsdk.points import parse_query_points
+from tapsdk.runtime.model import open_model
 from tapsdk.runtime.stages import confidence_of
-from tapsdk.runtime.whole_video import open_run
+from tapsdk.runtime.whole_video import start_run
 from tapsdk.video.frames import frames_from_array
 
 
@@ -38,7 +39,7 @@ def runtime_rollout(
 ) -> tuple[np.ndarray, np.ndarray]:
     txy = _queries(xy, t)
     query = parse_query_points(txy, num_frames=len(frames), frame_size=frames.shape[1:3])
-    tracks = open_run(artifact, frames_from_array(frames), query, backend, plan=plan).run()
+    tracks = start_run(open_model(artifact, backend, plan), frames_from_array(frames), query).run()
     return _without_queries(tracks.xy, txy), _without_queries(tracks.visible, txy)
 
 

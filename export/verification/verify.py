@@ -17,13 +17,14 @@ from export.targets import Target
 from export.verification.clips import score_on_clips
 from export.verification.rollouts import runtime_rollout, torch_rollout
 from tapsdk.artifact import Artifact
-from tapsdk.artifact.manifest import File, Manifest, read_manifest
+from tapsdk.artifact.manifest import Causal, File, Manifest, Refined
+from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import Backend
 from tapsdk.errors import BackendError
+from tapsdk.runtime.plans import plans_of
 from tapsdk.runtime.sizes import working_size
 from tapsdk.selection import reference
 from tapsdk.selection.accuracy import MOST, tolerance_of
-from tapsdk.selection.candidates import plans_of
 from tapsdk.selection.reference import Reference, moving_pattern
 from tapsdk.system.files import sha256, size_of
 
@@ -66,12 +67,12 @@ class Report:
 
 def write_reference(model: nn.Module, manifest: Manifest, directory: Path, most_points: int) -> File:
     """Writes what torch says of a short video into the artifact, for comparisons where torch is not."""
-    frames, xy = moving_pattern(manifest.fixed_size, reference.FRAMES, min(reference.POINTS, most_points))
+    frames, xy = moving_pattern(manifest.frames.size, reference.FRAMES, min(reference.POINTS, most_points))
     tracks, visible = torch_rollout(model, manifest.visibility, frames, xy)
     whole = Reference(
         np.concatenate([xy[:, None], tracks], 1),
         np.concatenate([np.ones((len(xy), 1), bool), visible], 1),
-        manifest.fixed_size,
+        manifest.frames.size,
     )
     path = directory / reference.NAME
     with open(path, "wb") as file:
@@ -98,9 +99,9 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
     flips: dict[str, float] = {}
     close = True
     for size, (torch_model, version) in itertools.product(_frame_sizes(manifest), _versions(model, artifact)):
-        most = manifest.buckets.get(target.format, POINTS)[-1]
+        most = manifest.points.buckets.get(target.format, POINTS)[-1]
         frames, xy = moving_pattern(size, FRAMES, min(max(POINTS), most))
-        t = np.arange(len(xy)) % FRAMES if manifest.mode == "clip" else None
+        t = np.arange(len(xy)) % FRAMES if not isinstance(manifest.program, Causal) else None
         expected_xy, expected_visible = torch_rollout(torch_model, manifest.visibility, frames, xy, t)
         for plan in plans_of(manifest, target.format):
             found_xy, found_visible = runtime_rollout(version, backend, plan, frames, xy, t)
@@ -108,7 +109,7 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
             # Written so that NaN stays, and counts as too far.
             pixels[plan] = float(np.max([distance.max(), pixels.get(plan, 0.0)]))
             far = float((~(distance <= tolerance)).mean())
-            allowed = 1 - MOST if version.manifest.following else STRAYS.get(manifest.precision, 0.0)
+            allowed = 1 - MOST if version.manifest.flow else STRAYS.get(manifest.precision, 0.0)
             close = close and far <= allowed
             strays[plan] = max(far, strays.get(plan, 0.0))
             flips[plan] = max(float((found_visible != expected_visible).mean()), flips.get(plan, 0.0))
@@ -128,7 +129,7 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
 def _compare_on_clips(model: nn.Module, stages: Sequence[Stage], directory: Path, target: Target) -> dict[str, object]:
     artifact = Artifact(directory, read_manifest(directory))
     manifest, backend = artifact.manifest, target.open_backend()
-    tolerance, most = target.precisions[manifest.precision], manifest.buckets.get(target.format, POINTS)[-1]
+    tolerance, most = target.precisions[manifest.precision], manifest.points.buckets.get(target.format, POINTS)[-1]
     plans = plans_of(manifest, target.format)
     scores = [score_on_clips(*version, backend, plans, most) for version in _versions(model, artifact)]
     report = {
@@ -150,31 +151,32 @@ def _versions(model: nn.Module, artifact: Artifact) -> list[tuple[nn.Module, Art
     A model in doubt hardly moves a point that follows the picture: its mistakes would not show.
     """
     versions = [(model, artifact)]
-    if artifact.manifest.following:
+    if artifact.manifest.flow:
         alone = copy.copy(model)
-        alone.config = replace(model.config, following=None)
-        versions.append((alone, replace(artifact, manifest=replace(artifact.manifest, following=None))))
+        alone.config = replace(model.config, flow=None)
+        versions.append((alone, replace(artifact, manifest=replace(artifact.manifest, flow=None))))
     return versions
 
 
 def _frame_sizes(manifest: Manifest) -> list[tuple[int, int]]:
     """Sizes of frames that need no resizing, or that are refined at a second one."""
-    height, width = manifest.fixed_size
+    height, width = manifest.frames.size
     sizes = [(height, width)]
-    if manifest.size_multiple:
-        sizes.append(working_size(WIDE, manifest.resolution, manifest.size_multiple))
-    if multiple := manifest.refinement_multiple:
+    if manifest.frames.multiple:
+        sizes.append(working_size(WIDE, manifest.frames.size, manifest.frames.multiple))
+    program = manifest.program
+    if isinstance(program, Refined) and (multiple := program.multiple):
         sizes.append((height, width * 5 // 4 // multiple * multiple))
     return sizes
 
 
 def _points(manifest: Manifest, format: str) -> list[int]:
     """Numbers of points to run stages with: two, as far as there are two."""
-    return list(manifest.buckets.get(format, POINTS)[:2])
+    return list(manifest.points.buckets.get(format, POINTS)[:2])
 
 
 def _stage_error(stage: Stage, artifact: Artifact, backend: Backend, format: str) -> float:
-    fixed, file = format in artifact.manifest.buckets, artifact.file(stage.name, format)
+    fixed, file = format in artifact.manifest.points.buckets, artifact.file(stage.name, format)
     worst = 0.0
     for points, length in zip(_points(artifact.manifest, format), LENGTHS, strict=False):
         session = backend.open(file, stage.spec, points if fixed else None)

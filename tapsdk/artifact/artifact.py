@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tapsdk.artifact.manifest import File, Manifest, StageSpec, read_manifest
+from tapsdk.artifact.manifest import File, Manifest, StageSpec
+from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import ArtifactError, ModelError
 from tapsdk.system.files import sha256, size_of
@@ -60,7 +61,7 @@ class Artifact:
 
 
 def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
-    """The artifact of a bundled model's name ("tapir") or of a directory that `python -m export` wrote, or itself.
+    """The artifact of a bundled model's name ("tapir") or of a directory that `tapsdk export` wrote, or itself.
 
     Raises ModelError for names without an artifact at hand, ArtifactError for a directory that is not one.
     """
@@ -83,7 +84,7 @@ def _not_bundled(name: str) -> str:
         return f"{name} is a published model that this version of tapsdk can fetch but not run"
     return (
         f"{name} is a published model whose weights are not bundled. Fetch the official checkpoint "
-        f"(tapsdk fetch {name}) and export it: python -m export {name} --target onnx -o DIR; "
+        f"(tapsdk fetch {name}) and export it: tapsdk export {name} --target onnx -o DIR; "
         "with a checkpoint of your own add --weights FILE. Then pass model=DIR"
     )
 

@@ -102,7 +102,7 @@ def next_step(model: str) -> str:
         return f"This version of tapsdk fetches {name} but cannot run it yet."
     folder = _slug(name)
     return (
-        f"Next, export it: python -m export {name} --target onnx -o {folder}\n"
+        f"Next, export it: tapsdk export {name} --target onnx -o {folder}\n"
         f'and track with it: tapsdk track VIDEO --model {folder}, or tapsdk.track(..., model="{folder}").'
     )
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
 
-from tapsdk.errors import ArtifactError
-from tapsdk.runtime.flow import Following
+from tapsdk.geometry import Size
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 
 Role = Literal[
@@ -24,32 +22,27 @@ Role = Literal[
 ]
 """What a tensor is to the runtime:
 
-frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, in the space of `resolution`
+frame     [1, H, W, 3] one preprocessed frame            points   [N, 2] query points, in the points' space
 feature   of the frame, used within the step             query    of the points, constant once computed
-state     carried to the next frame, zero at first       xy       [N, 2] estimate, in the space of `resolution`
+state     carried to the next frame, zero at first       xy       [N, 2] estimate, in the points' space
 logit     [N] visibility logits                          patches  [N, P] scores that the kernels looked up
 offset    [N, 2] correction of xy, pixels of the frame that the stages got
 previous  [N, 2] xy of the frame before, at first the query points
-delay     [N] frames from this one to the one that the query point lies in
+delay     [N] frames from the one that the stage sees, or from the first of those, to the one that the query lies in
 active    [N] 1 for a point, 0 for a row that only fills a bucket up
 
-The mixer of a clip takes and gives these for all frames at once: [N, T, ...] in place of [N, ...].
+What sees many frames at once takes and gives these for all of them: [N, T, ...] in place of [N, ...], and frames as
+[T, H, W, 3]. That is the mixer of a refined program, and every stage of a whole one.
 """
 
-Mode = Literal["causal", "clip"]
-"""How a model goes through a video:
-
-causal  frame by frame, carrying state
-clip    over all frames at once: stages `encode`, `query` and `locate` see a frame each; `mixer`, between lookups of
-        patches, sees the tracks of points from the first frame to the last. Points begin at their queries' frames.
-"""
 QueryFrame = Literal["exact", "model"]
 Join = Literal["query", "start"]
+Layout = Literal["THWC"]
 
 POINTS = "N"
 """Stands for the number of points in a shape; "H" and "W" for the frame's sides, "H/8" for an eighth of one."""
 FRAMES = "T"
-"""Stands for the number of frames, in a stage that sees all of a clip."""
+"""Stands for the number of frames, in a stage that sees many."""
 SIZE = re.compile(r"[NT]|[HW](/[1-9][0-9]*)?")
 NEXT = "next_"
 """Prefix of the output that takes the place of the state or estimate of the same name."""
@@ -111,6 +104,38 @@ class Visibility:
 
 
 @dataclass(frozen=True)
+class FrameSpec:
+    """What frames are when a stage gets them.
+
+    size: (height, width). multiple: None squashes every frame to that size; a number keeps its aspect ratio, at about
+    the area of that size, with sides that are multiples of the number.
+    range: what 0 and 255 become. layout: of the axes; time, height, width, RGB is all that there is so far.
+    """
+
+    size: Size
+    multiple: int | None = None
+    range: tuple[float, float] = (-1.0, 1.0)
+    layout: Layout = "THWC"
+
+
+@dataclass(frozen=True)
+class PointSpec:
+    """What points are to the model.
+
+    space: (height, width) of the space that positions are in, whatever the frames' size.
+    join: when points of a whole video are added: in their query's frame, or all in the first one, with a delay.
+    query_frame: what a track says at its query's frame: the query point itself, or the model's own estimate.
+    buckets: by format, the numbers of points that its files take, each by an entry point (`entry_point`). Formats that
+    are not named take any number.
+    """
+
+    space: Size
+    join: Join = "query"
+    query_frame: QueryFrame = "model"
+    buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Level:
     """A feature grid that refinement looks at, and the channels [first, last) of the descriptor to match with it."""
 
@@ -119,15 +144,79 @@ class Level:
 
 
 @dataclass(frozen=True)
-class NativePlan:
-    """Refinement with tapkernels between the stages: `iterations` times, patches of every level, then the mixer.
-
-    A causal model may have it as a second way to run; a clip has no other.
-    """
+class Refinement:
+    """`iterations` times: scores of every level within `radius` cells of each estimate, then the mixer."""
 
     iterations: int
     radius: int
     levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Causal:
+    """Frame by frame, carrying state: `query` for points that join, `step` for every frame.
+
+    native: a second way to run it, with tapkernels between the stages `encode`, `locate` and `mixer`; None: there is
+    none.
+    """
+
+    kind: ClassVar[str] = "causal"
+    native: Refinement | None = None
+
+
+@dataclass(frozen=True)
+class Refined:
+    """All frames encoded, then iterations over time.
+
+    The stages `encode`, `query` and `locate` see a frame each; `mixer`, between lookups of scores, sees the tracks of
+    points from the first frame to the last.
+    multiple: videos larger than the frames' size are refined once more at each of `refinement_resolutions`, whose sides
+    are multiples of this, and the tracks are the mean over these. None: positions are refined at one size.
+    """
+
+    kind: ClassVar[str] = "refined"
+    refinement: Refinement
+    multiple: int | None = None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Stages that see many frames at once: `query` describes points, `track` finds them, each in one chunk of video.
+
+    frames: how many frames of a chunk get their tracks at once. margin: how many more the stages look at on both sides,
+    as far as there are any. A video of no more frames than that is one chunk. With a margin as wide as the model looks
+    in time, tracks do not depend on where chunks begin.
+    """
+
+    kind: ClassVar[str] = "whole"
+    frames: int
+    margin: int = 0
+
+
+Program: TypeAlias = Causal | Refined | Whole
+"""How a model goes through a video; each has plans of its own in `tapsdk.runtime`."""
+PROGRAMS: Mapping[str, type[Causal] | type[Refined] | type[Whole]] = {p.kind: p for p in (Causal, Refined, Whole)}
+
+
+@dataclass(frozen=True)
+class FlowFusion:
+    """How positions of a causal model follow the picture from frame to frame (`tapsdk.runtime.flow`).
+
+    All of it is continuous, so that engines that differ a little differ a little.
+
+    radius, levels: of `tapkernels.lucas_kanade`, in pixels of the frames that the model gets.
+    slip: pixels of these frames that the way back may miss a point by; missed by twice as much, a step counts for
+        nothing.
+    pull: the share of the way to a sure estimate that a point takes with each frame.
+    doubtful, sure: confidence up to which an estimate does not pull, and from which it pulls in full.
+    """
+
+    radius: int
+    levels: int
+    slip: float
+    pull: float
+    doubtful: float
+    sure: float
 
 
 @dataclass(frozen=True)
@@ -138,31 +227,13 @@ class Manifest:
     """family/variant"""
     weights_sha256: str
     precision: str
-    mode: Mode
-    resolution: tuple[int, int]
-    """(height, width) of the space that positions are in."""
-    pixel_range: tuple[float, float]
-    """What 0 and 255 become."""
+    frames: FrameSpec
+    points: PointSpec
     visibility: Visibility
-    query_frame: QueryFrame
-    """What a track says at its query's frame: the query point itself, or the model's own estimate."""
+    program: Program
     stages: Mapping[str, StageSpec]
-    points_join: Join = "query"
-    """When points of a whole video are added: in their query's frame, or all in the first one, with a delay."""
-    native: NativePlan | None = None
-    following: Following | None = None
+    flow: FlowFusion | None = None
     """How the positions of a causal model follow the picture; None: they are the model's estimates."""
-    size_multiple: int | None = None
-    """Frames keep their aspect ratio, with sides that are multiples of this, at about the area of `resolution`; None:
-    they are squashed to `frame_size`. Positions are in the space of `resolution` either way."""
-    frame_size: tuple[int, int] | None = None
-    """(height, width) of the frames that the stages get, where that is fixed and not `resolution`."""
-    refinement_multiple: int | None = None
-    """Of a clip: videos larger than `resolution` are refined once more at each of `refinement_resolutions`, whose sides
-    are multiples of this, and the tracks are the mean over these. None: positions are refined at one size."""
-    buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """By format: the numbers of points that its files take, each by an entry point (`entry_point`). Formats that are
-    not named take any number."""
     reference: File | None = None
     """What the model says of a video made by formula (`tapsdk.selection.reference`), to compare engines with."""
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -173,113 +244,16 @@ class Manifest:
     def formats(self) -> list[str]:
         return sorted({name for stage in self.stages.values() for name in stage.files})
 
-    @property
-    def fixed_size(self) -> tuple[int, int]:
-        """(height, width) of the frames that the stages get, unless `size_multiple` lets it vary."""
-        return self.frame_size or self.resolution
-
     def files(self) -> list[File]:
         stages = [file for stage in self.stages.values() for file in stage.files.values()]
         return [*stages, self.reference] if self.reference else stages
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
+        program = {"kind": self.program.kind, **asdict(self.program)}
+        return json.dumps({**asdict(self), "program": program}, indent=1) + "\n"
 
 
 def entry_point(stage: StageSpec, points: int) -> str:
     """Name of the function for a number of rows, in a file that has one per bucket."""
     depends = any(t.points_axis is not None for t in (*stage.inputs, *stage.outputs))
     return f"points_{points}" if depends else "main"
-
-
-def read_manifest(directory: Path) -> Manifest:
-    """Reads and checks the manifest of an artifact directory. Raises ArtifactError."""
-    path = directory / MANIFEST
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{directory} is not an artifact: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    schema = table.get("schema") if isinstance(table, dict) else None
-    if schema != SCHEMA:
-        raise ArtifactError(
-            f"{path} has schema {schema!r}; this version of tapsdk reads schema {SCHEMA}. "
-            "Export the model again, or install the version of tapsdk that wrote it"
-        )
-    try:
-        return _parse(table)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-
-
-def _parse(table: dict[str, Any]) -> Manifest:
-    native = table.get("native")
-    known = {f.name for f in fields(Manifest)}
-    unknown = set(table) - known
-    if unknown:
-        raise ValueError(f"unknown entries {', '.join(sorted(unknown))}")
-    _check_choice("mode", table["mode"], get_args(Mode))
-    _check_choice("query_frame", table["query_frame"], get_args(QueryFrame))
-    _check_choice("points_join", table.get("points_join", "query"), get_args(Join))
-    if table["mode"] == "clip" and native is None:
-        raise ValueError("mode 'clip' needs an entry 'native'")
-    stages = {name: _stage(stage) for name, stage in table["stages"].items()}
-    following = table.get("following") and Following(**table["following"])
-    if following and not ("step" in stages and stages["step"].with_role("previous")):
-        raise ValueError("'following' needs a stage 'step' with an input of the role 'previous'")
-    return Manifest(
-        **{
-            **table,
-            "resolution": _pair(table["resolution"]),
-            "pixel_range": _pair(table["pixel_range"]),
-            "visibility": Visibility(**table["visibility"]),
-            "stages": stages,
-            "native": native and _native(native),
-            "following": following,
-            "frame_size": table.get("frame_size") and _pair(table["frame_size"]),
-            "buckets": {name: _buckets(sizes) for name, sizes in table.get("buckets", {}).items()},
-            "reference": File(**table["reference"]) if table.get("reference") else None,
-        }
-    )
-
-
-def _stage(table: dict[str, Any]) -> StageSpec:
-    files = {name: File(**file) for name, file in table["files"].items()}
-    return StageSpec(_tensors(table["inputs"]), _tensors(table["outputs"]), files)
-
-
-def _is_size(entry: Any) -> bool:
-    return SIZE.fullmatch(entry) is not None if isinstance(entry, str) else type(entry) is int and entry > 0
-
-
-def _tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    for row in rows:
-        _check_choice("role", row["role"], get_args(Role))
-        shape = row["shape"]
-        if max(shape.count(POINTS), shape.count(FRAMES)) > 1 or not all(map(_is_size, shape)):
-            raise ValueError(
-                f"shape {shape} is not of sizes, parts of 'H' and 'W', and {POINTS!r} and {FRAMES!r} once at most"
-            )
-    return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
-
-
-def _check_choice(entry: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {entry} {value!r}; this version knows {', '.join(allowed)}")
-
-
-def _native(table: dict[str, Any]) -> NativePlan:
-    levels = tuple(Level(level["grid"], _pair(level["channels"])) for level in table["levels"])
-    return NativePlan(table["iterations"], table["radius"], levels)
-
-
-def _buckets(sizes: list[Any]) -> tuple[int, ...]:
-    if not sizes or sorted(set(sizes)) != sizes or not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(f"buckets {sizes} are not growing numbers of points")
-    return tuple(sizes)
-
-
-def _pair(values: list[Any]) -> tuple[Any, Any]:
-    first, second = values
-    return first, second

@@ -37,7 +37,7 @@ class Official:
     accuracy: tuple[Accuracy, ...] = ()
     licence: str = "Apache-2.0"
     can_be_exported: bool = True
-    """Whether `python -m export` knows the family."""
+    """Whether `tapsdk export` knows the family."""
     frame_by_frame: str = ""
     """The variant that runs frame by frame, where this one needs whole videos."""
 

@@ -7,12 +7,12 @@ hands them from one call to the next without looking inside.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.artifact.manifest import StageSpec
@@ -25,13 +25,18 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: threads of the CPU, None for the engine's own choice."""
+    """How to start an engine.
 
+    device: as the engine names it, such as "cpu", "cuda:1" or "GPU"; None for its own choice.
+    threads: of the CPU; None for its own choice.
+    """
+
+    device: str | None = None
     threads: int | None = None
 
 
 class Session(Protocol):
-    """A compiled stage."""
+    """A compiled stage. Several threads may run it at the same time; what they run with it is the engine's business."""
 
     def run(self, inputs: Mapping[str, Array | Tensor], keep: Collection[str] = ()) -> dict[str, Array | Tensor]:
         """Named arrays or kept tensors in; every output by name, as a kept tensor where `keep` names it."""
@@ -57,7 +62,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class EngineInfo:
     """What is known of an engine before it is imported."""
 
     module: str
@@ -68,32 +73,64 @@ class Row:
     """As the backend itself says."""
     platforms: tuple[str, ...] = ()
     """Where the engine exists, as `sys.platform` names them; none: everywhere."""
+    device_variable: str = ""
+    """Environment variable with the device to take unless one is asked for; none: there is a single one."""
 
 
-BACKENDS: dict[str, Row] = {
-    "onnxruntime": Row("tapsdk.backends.onnxruntime", "onnxruntime", "pip install tapsdk", ("onnx",)),
-    "openvino": Row("tapsdk.backends.openvino", "openvino", "pip install 'tapsdk[openvino]'", ("openvino", "onnx")),
-    "litert": Row("tapsdk.backends.litert", "ai_edge_litert", "pip install 'tapsdk[litert]'", ("tflite",)),
-    "coreml": Row(
-        "tapsdk.backends.coreml", "coremltools", "pip install 'tapsdk[coreml]'", ("coreml",), platforms=("darwin",)
+BACKENDS: dict[str, EngineInfo] = {
+    "onnxruntime": EngineInfo("tapsdk.backends.onnxruntime", "onnxruntime", "pip install tapsdk", ("onnx",)),
+    "openvino": EngineInfo(
+        "tapsdk.backends.openvino",
+        "openvino",
+        "pip install 'tapsdk[openvino]'",
+        ("openvino", "onnx"),
+        device_variable="TAPSDK_OPENVINO_DEVICE",
     ),
-    "torch": Row("tapsdk.backends.torch", "torch", "pip install 'tapsdk[torch]'", ("torch",)),
+    "litert": EngineInfo("tapsdk.backends.litert", "ai_edge_litert", "pip install 'tapsdk[litert]'", ("tflite",)),
+    "coreml": EngineInfo(
+        "tapsdk.backends.coreml",
+        "coremltools",
+        "pip install 'tapsdk[coreml]'",
+        ("coreml",),
+        platforms=("darwin",),
+        device_variable="TAPSDK_COREML_UNITS",
+    ),
+    "torch": EngineInfo(
+        "tapsdk.backends.torch",
+        "torch",
+        "pip install 'tapsdk[torch]'",
+        ("torch",),
+        device_variable="TAPSDK_TORCH_DEVICE",
+    ),
 }
 
 
-def open_backend(name: str, options: Options | None = None) -> Backend:
+def with_defaults(name: str, options: Options) -> Options:
+    """The options with the device that the environment names for this backend, where none is asked for."""
+    variable = BACKENDS[name].device_variable
+    device = options.device or (os.environ.get(variable) if variable else None) or None
+    return replace(options, device=device)
+
+
+def open_backend(name: str, options: Options = Options()) -> Backend:
     """Starts the named engine. Raises BackendError that says why it cannot run here and what to install."""
     if name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; use one of auto, {', '.join(BACKENDS)}")
-    row = BACKENDS[name]
+    row, wanted = BACKENDS[name], with_defaults(name, options)
     try:
         module = importlib.import_module(row.module)
-        return module.open(options or Options())  # type: ignore[no-any-return]
+        return module.open(wanted)  # type: ignore[no-any-return]
+    except BackendError as error:
+        if wanted.device == options.device:
+            raise
+        raise BackendError(f"{error}. {row.device_variable} asks for {wanted.device!r}") from error
     except ImportError as error:
         raise BackendError(
             f"backend {name!r} cannot be used: importing {row.engine} failed ({error}). Install it with: {row.install}"
         ) from error
 
 
-def as_array(value: Array | Tensor, backend: Backend) -> Array:
-    return value if isinstance(value, np.ndarray) else backend.fetch(value)
+def check_cpu_only(name: str, device: str | None) -> None:
+    """For engines that run on the processor alone. Raises BackendError for another device."""
+    if device is not None and device.lower() != "cpu":
+        raise BackendError(f"backend {name!r} has no device {device!r}: it runs on the processor alone, device 'cpu'")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
 
-UNITS = "TAPSDK_COREML_UNITS"
-"""Environment variable: which of a Mac's processors to use, one of these; all of them unless it is set."""
 COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu+gpu": "CPU_AND_GPU", "cpu+ane": "CPU_AND_NE"}
+"""Devices: which of a Mac's processors to use; all of them unless told otherwise."""
 
 NOISE = (
     # It names the last version that its makers tested. What it makes of ours is verified at every export.
@@ -49,11 +48,14 @@ def import_coremltools() -> Any:
 class CoreMlSession:
     def __init__(self, model: Any, stage: StageSpec) -> None:
         self._model = model
+        # Its documentation promises nothing of predictions at the same time.
+        self._lock = threading.Lock()
         self._outputs = [t.name for t in stage.outputs]
 
     def run(self, inputs: Mapping[str, Array | Tensor], keep: Collection[str] = ()) -> dict[str, Array | Tensor]:
         try:
-            found = self._model.predict(dict(inputs))
+            with self._lock:
+                found = self._model.predict(dict(inputs))
         except Exception as error:  # its own exceptions have no common base
             raise BackendError(f"coreml failed: {error}") from error
         return {name: np.asarray(found[name], np.float32) for name in self._outputs}
@@ -89,7 +91,7 @@ class CoreMl:
 def open(options: Options) -> CoreMl:
     if sys.platform != "darwin":
         raise BackendError("backend 'coreml' cannot be used: Core ML runs on macOS, from version 15 on")
-    units = os.environ.get(UNITS, "all")
+    units = (options.device or "all").lower()
     if units not in COMPUTE_UNITS:
-        raise BackendError(f"{UNITS} is {units!r}; use one of {', '.join(COMPUTE_UNITS)}")
+        raise BackendError(f"coreml has no device {units!r}; use one of {', '.join(COMPUTE_UNITS)}")
     return CoreMl(import_coremltools(), units)

@@ -7,6 +7,7 @@ for that.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -16,14 +17,15 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tapsdk.artifact.manifest import StageSpec, entry_point
-from tapsdk.backends import Array, Options, Tensor
+from tapsdk.backends import Array, Options, Tensor, check_cpu_only
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.system.machine import cores
 
 
 class LitertSession:
-    def __init__(self, runner: SignatureRunner, stage: StageSpec) -> None:
-        self._runner = runner
+    def __init__(self, runner: SignatureRunner, stage: StageSpec, lock: threading.Lock) -> None:
+        """lock: of the interpreter, which has one set of tensors for everyone."""
+        self._runner, self._lock = runner, lock
         self._shapes = {name: tuple(details["shape"]) for name, details in runner.get_input_details().items()}
         self._outputs = [t.name for t in stage.outputs]
 
@@ -32,7 +34,8 @@ class LitertSession:
         if shapes != self._shapes:  # the engine would try to take other ones, and break
             raise BackendError(f"litert failed: it got inputs of {shapes}, but takes {self._shapes}")
         try:
-            found = self._runner(**inputs)
+            with self._lock:
+                found = self._runner(**inputs)
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"litert failed: {error}") from error
         return {name: found[name] for name in self._outputs}
@@ -43,9 +46,11 @@ class Litert:
     formats = ("tflite",)
 
     def __init__(self, options: Options) -> None:
+        check_cpu_only(self.name, options.device)
         # Left to itself the engine takes a single thread.
         self._threads = options.threads or cores()
         # The entry points of a file share an interpreter, which holds the weights.
+        self._lock = threading.Lock()
         self._interpreters: WeakValueDictionary[tuple[Path, int], Interpreter] = WeakValueDictionary()
 
     def describe(self) -> str:
@@ -60,7 +65,7 @@ class Litert:
         declared = {"inputs": {t.name for t in stage.inputs}, "outputs": {t.name for t in stage.outputs}}
         if found != declared:
             raise ArtifactError(f"{file} has {found} in {entry!r}, but the manifest declares {declared}")
-        return LitertSession(interpreter.get_signature_runner(entry), stage)
+        return LitertSession(interpreter.get_signature_runner(entry), stage, self._lock)
 
     def _interpreter(self, file: Path) -> Interpreter:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from tapsdk.artifact.manifest import StageSpec
-from tapsdk.backends import Array, Options, Tensor
+from tapsdk.backends import Array, Options, Tensor, check_cpu_only
 from tapsdk.errors import ArtifactError, BackendError
 
 PROVIDER = "CPUExecutionProvider"
@@ -42,6 +42,7 @@ class OnnxRuntime:
     formats = ("onnx",)
 
     def __init__(self, options: Options) -> None:
+        check_cpu_only(self.name, options.device)
         self._options = ort.SessionOptions()
         self._options.intra_op_num_threads = options.threads or 0
         self._options.log_severity_level = 4  # what goes wrong comes as an exception

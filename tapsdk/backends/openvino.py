@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,8 +14,6 @@ from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
 
-DEVICE = "TAPSDK_OPENVINO_DEVICE"
-"""Environment variable: the device to run on instead of the CPU, as OpenVINO names it, such as "GPU"."""
 MODEL = "model.xml"
 """A stage is a folder with this file and its weights in model.bin."""
 TELEMETRY = "openvino_telemetry"
@@ -38,7 +35,9 @@ ov = _import_openvino()
 
 class OpenVinoSession:
     def __init__(self, compiled: Any, stage: StageSpec) -> None:
-        self._request = compiled.create_infer_request()
+        self._compiled = compiled
+        # Of requests nobody uses now. They share the weights; a thread that finds none makes one more.
+        self._idle: list[Any] = []
         self._inputs = {t.name: compiled.input(t.name) for t in stage.inputs}
         self._outputs = {t.name: compiled.output(t.name) for t in stage.outputs}
 
@@ -47,13 +46,19 @@ class OpenVinoSession:
         # axes begin at zero and become as long as they must.
         outputs = {n: ov.Tensor(p.element_type, p.partial_shape.get_min_shape()) for n, p in self._outputs.items()}
         try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
             for name, value in inputs.items():
-                self._request.set_tensor(self._inputs[name], _shared(value))
+                request.set_tensor(self._inputs[name], _shared(value))
             for name, tensor in outputs.items():
-                self._request.set_tensor(self._outputs[name], tensor)
-            self._request.infer()
+                request.set_tensor(self._outputs[name], tensor)
+            request.infer()
         except RuntimeError as error:
             raise BackendError(f"openvino failed: {error}") from error
+        finally:
+            self._idle.append(request)
         return {name: tensor if name in keep else tensor.data for name, tensor in outputs.items()}
 
 
@@ -63,10 +68,10 @@ class OpenVino:
 
     def __init__(self, options: Options) -> None:
         self._core = ov.Core()
-        self._device = os.environ.get(DEVICE, "CPU")
+        self._device = (options.device or "CPU").upper()
         if self._device not in self._core.available_devices:
             found = ", ".join(self._core.available_devices)
-            raise BackendError(f"openvino has no device {self._device!r} here, which {DEVICE} asks for; it has {found}")
+            raise BackendError(f"openvino has no device {self._device!r} here; it has {found}")
         # By default it computes in half precision where that is faster, and a recurrent state then drifts away.
         self._config = {"INFERENCE_PRECISION_HINT": "f32"}
         if options.threads:

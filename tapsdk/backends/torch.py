@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,9 +13,6 @@ from torch.export.passes import move_to_device_pass
 from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor
 from tapsdk.errors import ArtifactError, BackendError
-
-DEVICE = "TAPSDK_TORCH_DEVICE"
-"""Environment variable: the device to run on instead of the best one, as PyTorch names it, such as "cuda:1"."""
 
 
 class TorchSession:
@@ -44,7 +40,7 @@ class Torch:
     formats = ("torch",)
 
     def __init__(self, options: Options) -> None:
-        self._device = _device()
+        self._device = _device(options.device)
         if options.threads and self._device.type == "cpu":
             torch.set_num_threads(options.threads)
 
@@ -79,14 +75,14 @@ class Torch:
         return np.array(tensor.cpu().numpy(), order="C")
 
 
-def _device() -> torch.device:
+def _device(asked: str | None) -> torch.device:
+    """The device that is asked for, else the best one."""
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    asked = os.environ.get(DEVICE, best)
     try:
-        device = torch.device(asked)
+        device = torch.device(asked or best)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without it
-        raise BackendError(f"torch has no device {asked!r} here, which {DEVICE} asks for: {error}") from error
+        raise BackendError(f"torch has no device {asked or best!r} here: {error}") from error
     return device
 
 

@@ -13,15 +13,18 @@ import numpy as np
 
 import tapsdk
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.backends import BACKENDS, Options
+from tapsdk.backends import BACKENDS
 from tapsdk.commands.table import aligned, number
 from tapsdk.errors import BackendError
-from tapsdk.runtime.stages import PLANS
+from tapsdk.runtime.model import open_model
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.plans import plans_of
+from tapsdk.runtime.rollout import roll_out
 from tapsdk.selection.accuracy import Rollout
-from tapsdk.selection.candidates import BASE, export_hint, plans_of, readable_format, why_absent
-from tapsdk.selection.decision import Request, decide, learn
+from tapsdk.selection.candidates import BASE, export_hint, readable_format, why_absent
+from tapsdk.selection.decision import decide, learn
 from tapsdk.selection.isolated import IsolationError, run_isolated
-from tapsdk.selection.probe import Workload, compared_tracks, roll_out, start_engine, workload_for
+from tapsdk.selection.probe import Workload, at_size, compared_tracks, start_engine, workload_for
 from tapsdk.selection.probe_cache import Measurement
 from tapsdk.selection.reference import moving_pattern, read_reference
 from tapsdk.system.machine import describe_machine, peak_memory
@@ -39,11 +42,16 @@ FRAME_LIMIT = 10.0
 
 @dataclass(frozen=True)
 class Settings:
-    """points: how many are tracked. frames: how many are timed. threads: None for the engine's own choice."""
+    """points: how many are tracked. frames: how many are timed. threads, device: None for the engine's own choice."""
 
     points: int = 64
     frames: int = 50
     threads: int | None = None
+    device: str | None = None
+
+    @property
+    def options(self) -> RunOptions:
+        return RunOptions(points=self.points, threads=self.threads, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,11 @@ def mark_auto(artifacts: Mapping[str, Artifact], rows: Sequence[Row], settings: 
     they are not, and complete, it is asked.
     """
     marked = list(rows)
-    request = Request(settings.points, options=Options(settings.threads))
     for model, artifact in artifacts.items():
         measured = [_as_measurement(row) for row in rows if row.model == model and row.plan]
-        decision = learn(artifact, request, measured) or (decide(artifact, request) if complete else None)
+        decision = learn(artifact, settings.options, measured)
+        if decision is None and complete:
+            decision = decide(artifact, settings.options)
         if decision and decision.winner:
             auto = model, decision.winner.backend, decision.winner.plan
             marked = [replace(row, auto=True) if (row.model, row.backend, row.plan) == auto else row for row in marked]
@@ -141,15 +150,15 @@ def _measure(artifact: Artifact, row: Row, expected: Rollout | None, settings: S
         return replace(row, status="no file", reason=export_hint(source.formats, manifest)), None
     size = sum(stage.files[format].bytes for stage in manifest.stages.values() if format in stage.files)
     row = replace(row, megabytes=size / 1e6)
-    workload = workload_for(manifest, settings.points, manifest.fixed_size, read_reference(artifact))
+    workload = workload_for(manifest, settings.points, manifest.frames.size, read_reference(artifact))
     request = {
         "artifact": str(artifact.directory.resolve()),
         "backend": row.backend,
-        "row": asdict(source),
+        "info": asdict(source),
         "plan": row.plan,
         "workload": asdict(workload),
         "frames": settings.frames,
-        "options": asdict(Options(settings.threads)),
+        "options": asdict(settings.options.engine),
     }
     try:
         found = run_isolated("tapsdk.commands.benchmark:answer", request, TIME_LIMIT + FRAME_LIMIT * settings.frames)
@@ -181,12 +190,12 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """In a process of its own, so that its memory is its own: runs one row."""
     engine = start_engine(request)
     artifact = open_artifact(Path(request["artifact"]))
-    plan, manifest = PLANS[request["plan"]](artifact, engine), artifact.manifest
+    model = open_model(artifact, engine, request["plan"])
     workload = Workload.from_table(request["workload"])
-    tracks = compared_tracks(plan, manifest, workload)
+    tracks = compared_tracks(model, workload)
     video, xy = moving_pattern(workload.size, PATTERN_FRAMES, workload.points)
     frames = itertools.islice(itertools.cycle(video), WARM_UP + request["frames"])
-    times = [1000 * each.seconds for each in roll_out(plan, manifest, frames, xy)]
+    times = [1000 * each.seconds for each in roll_out(at_size(model, workload.size), frames, xy)]
     return {
         "engine": engine.describe(),
         "tracks": tracks.to_table(),

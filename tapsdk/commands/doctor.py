@@ -11,9 +11,10 @@ from tapsdk.artifact import bundled_models, open_artifact
 from tapsdk.backends import BACKENDS, Options, open_backend
 from tapsdk.commands.table import aligned, number
 from tapsdk.errors import BackendError, TapsdkError
+from tapsdk.runtime.options import RunOptions
 from tapsdk.selection import probe_cache
 from tapsdk.selection.candidates import BASE, why_absent
-from tapsdk.selection.decision import SHORT_LIMIT, Request, decide
+from tapsdk.selection.decision import SHORT_LIMIT, decide
 from tapsdk.selection.isolated import run_isolated
 from tapsdk.selection.probe import start_engine
 from tapsdk.system.cache import cache_directory
@@ -68,7 +69,7 @@ def _backend(name: str) -> Report:
 
 
 def _request(name: str) -> Report:
-    return {"backend": name, "row": asdict(BACKENDS[name]), "options": asdict(Options())}
+    return {"backend": name, "info": asdict(BACKENDS[name]), "options": asdict(Options())}
 
 
 def describe(request: Mapping[str, Any]) -> str:
@@ -81,7 +82,7 @@ def _model(name: str) -> Report:
     try:
         artifact = open_artifact(name)
         artifact.verify()
-        decision = decide(artifact, Request(POINTS))
+        decision = decide(artifact, RunOptions(points=POINTS))
     except TapsdkError as error:
         return {**found, "problem": str(error)}
     return {

@@ -1,15 +1,17 @@
-"""The command line: tapsdk track | doctor | benchmark | models | fetch."""
+"""The command line: tapsdk track | doctor | benchmark | models | fetch | export."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tapsdk
 from tapsdk.errors import PointsError, TapsdkError
@@ -23,8 +25,10 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0, 1 for an error, 130 after Ctrl-C."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["export"]:
+        return _export(given[1:])
+    args = _parser().parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         status = int(args.run(args))
@@ -64,9 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument("video", help="a video file, or a folder of images")
     which = track.add_mutually_exclusive_group(required=True)
     which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y on frame 0 or t,x,y")
+    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
     which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
     track.add_argument("--model", default="tapir", help="a model's name or an artifact directory (default: tapir)")
     track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
+    track.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")
+    track.add_argument("--threads", type=_positive, metavar="N", help="of the processor; default: the engine's choice")
     track.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
     track.add_argument(
         "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
@@ -85,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
     benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
     benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
+    benchmark.add_argument("--device", metavar="D", help="default: the engine's own choice")
     benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
     benchmark.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
@@ -96,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
     fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     fetch.set_defaults(run=_fetch)
+    # Named here for the list of commands; what follows it is the business of the export package (`main`).
+    commands.add_parser("export", help="compile a model for an engine, verified", add_help=False)
     return parser
 
 
@@ -110,9 +120,11 @@ def _positive(text: str) -> int:
 
 
 def _track(args: argparse.Namespace) -> int:
+    from tapsdk.api import loaded
     from tapsdk.points import grid_points, parse_query_points
-    from tapsdk.runtime.whole_video import no_progress, open_run, progress_bars
-    from tapsdk.tracks import check_save_path
+    from tapsdk.runtime.options import RunOptions
+    from tapsdk.runtime.whole_video import no_progress, progress_bars, start_run
+    from tapsdk.tracks_files import check_save_path
     from tapsdk.video import VideoWriter, open_frames
 
     if not (args.output or args.save):
@@ -123,11 +135,14 @@ def _track(args: argparse.Namespace) -> int:
     status = 0
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video))
-        points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args.points)
+        points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args)
         query = parse_query_points(points, num_frames=source.num_frames, frame_size=source.size)
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
-        run = open_run(args.model, source, query, args.backend, resolution=args.resolution, strict=args.strict)
+        options = RunOptions(
+            args.backend, "", args.device, args.threads, len(query), args.resolution, strict=args.strict
+        )
+        run = start_run(loaded(args.model, options), source, query)
         try:
             tracks = run.run(wrap)
         except KeyboardInterrupt:
@@ -144,7 +159,13 @@ def _track(args: argparse.Namespace) -> int:
     return status
 
 
-def _read_points(text: str) -> list[list[float]]:
+def _read_points(args: argparse.Namespace) -> Any:
+    from tapsdk.points import read_points_file
+
+    return read_points_file(args.points_file) if args.points_file else _parse_points(args.points)
+
+
+def _parse_points(text: str) -> list[list[float]]:
     try:
         points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
     except ValueError:
@@ -160,15 +181,12 @@ def _paint(args: argparse.Namespace, writer: VideoWriter, tracks: Tracks) -> Non
     """Reads the video once more and writes it with the tracks drawn."""
     from tapsdk.runtime.whole_video import no_progress, progress_bars
     from tapsdk.video import open_frames
-    from tapsdk.video.draw import TrackPainter
+    from tapsdk.video.draw import draw
 
-    painter = TrackPainter(len(tracks), trail=args.trail)
     wrap = no_progress if args.quiet else progress_bars
     with open_frames(args.video) as source:
-        for t, frame in enumerate(wrap(source, tracks.num_frames, "drawing")):
-            if t == tracks.num_frames:
-                break
-            writer.write(painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t]))
+        for frame in wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing"):
+            writer.write(frame)
 
 
 def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
@@ -205,7 +223,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     from tapsdk.system.files import AtomicFile
     from tapsdk.system.progress import with_progress
 
-    settings = Settings(args.points, args.frames, args.threads)
+    settings = Settings(args.points, args.frames, args.threads, args.device)
     backends, artifacts = choose_backends(args.backends), open_models(args.models)
     rows: list[Row] = []
     status = 0
@@ -227,6 +245,16 @@ def _benchmark(args: argparse.Namespace) -> int:
     return status
 
 
+def _export(argv: Sequence[str]) -> int:
+    # The package lies beside this one; a folder of that name where the user is, is something else.
+    sys.path.insert(0, str(Path(tapsdk.__file__).parents[1]))
+    try:
+        run = importlib.import_module("export.__main__").main
+    except ImportError as error:
+        return _fail(f"the export package is not installed beside tapsdk ({error}); install tapsdk again")
+    return int(run(argv, prog="tapsdk export"))
+
+
 def _fetch(args: argparse.Namespace) -> int:
     from tapsdk.artifact.fetch import fetch, next_step
 
@@ -243,7 +271,7 @@ def _models(args: argparse.Namespace) -> int:
     for name in bundled_models():
         print(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
     for name, official in OFFICIAL.items():
-        use = f"export it: python -m export {name} --target onnx" if official.can_be_exported else "cannot be run yet"
+        use = f"export it: tapsdk export {name} --target onnx" if official.can_be_exported else "cannot be run yet"
         print(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
     return 0
 

@@ -9,58 +9,40 @@ way back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 import tapkernels
+from tapsdk.artifact.manifest import FlowFusion
 from tapsdk.geometry import Size, scale_points
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Following:
-    """How positions follow the picture. All of it is continuous, so that engines that differ a little differ a little.
+def follow(fusion: FlowFusion, before: Floats, frame: Floats, xy: Floats, space: Size) -> tuple[Floats, Floats]:
+    """Where points go from one frame to the next, as far as the picture tells.
 
-    radius, levels: of `tapkernels.lucas_kanade`, in pixels of the frames that the model gets.
-    slip: pixels of these frames that the way back may miss a point by; missed by twice as much, a step counts for
-        nothing.
-    pull: the share of the way to a sure estimate that a point takes with each frame.
-    doubtful, sure: confidence up to which an estimate does not pull, and from which it pulls in full.
+    Args:
+        before, frame: [H, W, 3] float32 in [-1, 1]. Between two sizes nothing can be followed.
+        xy: [N, 2] float32 in a space of (height, width) `space`.
+    Returns:
+        positions [N, 2] in that space, and [N] pixels of the frame by which the way back missed.
     """
+    if before.shape != frame.shape:
+        return xy, np.full(len(xy), np.inf, np.float32)
+    size = (frame.shape[0], frame.shape[1])
+    start = np.ascontiguousarray(scale_points(xy, space, size))
+    before, frame = np.ascontiguousarray(before), np.ascontiguousarray(frame)
+    found = tapkernels.lucas_kanade(before, frame, start, fusion.radius, fusion.levels)
+    return scale_points(found[:, :2], size, space), found[:, 2]
 
-    radius: int
-    levels: int
-    slip: float
-    pull: float
-    doubtful: float
-    sure: float
 
-    def follow(self, before: Floats, frame: Floats, xy: Floats, space: Size) -> tuple[Floats, Floats]:
-        """Where points go from one frame to the next, as far as the picture tells.
+def fuse(fusion: FlowFusion, followed: Floats, missed: Floats, estimate: Floats, confidence: Floats) -> Floats:
+    """Positions [N, 2] between those of the picture, with what the way back missed [N], and of the model.
 
-        Args:
-            before, frame: [H, W, 3] float32 in [-1, 1]. Between two sizes nothing can be followed.
-            xy: [N, 2] float32 in a space of (height, width) `space`.
-        Returns:
-            positions [N, 2] in that space, and [N] pixels of the frame by which the way back missed.
-        """
-        if before.shape != frame.shape:
-            return xy, np.full(len(xy), np.inf, np.float32)
-        size = (frame.shape[0], frame.shape[1])
-        start = np.ascontiguousarray(scale_points(xy, space, size))
-        before, frame = np.ascontiguousarray(before), np.ascontiguousarray(frame)
-        found = tapkernels.lucas_kanade(before, frame, start, self.radius, self.levels)
-        return scale_points(found[:, :2], size, space), found[:, 2]
-
-    def blend(self, followed: Floats, missed: Floats, estimate: Floats, confidence: Floats) -> Floats:
-        """Positions [N, 2] between those of the picture, with what the way back missed [N], and of the model.
-
-        A point that has not moved yet is at `followed` with nothing missed.
-        """
-        trust = np.clip(2 - missed / self.slip, 0, 1)
-        certainty = np.clip((confidence - self.doubtful) / (self.sure - self.doubtful), 0, 1)
-        share = 1 - trust * (1 - self.pull * certainty)
-        return np.asarray(followed + share[:, None] * (estimate - followed), np.float32)
+    A point that has not moved yet is at `followed` with nothing missed.
+    """
+    trust = np.clip(2 - missed / fusion.slip, 0, 1)
+    certainty = np.clip((confidence - fusion.doubtful) / (fusion.sure - fusion.doubtful), 0, 1)
+    share = 1 - trust * (1 - fusion.pull * certainty)
+    return np.asarray(followed + share[:, None] * (estimate - followed), np.float32)

@@ -1,69 +1,117 @@
-"""A causal model with its points, one frame at a time; `Tracker` and `track` are both built on it."""
+"""A loaded model, and the points of one video on it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from typing import cast
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-import tapkernels
-from tapsdk.artifact import Artifact, open_artifact
+from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Manifest
 from tapsdk.artifact.registry import frame_by_frame
 from tapsdk.backends import Array, Backend
 from tapsdk.errors import ModelError
 from tapsdk.geometry import Size, scale_points
-from tapsdk.runtime.point_state import NOBODY
-from tapsdk.runtime.sizes import frame_size, working_size
-from tapsdk.runtime.stages import Plan, confidence_of
-from tapsdk.selection import choose
+from tapsdk.runtime.causal import CausalPlan
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.plans import PLANS, Plan
+from tapsdk.runtime.point_state import EMPTY
+from tapsdk.runtime.sizes import stage_size, working_size
+from tapsdk.runtime.stages import confidence_of, preprocess
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import Frame
 
 Floats = NDArray[np.float32]
 
 
-class Engine:
-    """Points are rows, in the order in which they were added; what they are called is the caller's business."""
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model that is ready to track: an artifact, opened on a backend, with a plan.
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | Artifact,
-        backend: str | Backend,
-        *,
-        points: int,
-        plan: str = "",
-        threads: int | None = None,
-        resolution: int | Size | None = None,
-        strict: bool = False,
-    ) -> None:
-        """Raises ModelError for a model that needs the whole video, or a resolution that it does not work at."""
-        self.artifact = open_artifact(model)
-        if self.manifest.mode != "causal":
-            raise ModelError(
-                f"{self.manifest.model} needs the whole video and cannot run frame by frame: pass the video to "
-                f"tapsdk.track, or use a causal model, such as {frame_by_frame(self.manifest.model)}"
-            )
-        self._size, self._area = frame_size(resolution, self.artifact.manifest)
-        size = self._size or self._area
-        self.choice = choose(
-            self.artifact, backend, plan=plan, points=points, threads=threads, size=size, strict=strict
-        )
-        # What the mode says; the type checker cannot know.
-        self._plan, self._backend = cast(Plan, self.choice.plan), self.choice.backend
-        self._rows = NOBODY
+        model = tapsdk.load("tapir", device="cpu")
+        tracks = tapsdk.track("a.mp4", points, model=model)
+        tracker = tapsdk.Tracker(model=model)
+
+    Its weights are in memory once, whoever tracks with it: any number of calls of `track`, of Trackers, and of threads
+    may use it at the same time. `report` says what runs; it is frozen, as it was loaded.
+    """
+
+    artifact: Artifact
+    backend: Backend
+    plan: Plan
+    options: RunOptions = RunOptions()
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    """Per frame, of every backend:plan that was measured to choose this one."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Backends and backend:plans that were passed over, with the reason."""
+
+    @property
+    def name(self) -> str:
+        """family/variant"""
+        return self.manifest.model
 
     @property
     def manifest(self) -> Manifest:
         return self.artifact.manifest
 
     @property
+    def is_causal(self) -> bool:
+        """Whether it can track frame by frame, as a Tracker does; others need the whole video."""
+        return isinstance(self.plan, CausalPlan)
+
+    @property
     def report(self) -> RunReport:
         """What runs, and where."""
-        return self.choice.report(self.manifest)
+        return RunReport(
+            model=self.name,
+            backend=self.backend.describe(),
+            path=self.plan.name,
+            precision=self.manifest.precision,
+            milliseconds=self.milliseconds,
+            refused=self.refused,
+        )
+
+    def at(self, resolution: int | Size | None) -> Model:
+        """The same loaded model, to work at another resolution. Raises ModelError for one that it does not work at."""
+        if resolution != self.options.resolution and self.is_causal:
+            stage_size(resolution, self.manifest)
+        return replace(self, options=replace(self.options, resolution=resolution))
+
+    def stream(self) -> Stream:
+        """A video to come, frame by frame, without points so far. Raises ModelError if it needs the whole video."""
+        return Stream(self)
+
+    def __repr__(self) -> str:
+        return f"<tapsdk.Model {self.name} ({self.manifest.precision}) on {self.backend.describe()}, {self.plan.name}>"
+
+
+def open_model(artifact: Artifact, backend: Backend, plan: str, options: RunOptions = RunOptions()) -> Model:
+    """An artifact on a backend with the plan of that name, without a choice. Raises BackendError, ArtifactError."""
+    return Model(artifact, backend, PLANS[plan](artifact, backend), options)
+
+
+class Stream:
+    """The points of one video on a causal model, one frame at a time.
+
+    Points are rows, in the order in which they were added; what they are called is the caller's business.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if not isinstance(model.plan, CausalPlan):
+            raise ModelError(
+                f"{model.name} needs the whole video and cannot run frame by frame: pass the video to "
+                f"tapsdk.track, or use a causal model, such as {frame_by_frame(model.name)}"
+            )
+        self.model, self._plan = model, model.plan
+        self._size, self._area = stage_size(model.options.resolution, model.manifest)
+        self._report = model.report
+        self._state = EMPTY
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.model.manifest
 
     def check_room(self, points: int) -> None:
         """Raises BackendError if so many points cannot be tracked at once."""
@@ -71,10 +119,9 @@ class Engine:
 
     def prepare(self, image: Frame) -> Floats:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
-        size = self._size or working_size(
-            (int(image.shape[0]), int(image.shape[1])), self._area, self.manifest.size_multiple or 1
-        )
-        return tapkernels.resize_normalize(image, *size)[None]
+        spec = self.manifest.frames
+        seen = (int(image.shape[0]), int(image.shape[1]))
+        return preprocess(image, self._size or working_size(seen, self._area, spec.multiple or 1), spec)
 
     def advance(self, frame: Floats, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
         """Tracks one frame further.
@@ -86,33 +133,33 @@ class Engine:
         Returns:
             Tracks with T = 1 of all rows, in pixels of the frame. On an exception the rows are as they were.
         """
-        rows = self._rows
+        state, space = self._state, self.manifest.points.space
         delay = np.zeros(len(added), np.float32) if delay is None else delay
         if len(added):
-            begun = self._plan.begin(frame, scale_points(added, size, self.manifest.resolution), delay)
-            rows = self._plan.store.concatenate([rows, begun])
-        xy, confidence = np.zeros((rows.count, 2), np.float32), np.zeros(rows.count, np.float32)
-        if rows.count:
-            estimates, rows = self._plan.step(frame, rows)
-            xy = scale_points(estimates.xy, self.manifest.resolution, size)
+            begun = self._plan.begin(frame, scale_points(added, size, space), delay)
+            state = self._plan.store.concatenate([state, begun])
+        xy, confidence = np.zeros((state.count, 2), np.float32), np.zeros(state.count, np.float32)
+        if state.count:
+            estimates, state = self._plan.step(frame, state)
+            xy = scale_points(estimates.xy, space, size)
             confidence = confidence_of(estimates.logits, self.manifest.visibility)
-        if self.manifest.query_frame == "exact":
-            asked = np.arange(rows.count - len(added), rows.count)[delay == 0]
+        if self.manifest.points.query_frame == "exact":
+            asked = np.arange(state.count - len(added), state.count)[delay == 0]
             xy[asked], confidence[asked] = added[delay == 0], 1.0
-        self._rows = rows
+        self._state = state
         visible = confidence > self.manifest.visibility.threshold
-        return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self.report)
+        return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self._report)
 
     def keep(self, index: NDArray[np.int64]) -> None:
         """Goes on with the rows at `index` alone."""
-        self._rows = self._plan.store.select(self._rows, index)
+        self._state = self._plan.store.select(self._state, index)
 
     def clear(self) -> None:
-        self._rows = NOBODY
+        self._state = EMPTY
 
-    def save_rows(self) -> dict[str, Array]:
-        return self._plan.store.to_arrays(self._rows)
+    def save_state(self) -> dict[str, Array]:
+        return self._plan.store.to_arrays(self._state)
 
-    def restore_rows(self, arrays: Mapping[str, Array], count: int) -> None:
-        """Goes on with rows that `save_rows` gave. Raises ValueError if they are not `count` rows of this model."""
-        self._rows = self._plan.store.from_arrays(arrays, count)
+    def restore_state(self, arrays: Mapping[str, Array], count: int) -> None:
+        """Goes on with what `save_state` gave. Raises ValueError if it is not of `count` points of this model."""
+        self._state = self._plan.store.from_arrays(arrays, count)

@@ -13,23 +13,23 @@ from tapsdk.errors import BackendError
 
 
 @dataclass(frozen=True)
-class Rows:
+class PointState:
     """Named tensors, on the backend's side, with one row per point along each tensor's own points axis.
 
     Where a format takes only certain numbers of points, rows of zeros after those of the `count` points fill them up.
     A tensor without a points axis belongs to the video: it comes with the first points and stays with the last.
-    frame: [1, H, W, 3] the frame that the first `seen` rows have come through, where positions follow the picture.
+    frame: [1, H, W, 3] the frame that the first `followed` rows have come through, where positions follow the picture.
     """
 
     count: int
     tensors: Mapping[str, Tensor]
     frame: Array | None = None
-    seen: int = 0
+    followed: int = 0
 
 
-NOBODY = Rows(0, {})
+EMPTY = PointState(0, {})
 FRAME = "frame"
-"""Name of `Rows.frame` among saved arrays."""
+"""Name of `PointState.frame` among saved arrays."""
 
 
 def pad(array: Array, axis: int, capacity: int) -> Array:
@@ -39,9 +39,21 @@ def pad(array: Array, axis: int, capacity: int) -> Array:
     return np.pad(array, missing) if missing[axis][1] else array
 
 
+def capacity(count: int, buckets: Sequence[int]) -> int:
+    """Rows that tensors have for `count` points: of the numbers in `buckets`, which grow, the first that will do; any,
+    if there are none. Raises BackendError for more points than the largest bucket."""
+    fitting = [size for size in buckets if size >= count]
+    if buckets and not fitting:
+        raise BackendError(
+            f"{count} points are too many: this artifact takes {buckets[-1]} at most. Export it for more "
+            f"(tapsdk export ... --points {count}), or track in several runs"
+        )
+    return fitting[0] if fitting else count
+
+
 @dataclass(frozen=True)
-class RowStore:
-    """Makes and edits the rows of a model.
+class StateStore:
+    """Makes and edits the state of a model's points.
 
     specs: the tensors that rows consist of. buckets: the numbers of rows that tensors may have, growing; none: any.
     """
@@ -52,13 +64,7 @@ class RowStore:
 
     def capacity(self, count: int) -> int:
         """Rows that tensors have for `count` points. Raises BackendError for more points than the largest bucket."""
-        fitting = [size for size in self.buckets if size >= count]
-        if self.buckets and not fitting:
-            raise BackendError(
-                f"{count} points are too many: this artifact takes {self.buckets[-1]} at most. Export it for more "
-                f"(python -m export ... --points {count}), or track in several runs"
-            )
-        return fitting[0] if fitting else count
+        return capacity(count, self.buckets)
 
     def zeros(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
         """State before the first frame, for `count` points."""
@@ -66,38 +72,38 @@ class RowStore:
         capacity = self.capacity(count)
         return {s.name: self.backend.keep(np.zeros(s.shape_for(capacity), s.dtype)) for s in wanted}
 
-    def concatenate(self, rows: Sequence[Rows]) -> Rows:
-        """All points of several `Rows`, in order."""
-        parts = [r for r in rows if r.count]
+    def concatenate(self, states: Sequence[PointState]) -> PointState:
+        """All points of several states, in order."""
+        parts = [state for state in states if state.count]
         if len(parts) == 1:
             return parts[0]
-        count = sum(r.count for r in parts)
+        count = sum(part.count for part in parts)
 
         def joined(spec: TensorSpec) -> Tensor:
             if spec.points_axis is None:
                 return parts[0].tensors[spec.name]
-            return self._keep(spec, np.concatenate([self._fetch(spec, r) for r in parts], spec.points_axis))
+            return self._keep(spec, np.concatenate([self._fetch(spec, part) for part in parts], spec.points_axis))
 
-        first = parts[0] if parts else NOBODY
-        return Rows(count, {s.name: joined(s) for s in self.specs if parts}, first.frame, first.seen)
+        first = parts[0] if parts else EMPTY
+        return PointState(count, {s.name: joined(s) for s in self.specs if parts}, first.frame, first.followed)
 
-    def select(self, rows: Rows, index: Array) -> Rows:
+    def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""
 
         def selected(spec: TensorSpec) -> Tensor:
             if spec.points_axis is None:
-                return rows.tensors[spec.name]
-            return self._keep(spec, np.take(self._fetch(spec, rows), index, spec.points_axis))
+                return state.tensors[spec.name]
+            return self._keep(spec, np.take(self._fetch(spec, state), index, spec.points_axis))
 
-        seen = int((index < rows.seen).sum())
-        return Rows(len(index), {s.name: selected(s) for s in self.specs if rows.count}, rows.frame, seen)
+        followed = int((index < state.followed).sum())
+        return PointState(len(index), {s.name: selected(s) for s in self.specs if state.count}, state.frame, followed)
 
-    def to_arrays(self, rows: Rows) -> dict[str, Array]:
+    def to_arrays(self, state: PointState) -> dict[str, Array]:
         """Copies for saving, without the rows that only fill up; none without points."""
-        frame = {} if rows.frame is None or not rows.count else {FRAME: rows.frame}
-        return {s.name: self._fetch(s, rows) for s in self.specs if rows.count} | frame
+        frame = {} if state.frame is None or not state.count else {FRAME: state.frame}
+        return {s.name: self._fetch(s, state) for s in self.specs if state.count} | frame
 
-    def from_arrays(self, arrays: Mapping[str, Array], count: int) -> Rows:
+    def from_arrays(self, arrays: Mapping[str, Array], count: int) -> PointState:
         """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have."""
         arrays = dict(arrays)
         frame = arrays.pop(FRAME, None)
@@ -109,12 +115,12 @@ class RowStore:
         if found != wanted:
             raise ValueError(f"it holds {found or 'no tensors'}, but {count} points have {wanted or 'none'}")
         tensors = {name: self._keep(specs[name], array) for name, array in arrays.items()}
-        return Rows(count, tensors, frame, count)
+        return PointState(count, tensors, frame, count)
 
-    def _fetch(self, spec: TensorSpec, rows: Rows) -> Array:
-        array = self.backend.fetch(rows.tensors[spec.name])
+    def _fetch(self, spec: TensorSpec, state: PointState) -> Array:
+        array = self.backend.fetch(state.tensors[spec.name])
         axis = spec.points_axis
-        return array if axis is None else np.take(array, np.arange(rows.count), axis)
+        return array if axis is None else np.take(array, np.arange(state.count), axis)
 
     def _keep(self, spec: TensorSpec, array: Array) -> Tensor:
         axis = spec.points_axis

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapsdk.artifact.manifest import Manifest
+from tapsdk.artifact.manifest import Manifest, Refined
 from tapsdk.errors import ModelError
 from tapsdk.geometry import MAX_SIDE, Size
 
@@ -16,12 +16,12 @@ MIN_CELLS, MAX_CELLS = 4, 64
 """Fewest and most multiples that a side of `working_size` holds; the fewest of `refinement_resolutions`, too."""
 
 
-def frame_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size | None, Size]:
+def stage_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size | None, Size]:
     """The size of the frames that the stages get, or None and a size of the area that they get.
 
     Raises ModelError for a resolution that the artifact was not exported for.
     """
-    fixed, multiple = manifest.fixed_size, manifest.size_multiple
+    fixed, multiple = manifest.frames.size, manifest.frames.multiple
     sides = _sides(resolution)
     square = len(sides) == 1
     wanted = sides * 2 if square else sides
@@ -46,29 +46,31 @@ def frame_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size 
 
 
 @dataclass(frozen=True)
-class ClipSizes:
-    """(height, width) of the frames of a clip: as the cost volume sees them, and as each refinement in turn does."""
+class RefinementSizes:
+    """(height, width) of a video's frames: as points are first found in them, and as each refinement in turn sees them.
+
+    Of models that do not refine at several sizes, both are the same.
+    """
 
     base: Size
     refinement: tuple[Size, ...]
 
 
-def clip_sizes(frame: Size, resolution: int | Size | None, manifest: Manifest) -> ClipSizes:
+def refinement_sizes(frame: Size, resolution: int | Size | None, manifest: Manifest) -> RefinementSizes:
     """Sizes for a video with frames of a size.
 
     resolution: up to where models refine that do so at several sizes, (height, width) or the side of a square of the
-        same area; None: the size of the frames, as published. For other models as in `frame_size`.
+        same area; None: the size of the frames, as published. For other models as in `stage_size`.
 
     Raises ModelError for a resolution that is none, or at which the model does not refine.
     """
-    multiple = manifest.refinement_multiple
-    if multiple is None:
-        fixed, area = frame_size(resolution, manifest)
-        base = fixed or working_size(frame, area, manifest.size_multiple or 1)
-        return ClipSizes(base, (base,))
-    base = manifest.fixed_size
-    top = frame if resolution is None else _largest(frame, resolution, base, multiple)
-    return ClipSizes(base, tuple(refinement_resolutions(top, base, multiple)))
+    program, spec = manifest.program, manifest.frames
+    if not isinstance(program, Refined) or program.multiple is None:
+        fixed, area = stage_size(resolution, manifest)
+        base = fixed or working_size(frame, area, spec.multiple or 1)
+        return RefinementSizes(base, (base,))
+    top = frame if resolution is None else _largest(frame, resolution, spec.size, program.multiple)
+    return RefinementSizes(spec.size, tuple(refinement_resolutions(top, spec.size, program.multiple)))
 
 
 def _largest(frame: Size, resolution: int | Size, base: Size, multiple: int) -> Size:

@@ -4,99 +4,67 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Manifest
-from tapsdk.backends import Backend, Options, open_backend
+from tapsdk.backends import Backend, open_backend
 from tapsdk.errors import BackendError
-from tapsdk.geometry import Size
-from tapsdk.runtime.stages import PLANS, AnyPlan
-from tapsdk.selection.candidates import plans_of, readable_format
-from tapsdk.selection.decision import Decision, Request, decide, decide_plan
-from tapsdk.tracks import RunReport
+from tapsdk.runtime.model import Model, open_model
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.plans import PLANS, plans_of
+from tapsdk.runtime.sizes import refinement_sizes
+from tapsdk.selection.candidates import readable_format
+from tapsdk.selection.decision import Decision, decide, decide_plan
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What runs, and what else was looked at."""
+def choose(artifact: Artifact, options: RunOptions = RunOptions()) -> Model:
+    """Opens an artifact on a backend with a plan.
 
-    backend: Backend
-    plan: AnyPlan
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    """Per frame, of every backend:plan that was measured."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Backends and backend:plans that were passed over, with the reason."""
+    With "auto", the fastest of all that are installed whose tracks are right, which is measured once and then known.
+    With a named backend and plan nothing is measured, unless `strict` asks for it.
 
-    def report(self, manifest: Manifest) -> RunReport:
-        """What runs, and where."""
-        return RunReport(
-            model=manifest.model,
-            backend=self.backend.describe(),
-            path=self.plan.name,
-            precision=manifest.precision,
-            milliseconds=self.milliseconds,
-            refused=self.refused,
-        )
-
-
-def choose(
-    artifact: Artifact,
-    backend: str | Backend = "auto",
-    *,
-    plan: str = "",
-    points: int = 64,
-    threads: int | None = None,
-    size: Size | None = None,
-    strict: bool = False,
-) -> Choice:
-    """Opens an artifact on a backend.
-
-    backend: a backend's name, optionally with a plan, "onnxruntime:native"; or one that was opened already. "auto": of
-        all that are installed, the fastest of those whose tracks are right, which is measured once and then known.
-    plan: a plan's name. With a named backend nothing is measured then.
-    points: how many points will be tracked. size: (height, width) of the frames as the model gets them, about.
-    strict: what was named is measured too, and nothing that is measured may fail.
-
-    Raises BackendError if the named backend cannot run here, or none can; ArtifactError for a damaged artifact.
+    Raises BackendError if the named backend cannot run here, or none can; ArtifactError for a damaged artifact;
+    ModelError for a resolution that the model does not work at.
     """
-    options = Options(threads)
+    # Before anything is measured for it.
+    refinement_sizes(artifact.manifest.frames.size, options.resolution, artifact.manifest)
+    backend = options.backend
     if isinstance(backend, str):
         name, _, named = backend.partition(":")
-        plan = plan or named
-        if plan and plan not in PLANS:
-            raise BackendError(f"unknown plan {plan!r} in backend {backend!r}; use one of {', '.join(PLANS)}")
+        options = replace(options, plan=options.plan or named)
+        if options.plan and options.plan not in PLANS:
+            raise BackendError(f"unknown plan {options.plan!r} in backend {backend!r}; use one of {', '.join(PLANS)}")
         if name == "auto":
-            return _choose_any(artifact, Request(points, size, plan, options), strict)
-        backend = open_backend(name, options)
-    return _choose_plan(artifact, backend, Request(points, size, plan, options), strict)
+            return _choose_any(artifact, options)
+        backend = open_backend(name, options.engine)
+    return _choose_plan(artifact, backend, options)
 
 
-def _choose_any(artifact: Artifact, request: Request, strict: bool) -> Choice:
-    decision = decide(artifact, request)
-    if strict:
+def _choose_any(artifact: Artifact, options: RunOptions) -> Model:
+    decision = decide(artifact, options)
+    if options.strict:
         _insist(decision, artifact.manifest)
     while winner := decision.winner:
         try:
-            engine = open_backend(winner.backend, request.options)
-            plan = PLANS[winner.plan](artifact, engine)
-            return Choice(engine, plan, decision.milliseconds, decision.refused)
+            engine = open_backend(winner.backend, options.engine)
+            return _with_measurements(open_model(artifact, engine, winner.plan, options), decision)
         except BackendError as error:
-            if strict:
+            if options.strict:
                 raise
             logger.warning("%s ran when it was measured, but does not now: %s", winner.name, error)
             decision = decision.without(winner, str(error))
     raise BackendError(f"no backend can run {artifact.manifest.model} here. {_listed(decision.refused)}")
 
 
-def _choose_plan(artifact: Artifact, engine: Backend, request: Request, strict: bool) -> Choice:
-    plan = request.plan or _only_plan(artifact, engine)
-    if plan and not strict:
-        return Choice(engine, PLANS[plan](artifact, engine))
-    decision = decide_plan(artifact, engine, request)
-    if strict:
+def _choose_plan(artifact: Artifact, engine: Backend, options: RunOptions) -> Model:
+    plan = options.plan or _only_plan(artifact, engine)
+    if plan and not options.strict:
+        return open_model(artifact, engine, plan, options)
+    decision = decide_plan(artifact, engine, options)
+    if options.strict:
         _insist(decision, artifact.manifest)
     winner = decision.winner
     if winner is None:
@@ -104,7 +72,11 @@ def _choose_plan(artifact: Artifact, engine: Backend, request: Request, strict: 
             f"backend {engine.name!r} cannot run {artifact.manifest.model} here. {_listed(decision.failed)}. "
             f"To run it all the same, name a plan: {engine.name}:{next(iter(PLANS))}"
         )
-    return Choice(engine, PLANS[winner.plan](artifact, engine), decision.milliseconds, decision.refused)
+    return _with_measurements(open_model(artifact, engine, winner.plan, options), decision)
+
+
+def _with_measurements(model: Model, decision: Decision) -> Model:
+    return replace(model, milliseconds=decision.milliseconds, refused=decision.refused)
 
 
 def _only_plan(artifact: Artifact, engine: Backend) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Manifest
-from tapsdk.backends import BACKENDS, Row
-from tapsdk.runtime.stages import ClipPlan, FusedPlan, NativePlan
+from tapsdk.backends import BACKENDS, EngineInfo
+from tapsdk.runtime.plans import plans_of
 
 BASE = "onnxruntime"
 """The backend that comes with tapsdk and is tested with it: tried first, and in the user's own process."""
@@ -62,7 +62,7 @@ def _candidate(name: str, artifact: Artifact, plan: str) -> Candidate | str:
     plans = plans_of(manifest, format)
     if plan and plan not in plans:
         return f"it has no {plan} plan for this artifact"
-    most = manifest.buckets[format][-1] if format in manifest.buckets else None
+    most = manifest.points.buckets[format][-1] if format in manifest.points.buckets else None
     return Candidate(name, (plan,) if plan else plans, most)
 
 
@@ -71,23 +71,15 @@ def readable_format(formats: Iterable[str], manifest: Manifest) -> str | None:
     return next((format for format in formats if format in manifest.formats), None)
 
 
-def plans_of(manifest: Manifest, format: str) -> tuple[str, ...]:
-    """Plans that the artifact's files of a format allow."""
-    if manifest.mode == "clip":
-        return (ClipPlan.name,)
-    native = manifest.native is not None and format not in manifest.buckets
-    return (FusedPlan.name, NativePlan.name) if native else (FusedPlan.name,)
-
-
 def export_hint(formats: Sequence[str], manifest: Manifest) -> str:
     """What to do for a backend that reads other formats than the artifact has."""
     return (
         f"it reads {', '.join(formats)}, and this artifact holds {', '.join(manifest.formats)}; "
-        f"export the model for it: python -m export {manifest.model} --target {formats[0]}"
+        f"export the model for it: tapsdk export {manifest.model} --target {formats[0]}"
     )
 
 
-def why_absent(row: Row) -> str:
+def why_absent(row: EngineInfo) -> str:
     """Why an engine cannot be here; nothing if it is installed, which does not say that it works."""
     if row.platforms and sys.platform not in row.platforms:
         names = ", ".join(PLATFORMS.get(platform, platform) for platform in row.platforms)

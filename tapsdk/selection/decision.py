@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,24 +15,17 @@ import numpy as np
 import tapsdk
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Manifest
-from tapsdk.backends import BACKENDS, Backend, Options, open_backend
+from tapsdk.backends import BACKENDS, Backend, open_backend, with_defaults
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
-from tapsdk.runtime.sizes import working_size
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.plans import plans_of
+from tapsdk.runtime.sizes import refinement_sizes, working_size
 from tapsdk.selection import probe_cache
-from tapsdk.selection.candidates import (
-    BASE,
-    Candidate,
-    export_hint,
-    find_candidates,
-    plans_of,
-    readable_format,
-    version_of,
-)
+from tapsdk.selection.candidates import BASE, Candidate, export_hint, find_candidates, readable_format, version_of
 from tapsdk.selection.probe import TIME_LIMIT, Trial, Workload, try_plans, try_plans_apart, workload_for
 from tapsdk.selection.probe_cache import Measurement
 from tapsdk.selection.reference import Reference, read_reference
-from tapsdk.system import cache
 from tapsdk.system.machine import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -47,23 +39,15 @@ MARGIN = 0.05
 """Another backend is taken in place of the base only if it saves this share of the time: less is noise."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What will be run. points: how many will be tracked. size: (height, width) of the frames that the model gets,
-    about; None: what the artifact says. plan: the only one that will do, "" for any."""
+def probe_points(points: int, most: int) -> int:
+    """How many points are measured with, where `most` can be had: a power of two, so that not every number is."""
+    return min(1 << max(0, points - 1).bit_length(), most, PROBE_POINTS)
 
-    points: int = 64
-    size: Size | None = None
-    plan: str = ""
-    options: Options = field(default_factory=Options)
 
-    def bucket(self, most: int) -> int:
-        """About as many points, so that not every number is measured."""
-        return min(1 << max(0, self.points - 1).bit_length(), most, PROBE_POINTS)
-
-    def frame_size(self, manifest: Manifest) -> Size:
-        size, multiple = self.size or manifest.fixed_size, manifest.size_multiple
-        return working_size(size, size, multiple) if multiple else manifest.fixed_size
+def probe_size(manifest: Manifest, resolution: int | Size | None) -> Size:
+    """(height, width) of the frames that time is taken with, as stages get them."""
+    size, multiple = refinement_sizes(manifest.frames.size, resolution, manifest).base, manifest.frames.multiple
+    return working_size(size, size, multiple) if multiple else manifest.frames.size
 
 
 @dataclass(frozen=True)
@@ -116,24 +100,24 @@ def fastest(measurements: Sequence[Measurement]) -> Measurement | None:
     return best
 
 
-def decide(artifact: Artifact, request: Request) -> Decision:
+def decide(artifact: Artifact, options: RunOptions) -> Decision:
     """Of all backends: measures those that can be tried, unless that was done before. Leaves none open."""
     limit = TIME_LIMIT
 
     def run(candidate: Candidate, workload: Workload) -> list[Trial]:
         nonlocal limit
         if candidate.backend != BASE:
-            return try_plans_apart(artifact, candidate.backend, candidate.plans, workload, request.options, limit)
+            return try_plans_apart(artifact, candidate.backend, candidate.plans, workload, options.engine, limit)
         began = time.perf_counter()
-        trials = try_plans(artifact, open_backend(BASE, request.options), candidate.plans, workload)
+        trials = try_plans(artifact, open_backend(BASE, options.engine), candidate.plans, workload)
         # The base comes first, and says what may be expected of a model of this size on this machine.
         limit = SHORT_LIMIT + PATIENCE * (time.perf_counter() - began)
         return trials
 
-    return _decide(_contest(artifact, request), run)
+    return _decide(_candidates(artifact, options), run)
 
 
-def decide_plan(artifact: Artifact, engine: Backend, request: Request) -> Decision:
+def decide_plan(artifact: Artifact, engine: Backend, options: RunOptions) -> Decision:
     """Of one engine, which is open already: measures its plans, unless that was done before.
 
     Raises BackendError if it reads none of the artifact's formats.
@@ -142,48 +126,49 @@ def decide_plan(artifact: Artifact, engine: Backend, request: Request) -> Decisi
     if format is None:
         hint = export_hint(engine.formats, artifact.manifest)
         raise BackendError(f"backend {engine.name!r} cannot run {artifact.directory}: {hint}")
-    plans = (request.plan,) if request.plan else plans_of(artifact.manifest, format)
-    most = artifact.manifest.buckets.get(format, (PROBE_POINTS,))[-1]
+    plans = (options.plan,) if options.plan else plans_of(artifact.manifest, format)
+    most = artifact.manifest.points.buckets.get(format, (PROBE_POINTS,))[-1]
 
     def run(candidate: Candidate, workload: Workload) -> list[Trial]:
         return try_plans(artifact, engine, candidate.plans, workload)
 
-    candidates = [Candidate(engine.name, plans, most)]
-    return _decide(_Contest(artifact, request, candidates, {engine.name: engine.describe()}), run)
+    rows = [Candidate(engine.name, plans, most)]
+    return _decide(Candidates(artifact, options, rows, {engine.name: engine.describe()}), run)
 
 
-def learn(artifact: Artifact, request: Request, measurements: Sequence[Measurement]) -> Decision | None:
+def learn(artifact: Artifact, options: RunOptions, measurements: Sequence[Measurement]) -> Decision | None:
     """Takes measurements that were made otherwise in place of its own.
 
     None if one of a candidate is missing, or they are of more points than it would measure with itself: what fails
     there need not fail here.
     """
-    contest = _contest(artifact, request)
-    wanted = {f"{each.backend}:{plan}" for each in contest.candidates for plan in each.plans}
+    candidates = _candidates(artifact, options)
+    wanted = {f"{each.backend}:{plan}" for each in candidates.rows for plan in each.plans}
     known = [each for each in measurements if each.name in wanted]
-    if len(known) < len(wanted) or request.points > contest.points:
+    if len(known) < len(wanted) or options.points > candidates.points:
         return None
-    probe_cache.save(contest.key(), known)
-    return contest.decision(known)
+    probe_cache.save(candidates.key(), known)
+    return candidates.decision(known)
 
 
 @dataclass(frozen=True)
-class _Contest:
-    """Who is to be measured, on what. engines: what tells the version of each candidate from others."""
+class Candidates:
+    """What is to be measured, on what. engines: what tells the version of each candidate from others."""
 
     artifact: Artifact
-    request: Request
-    candidates: Sequence[Candidate]
+    options: RunOptions
+    rows: Sequence[Candidate]
     engines: Mapping[str, str]
     absent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def points(self) -> int:
-        return self.request.bucket(min((each.most_points or PROBE_POINTS for each in self.candidates), default=1))
+        most = min((each.most_points or PROBE_POINTS for each in self.rows), default=1)
+        return probe_points(self.options.points, most)
 
     @property
     def size(self) -> Size:
-        return self.request.frame_size(self.artifact.manifest)
+        return probe_size(self.artifact.manifest, self.options.resolution)
 
     def key(self) -> dict[str, Any]:
         """All that the measurements depend on."""
@@ -191,55 +176,53 @@ class _Contest:
         key = {
             "tapsdk": tapsdk.__version__,
             "machine": fingerprint(),
-            "settings": _settings(),
             "model": manifest.model,
             "manifest": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
             "engines": dict(self.engines),
-            "plans": {each.backend: each.plans for each in self.candidates},
+            "plans": {each.backend: each.plans for each in self.rows},
+            "devices": {each.backend: self._device(each.backend) for each in self.rows},
             "points": self.points,
             "size": self.size,
-            "threads": self.request.options.threads,
+            "threads": self.options.threads,
         }
         return json.loads(json.dumps(key))  # type: ignore[no-any-return]
+
+    def _device(self, backend: str) -> str | None:
+        known = backend in BACKENDS
+        return with_defaults(backend, self.options.engine).device if known else self.options.device
 
     def decision(self, measurements: Sequence[Measurement], milliseconds: float = 0.0) -> Decision:
         return Decision(tuple(measurements), self.absent, self.points, milliseconds)
 
 
-def _contest(artifact: Artifact, request: Request) -> _Contest:
+def _candidates(artifact: Artifact, options: RunOptions) -> Candidates:
     """Of all backends."""
-    candidates, absent = find_candidates(artifact, request.plan, request.points)
-    engines = {each.backend: version_of(BACKENDS[each.backend].engine) for each in candidates}
-    return _Contest(artifact, request, candidates, engines, absent)
+    rows, absent = find_candidates(artifact, options.plan, options.points)
+    engines = {each.backend: version_of(BACKENDS[each.backend].engine) for each in rows}
+    return Candidates(artifact, options, rows, engines, absent)
 
 
-def _decide(contest: _Contest, run: Callable[[Candidate, Workload], list[Trial]]) -> Decision:
+def _decide(candidates: Candidates, run: Callable[[Candidate, Workload], list[Trial]]) -> Decision:
     """run: measures a candidate."""
-    key, artifact = contest.key(), contest.artifact
+    key, artifact = candidates.key(), candidates.artifact
     kept = probe_cache.load(key)
     if kept is not None:
-        return contest.decision(kept)
+        return candidates.decision(kept)
     artifact.verify()  # so that a damaged file is just that, and no reason to pass over a backend
     began = time.perf_counter()
     expected = read_reference(artifact)
-    workload = workload_for(artifact.manifest, contest.points, contest.size, expected)
+    workload = workload_for(artifact.manifest, candidates.points, candidates.size, expected)
     trials: dict[str, list[Trial]] = {}
-    for each in contest.candidates:
+    for each in candidates.rows:
         try:
             trials[each.backend] = run(each, workload)
         except BackendError as error:
             trials[each.backend] = [Trial(plan, refused=str(error)) for plan in each.plans]
     measurements = _judge(trials, expected, artifact.manifest.precision)
     took = 1000 * (time.perf_counter() - began)
-    _tell(artifact.manifest, measurements, took)
+    _log(artifact.manifest, measurements, took)
     probe_cache.save(key, measurements)
-    return contest.decision(measurements, took)
-
-
-def _settings() -> dict[str, str]:
-    """Environment variables that tell backends how to run, such as on which device."""
-    others = (cache.VARIABLE, probe_cache.VARIABLE)
-    return {name: os.environ[name] for name in sorted(os.environ) if name.startswith("TAPSDK_") and name not in others}
+    return candidates.decision(measurements, took)
 
 
 def _judge(trials: Mapping[str, Sequence[Trial]], reference: Reference | None, precision: str) -> list[Measurement]:
@@ -261,7 +244,7 @@ def _judge(trials: Mapping[str, Sequence[Trial]], reference: Reference | None, p
     return [measurement(backend, trial) for backend, each in trials.items() for trial in each]
 
 
-def _tell(manifest: Manifest, measurements: Sequence[Measurement], milliseconds: float) -> None:
+def _log(manifest: Manifest, measurements: Sequence[Measurement], milliseconds: float) -> None:
     for each in measurements:
         if each.refused:
             logger.warning("%s is not used for %s: %s", each.name, manifest.model, each.refused)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-import tapkernels
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.artifact.manifest import Manifest
-from tapsdk.backends import BACKENDS, Backend, Options, Row, open_backend
+from tapsdk.backends import BACKENDS, Backend, EngineInfo, Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.geometry import Size, scale_points
-from tapsdk.runtime.clip import Clip, finished
-from tapsdk.runtime.sizes import ClipSizes
-from tapsdk.runtime.stages import PLANS, AnyPlan, ClipPlan, confidence_of
+from tapsdk.geometry import Size
+from tapsdk.runtime.model import Model, open_model
+from tapsdk.runtime.rollout import roll_out
 from tapsdk.selection import reference
 from tapsdk.selection.accuracy import Rollout
 from tapsdk.selection.isolated import run_isolated
 from tapsdk.selection.reference import moving_pattern
+from tapsdk.tracks import Tracks
 
 TIMED_FRAMES = 5
 ENOUGH = 3
@@ -73,17 +70,17 @@ class Trial:
 
 def try_plans(artifact: Artifact, backend: Backend, names: Sequence[str], workload: Workload) -> list[Trial]:
     """Measures plans on an engine, in turns, so that whatever else the machine does meets all of them."""
-    plans: dict[str, AnyPlan] = {}
+    models: dict[str, Model] = {}
     refused: dict[str, str] = {}
     tracks: dict[str, Rollout] = {}
     for name in names:
         try:
-            plans[name] = PLANS[name](artifact, backend)
-            tracks[name] = compared_tracks(plans[name], artifact.manifest, workload)
+            models[name] = open_model(artifact, backend, name)
+            tracks[name] = compared_tracks(models[name], workload)
         except (ArtifactError, BackendError) as error:
-            plans.pop(name, None)
+            models.pop(name, None)
             refused[name] = str(error)
-    times = _race(plans, artifact.manifest, workload, refused)
+    times = _race(models, workload, refused)
     return [Trial(name, tracks.get(name), times.get(name), refused.get(name, "")) for name in names]
 
 
@@ -99,7 +96,7 @@ def try_plans_apart(
     request = {
         "artifact": str(artifact.directory.resolve()),
         "backend": backend,
-        "row": asdict(BACKENDS[backend]),
+        "info": asdict(BACKENDS[backend]),
         "plans": list(names),
         "workload": asdict(workload),
         "options": asdict(options),
@@ -118,7 +115,7 @@ def answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def start_engine(request: Mapping[str, Any]) -> Backend:
     """The engine that another process asks for, which may know rows that this one does not."""
-    BACKENDS[request["backend"]] = Row(**request["row"])
+    BACKENDS[request["backend"]] = EngineInfo(**request["info"])
     return open_backend(request["backend"], Options(**request["options"]))
 
 
@@ -126,30 +123,32 @@ def workload_for(manifest: Manifest, points: int, size: Size, expected: referenc
     """points and size to take time with; the pattern that is compared is the reference's, where there is one."""
     if expected is not None:
         return Workload(points, size, expected.xy.shape[:2], expected.size)
-    most = min((buckets[-1] for buckets in manifest.buckets.values()), default=reference.POINTS)
-    return Workload(points, size, (min(reference.POINTS, most), reference.FRAMES), manifest.fixed_size)
+    most = min((buckets[-1] for buckets in manifest.points.buckets.values()), default=reference.POINTS)
+    return Workload(points, size, (min(reference.POINTS, most), reference.FRAMES), manifest.frames.size)
 
 
-def compared_tracks(plan: AnyPlan, manifest: Manifest, workload: Workload) -> Rollout:
+def compared_tracks(model: Model, workload: Workload) -> Rollout:
     """Tracks of the pattern, or of its first frames if they take long."""
     count, frames = workload.shape
     video, xy = moving_pattern(workload.compared_size, frames, count)
-    found, seen = [], []
+    found: list[Tracks] = []
     ends = time.perf_counter() + SECONDS
-    for estimate in roll_out(plan, manifest, video, xy):
-        found.append(estimate.xy)
-        seen.append(estimate.confidence > manifest.visibility.threshold)
+    for each in roll_out(at_size(model, workload.compared_size), video, xy):
+        found.append(each.tracks)
         if len(found) >= ENOUGH and time.perf_counter() > ends:
             break
-    return Rollout(np.stack(found, 1), np.stack(seen, 1))
+    return Rollout(*(np.concatenate(parts, 1) for parts in zip(*((t.xy, t.visible) for t in found), strict=True)))
 
 
-def _race(
-    plans: Mapping[str, AnyPlan], manifest: Manifest, workload: Workload, refused: dict[str, str]
-) -> dict[str, float]:
-    """Milliseconds per frame of each plan; plans that fail are noted in `refused`."""
+def at_size(model: Model, size: Size) -> Model:
+    """The model on frames of (height, width) `size` as they are, where it takes frames of more than one size."""
+    return model.at(size if model.manifest.frames.multiple else None)
+
+
+def _race(models: Mapping[str, Model], workload: Workload, refused: dict[str, str]) -> dict[str, float]:
+    """Milliseconds per frame of each model; those that fail are noted in `refused`."""
     video, xy = moving_pattern(workload.size, 1 + TIMED_FRAMES, workload.points)
-    runs = {name: roll_out(plan, manifest, video, xy) for name, plan in plans.items()}
+    runs = {name: roll_out(at_size(model, workload.size), video, xy) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     ends = time.perf_counter() + SECONDS
     for _ in video:
@@ -163,52 +162,3 @@ def _race(
             break
     # The first frame warms up; the least disturbed of the others is what the plan can do.
     return {name: min(times[name][1:]) for name in runs}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Of one frame: xy [N, 2] in its pixels, confidence [N], and seconds from the image to them."""
-
-    xy: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    seconds: float
-
-
-def roll_out(
-    plan: AnyPlan, manifest: Manifest, video: Iterable[NDArray[np.uint8]], xy: NDArray[np.float32]
-) -> Iterator[Estimate]:
-    """Tracks points [N, 2] of the first frame through frames [H, W, 3] of a size that the stages take."""
-    if isinstance(plan, ClipPlan):
-        yield from _roll_out_clip(plan, manifest, list(video), xy)
-        return
-    rows = None
-    for image in video:
-        size = (int(image.shape[0]), int(image.shape[1]))
-        began = time.perf_counter()
-        frame = tapkernels.resize_normalize(np.ascontiguousarray(image), *size)[None]
-        seconds = time.perf_counter() - began
-        if rows is None:
-            rows = plan.begin(frame, scale_points(xy, size, manifest.resolution))
-        began = time.perf_counter()
-        estimates, rows = plan.step(frame, rows)
-        seconds += time.perf_counter() - began
-        confidence = confidence_of(estimates.logits, manifest.visibility)
-        yield Estimate(scale_points(estimates.xy, manifest.resolution, size), confidence, seconds)
-
-
-def _roll_out_clip(
-    plan: ClipPlan, manifest: Manifest, video: Sequence[NDArray[np.uint8]], xy: NDArray[np.float32]
-) -> Iterator[Estimate]:
-    """The same where all frames are needed for the first estimate: they share the time alike."""
-    size = (int(video[0].shape[0]), int(video[0].shape[1]))
-    began = time.perf_counter()
-    start = scale_points(xy, size, manifest.resolution)
-    with closing(Clip(plan, ClipSizes(size, (size,)), np.zeros(len(xy), np.int64), start)) as clip:
-        for image in video:
-            clip.append(np.ascontiguousarray(image))
-        parts = [finished(clip.track(group)) for group in clip.groups()]
-    seconds = (time.perf_counter() - began) / len(video)
-    found = np.concatenate([scale_points(part.xy, manifest.resolution, size) for part in parts])
-    confidence = np.concatenate([confidence_of(part.logits, manifest.visibility) for part in parts])
-    for t in range(len(video)):
-        yield Estimate(found[:, t], confidence[:, t], seconds)

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.errors import FramesError, PointsError
 from tapsdk.geometry import Size
+from tapsdk.tracks import Tracks
 from tapsdk.video.colors import distinct_colors
 from tapsdk.video.frames import Frame
 
 Floats = NDArray[np.float32]
+
+
+def draw(
+    frames: Iterable[Frame], tracks: Tracks, *, trail: int = 16, colors: ArrayLike | None = None
+) -> Iterator[Frame]:
+    """The frames of a video with its tracks painted over them, one by one.
+
+        with tapsdk.open_frames(path) as frames, tapsdk.VideoWriter(out, frames.fps, frames.size) as writer:
+            for frame in tapsdk.draw(frames, tracks):
+                writer.write(frame)
+
+    frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail, colors: see `TrackPainter`.
+    """
+    painter = TrackPainter(len(tracks), trail=trail, colors=colors)
+    for t, frame in zip(range(tracks.num_frames), frames, strict=False):
+        yield painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t])
+
 
 _HALF = np.float32(0.5)
 _OUTLINE = np.array([18, 18, 18], dtype=np.float32)

@@ -76,16 +76,18 @@ def _open_video(path: Path) -> FrameSource:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate
+    times: list[float | None] = []
     return FrameSource(
-        _decode(container, stream, path),
+        _decode(container, stream, path, times),
         num_frames=stream.frames or None,
         fps=float(rate) if rate else None,
+        times=times,
         close=container.close,
     )
 
 
-def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[Frame]:
-    """Every frame of a video; what can be read of a damaged one, then FramesError."""
+def _decode(container: InputContainer, stream: VideoStream, path: Path, times: list[float | None]) -> Iterator[Frame]:
+    """Every frame of a video; what can be read of a damaged one, then FramesError. Each one's time goes to `times`."""
     import av
 
     count = 0
@@ -96,6 +98,7 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Itera
             if packet.size:
                 damage = "the file ends in the middle of a frame" if packet.is_corrupt else ""
             for frame in packet.decode():
+                times.append(frame.time)
                 yield _upright(frame)
                 count += 1
     except av.FFmpegError as error:

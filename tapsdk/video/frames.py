@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -35,11 +35,14 @@ class FrameSource(Iterator[Frame]):
         *,
         num_frames: int | None = None,
         fps: float | None = None,
+        times: Sequence[float | None] | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
+        """times: grows as `frames` is read; None for an origin without timestamps."""
         self.num_frames = num_frames
         self.fps = fps
         self._frames = frames
+        self._times = times
         self._close = close
         self._count = 0
         # Both those of the first frame, once it is read.
@@ -53,6 +56,13 @@ class FrameSource(Iterator[Frame]):
         if self._count == 0:
             self._peeked = self._read()
         return self._size
+
+    @property
+    def times(self) -> NDArray[np.float64] | None:
+        """[T] seconds at which each of the frames that were read is shown; None if the origin does not say."""
+        if not self._times or None in self._times:
+            return None
+        return np.array(self._times, np.float64)
 
     def __iter__(self) -> FrameSource:
         return self

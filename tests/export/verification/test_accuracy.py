@@ -15,7 +15,7 @@ import pytest
 import tapsdk
 from tapsdk.artifact.manifest import read_manifest
 from tapsdk.backends import BACKENDS
-from tapsdk.selection.candidates import plans_of
+from tapsdk.runtime.plans import plans_of
 from tests.export.conftest import SMALL_NEXT
 from tests.golden import formula
 from tests.support import SMALL, SMALL_CLIP, import_or_skip

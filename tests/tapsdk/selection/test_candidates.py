@@ -9,7 +9,8 @@ import pytest
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import BACKENDS, Row
-from tapsdk.selection.candidates import BASE, Candidate, find_candidates, is_installed, plans_of, version_of, why_absent
+from tapsdk.selection.candidates import BASE, Candidate, find_candidates, is_installed, version_of, why_absent
+from tapsdk.runtime.plans import plans_of
 
 
 @pytest.fixture

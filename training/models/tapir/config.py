@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tapsdk.runtime.flow import Following
+from tapsdk.artifact.manifest import FlowFusion
 from tapsdk.runtime.sizes import refinement_resolutions, working_size
 
 
@@ -29,7 +29,7 @@ class TapirConfig:
     softmax_temperature: float = 20.0
     motion_prior: float = 0.0
     """Weight of the prior that a point is near where it was in the frame before; 0 is none, as published."""
-    following: Following | None = None
+    flow: FlowFusion | None = None
     """How positions follow the picture between frames, given a motion prior; None: not at all, as published."""
     head: tuple[int, int, int] = (16, 32, 16)
     """Widths of the cost-volume head: shared convolution, occlusion convolution, occlusion hidden layer."""
@@ -53,9 +53,9 @@ class TapirConfig:
         return [base] if self.size_multiple else refinement_resolutions(size, base)
 
     @property
-    def follows(self) -> Following | None:
-        """What `following` comes to: it takes a model that is told where its points were."""
-        return self.following if self.motion_prior else None
+    def fusion(self) -> FlowFusion | None:
+        """What `flow` comes to: it takes a model that is told where its points were."""
+        return self.flow if self.motion_prior else None
 
     @property
     def high_width(self) -> int:
@@ -101,7 +101,7 @@ VARIANTS = {
         strides=(2, 1, 2, 1),
         pyramid_level=1,
         motion_prior=3.0,
-        following=Following(radius=3, levels=4, slip=0.3, pull=0.2, doubtful=0.7, sure=0.95),
+        flow=FlowFusion(radius=3, levels=4, slip=0.3, pull=0.2, doubtful=0.7, sure=0.95),
         size_multiple=16,
         head=(16, 16, 16),
         mixer_width=128,

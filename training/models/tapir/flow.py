@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.runtime.flow import follow, fuse
 from training.models.tapir.config import TapirConfig
 
 Floats = NDArray[np.float32]
 
 
-def settle(
+def fuse_flow(
     config: TapirConfig,
     before: Floats,
     frame: Floats,
@@ -25,11 +26,11 @@ def settle(
         before, frame: [B, h, w, 3]. previous, estimate: [B, N, 2] in pixels of `config.resolution`. confidence: [B, N].
         begins: [B, N] points that stay at `previous`, because they were in no frame before.
     """
-    following = config.follows
-    settled = []
+    fusion = config.fusion
+    fused = []
     for each in range(len(frame)):
-        xy, missed = following.follow(before[each], frame[each], previous[each], config.resolution)
+        xy, missed = follow(fusion, before[each], frame[each], previous[each], config.resolution)
         xy = np.where(begins[each, :, None], previous[each], xy)
         missed = np.where(begins[each], 0.0, missed)
-        settled.append(following.blend(xy, missed, estimate[each], confidence[each]))
-    return np.stack(settled)
+        fused.append(fuse(fusion, xy, missed, estimate[each], confidence[each]))
+    return np.stack(fused)

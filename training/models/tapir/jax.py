@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from training.models.layers.modules_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
 from training.models.layers.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.tapir.flow import settle
+from training.models.tapir.flow import fuse_flow
 
 CORRELATE: dict[str, Callable[[Array, Array, Array, int], Array]] = {
     "dense": correlate_dense,
@@ -474,7 +474,7 @@ class Tapir(eqx.Module):
             some = queries_tyx[:, start : start + chunk]
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(self._seen(video), grids, queries, some * scale))
+                parts.append(self._both_ways(self._pictures(video), grids, queries, some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
@@ -482,12 +482,12 @@ class Tapir(eqx.Module):
         return self._public(Estimate(*(jnp.concatenate(field, 2) for field in zip(*parts, strict=True))), size)
 
     def _both_ways(
-        self, seen: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array
+        self, pictures: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array
     ) -> Estimate:
         """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
         frames = grids[0].low.shape[1]
-        forwards = self._roll_out(seen, grids, queries, start, reverse=False)
-        backwards = self._roll_out(seen, grids, queries, start, reverse=True)
+        forwards = self._roll_out(pictures, grids, queries, start, reverse=False)
+        backwards = self._roll_out(pictures, grids, queries, start, reverse=True)
         later = jnp.arange(frames)[:, None] >= start[:, None, :, 0].round()
         return Estimate(
             jnp.where(later[..., None], forwards.xy, backwards.xy),
@@ -496,11 +496,11 @@ class Tapir(eqx.Module):
         )
 
     def _roll_out(
-        self, seen: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array, reverse: bool
+        self, pictures: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array, reverse: bool
     ) -> Estimate:
         """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame.
 
-        seen: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+        pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
         """
         batch, points = start.shape[:2]
         start_xy = start[..., :0:-1]
@@ -515,13 +515,13 @@ class Tapir(eqx.Module):
             estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
             final = estimates[-1]
             if frame_now is not None:
-                final = self._settle((last, frame_now), previous, final, begins)
+                final = self._fuse_flow((last, frame_now), previous, final, begins)
             return (final.xy[:, 0], memory, frame_now), Estimate(*(field[:, 0] for field in final))
 
         memory = [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
         features = [(g.high.swapaxes(0, 1), g.low.swapaxes(0, 1)) for g in grids]
         frames = jnp.arange(grids[0].low.shape[1])
-        pictures = None if seen is None else seen.swapaxes(0, 1)
+        pictures = None if pictures is None else pictures.swapaxes(0, 1)
         first = None if pictures is None else pictures[-1 if reverse else 0]
         _, found = jax.lax.scan(visit, (start_xy, memory, first), (frames, features, pictures), reverse=reverse)
         return Estimate(*(field.swapaxes(0, 1) for field in found))
@@ -543,8 +543,8 @@ class Tapir(eqx.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        seen = self._seen(frame)
-        first = None if seen is None else seen[:, 0]
+        pictures = self._pictures(frame)
+        first = None if pictures is None else pictures[:, 0]
         return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
 
     def empty_memory(self, rows: int) -> MixerState:
@@ -559,20 +559,20 @@ class Tapir(eqx.Module):
         grids = self.feature_grids(frame)
         previous = state.previous[:, None] if self.config.motion_prior else None
         estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
-        found, seen = estimates[-1], self._seen(frame)
-        now = None if seen is None else seen[:, 0]
+        found, pictures = estimates[-1], self._pictures(frame)
+        now = None if pictures is None else pictures[:, 0]
         if now is not None:
-            found = self._settle((state.frame, now), state.previous, found)
+            found = self._fuse_flow((state.frame, now), state.previous, found)
         state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
         return self._public(found, frame.shape[2:4]), state
 
     # Between frames.
 
-    def _seen(self, video: Array) -> Array | None:
+    def _pictures(self, video: Array) -> Array | None:
         """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
-        return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.follows else None
+        return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.fusion else None
 
-    def _settle(
+    def _fuse_flow(
         self, frames: tuple[Array, Array], previous: Array, found: Estimate, begins: Array | None = None
     ) -> Estimate:
         """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
@@ -584,7 +584,7 @@ class Tapir(eqx.Module):
         shape = jax.ShapeDtypeStruct(previous.shape, jnp.float32)
 
         def call(*arguments: Array) -> np.ndarray:
-            return settle(self.config, *(np.asarray(argument) for argument in arguments))
+            return fuse_flow(self.config, *(np.asarray(argument) for argument in arguments))
 
         return found._replace(xy=jax.pure_callback(call, shape, *arrays)[:, None])
 

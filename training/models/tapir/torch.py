@@ -25,7 +25,7 @@ from training.models.layers.sampling_torch import (
     sample_frame,
 )
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.tapir.flow import settle
+from training.models.tapir.flow import fuse_flow
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
     "dense": correlate_dense,
@@ -433,7 +433,7 @@ class Tapir(nn.Module):
         for some in queries_tyx.split(chunk, 1):
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(self._seen(video), grids, queries, some * scale))
+                parts.append(self._both_ways(self._pictures(video), grids, queries, some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
@@ -441,12 +441,12 @@ class Tapir(nn.Module):
         return self._public(Estimate(*(torch.cat(field, 2) for field in zip(*parts, strict=True))), size)
 
     def _both_ways(
-        self, seen: Tensor | None, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor
+        self, pictures: Tensor | None, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor
     ) -> Estimate:
         """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
         frames = grids[0].low.shape[1]
-        forwards = self._roll_out(seen, grids, queries, start, range(frames))
-        backwards = self._roll_out(seen, grids, queries, start, range(frames - 1, -1, -1))
+        forwards = self._roll_out(pictures, grids, queries, start, range(frames))
+        backwards = self._roll_out(pictures, grids, queries, start, range(frames - 1, -1, -1))
         later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
         return Estimate(
             torch.where(later[..., None], forwards.xy, backwards.xy),
@@ -456,7 +456,7 @@ class Tapir(nn.Module):
 
     def _roll_out(
         self,
-        seen: Tensor | None,
+        pictures: Tensor | None,
         grids: Sequence[Grids],
         queries: Sequence[Query],
         start: Tensor,
@@ -464,7 +464,7 @@ class Tapir(nn.Module):
     ) -> Estimate:
         """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame.
 
-        seen: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+        pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
         """
         batch, points = start.shape[:2]
         start_xy = start[..., 1:].flip(-1)
@@ -479,8 +479,8 @@ class Tapir(nn.Module):
             frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
             estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
             found[t] = estimates[-1]
-            if seen is not None:
-                found[t] = self._settle((seen[:, last], seen[:, t]), previous, found[t], begins)
+            if pictures is not None:
+                found[t] = self._fuse_flow((pictures[:, last], pictures[:, t]), previous, found[t], begins)
             previous, last = found[t].xy[:, 0], t
         ordered = [found[t] for t in range(len(found))]
         return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
@@ -501,8 +501,8 @@ class Tapir(nn.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        seen = self._seen(frame)
-        first = None if seen is None else seen[:, 0]
+        pictures = self._pictures(frame)
+        first = None if pictures is None else pictures[:, 0]
         return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
 
     def empty_memory(self, rows: int) -> MixerState:
@@ -516,20 +516,20 @@ class Tapir(nn.Module):
         grids = self.feature_grids(frame)
         previous = state.previous[:, None] if self.config.motion_prior else None
         estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
-        found, seen = estimates[-1], self._seen(frame)
-        now = None if seen is None else seen[:, 0]
+        found, pictures = estimates[-1], self._pictures(frame)
+        now = None if pictures is None else pictures[:, 0]
         if now is not None:
-            found = self._settle((state.frame, now), state.previous, found)
+            found = self._fuse_flow((state.frame, now), state.previous, found)
         state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
         return self._public(found, tuple(frame.shape[2:4])), state
 
     # Between frames.
 
-    def _seen(self, video: Tensor) -> Tensor | None:
+    def _pictures(self, video: Tensor) -> Tensor | None:
         """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
-        return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.follows else None
+        return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.fusion else None
 
-    def _settle(
+    def _fuse_flow(
         self, frames: tuple[Tensor, Tensor], previous: Tensor, found: Estimate, begins: Tensor | None = None
     ) -> Estimate:
         """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
@@ -539,7 +539,7 @@ class Tapir(nn.Module):
         arguments = (*frames, previous, found.xy[:, 0], confidence(found)[:, 0])
         begins = torch.zeros(previous.shape[:2], dtype=torch.bool) if begins is None else begins
         arrays = (tensor.detach().cpu().numpy() for tensor in (*arguments, begins))
-        xy = settle(self.config, *arrays)
+        xy = fuse_flow(self.config, *arrays)
         return found._replace(xy=torch.from_numpy(xy).to(found.xy)[:, None])
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:

@@ -1,0 +1,20 @@
+"""The ways to run a model, by name, and which of them an artifact allows."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from tapsdk.artifact.manifest import Manifest
+from tapsdk.runtime.causal import FusedPlan, NativePlan
+from tapsdk.runtime.refined import RefinedPlan
+from tapsdk.runtime.whole import WholePlan
+
+Plan: TypeAlias = FusedPlan | NativePlan | RefinedPlan | WholePlan
+PLANS: dict[str, type[FusedPlan] | type[NativePlan] | type[RefinedPlan] | type[WholePlan]] = {
+    plan.name: plan for plan in (FusedPlan, NativePlan, RefinedPlan, WholePlan)
+}
+
+
+def plans_of(manifest: Manifest, format: str) -> tuple[str, ...]:
+    """Plans that the artifact's files of a format allow."""
+    return tuple(name for name, plan in PLANS.items() if plan.fits(manifest, format))

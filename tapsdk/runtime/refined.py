@@ -1,0 +1,167 @@
+"""A model that encodes all frames, then refines the tracks of points over time.
+
+Each frame is encoded once, and its feature grids go to a file. Groups of points then pass over all frames: once to
+locate them, and once for every refinement, which looks up scores around each point in the grids and gives them to the
+mixer. What the mixer needs in memory is bounded by the size of a group, not by the video; only where the frames of a
+single point exceed `MIXER_ROWS` does it grow with them. The file grows with the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.artifact import Artifact
+from tapsdk.artifact.manifest import NEXT, Manifest, Refined
+from tapsdk.backends import Array, Backend
+from tapsdk.errors import BackendError
+from tapsdk.geometry import Size
+from tapsdk.runtime.sizes import RefinementSizes
+from tapsdk.runtime.stages import Estimates, Lookup, OpenStages, preprocess
+from tapsdk.runtime.video_pass import Steps, VideoPass, point_groups
+from tapsdk.system.spool import Spool
+from tapsdk.video.frames import Frame
+
+MIXER_ROWS = 2048
+"""Points times frames that the mixer gets at once, unless it is a single point. One takes 160 kB in TAPIR as published,
+so that all of them take a third of a gigabyte."""
+MAX_GROUP = 256
+"""Points at once, however few the frames are: the cost volume of one is as large as a grid."""
+
+
+class RefinedPlan:
+    """Calls the stages, and tapkernels between them. Grids are those of one frame, by name."""
+
+    name = "refined"
+
+    @classmethod
+    def fits(cls, manifest: Manifest, format: str) -> bool:
+        return isinstance(manifest.program, Refined) and format not in manifest.points.buckets
+
+    def __init__(self, artifact: Artifact, backend: Backend) -> None:
+        stages, program = OpenStages(artifact, backend), artifact.manifest.program
+        if not isinstance(program, Refined) or stages.buckets:
+            raise BackendError(f"{artifact.directory} does not hold stages for whole videos and any number of points")
+        self.frames, self._space = artifact.manifest.frames, artifact.manifest.points.space
+        self.iterations = program.refinement.iterations
+        self._lookup = Lookup(program.refinement.levels, program.refinement.radius, self._space)
+        self._encoder, self._query, self._locate, self._mixer = (
+            stages.open(name, 0) for name in ("encode", "query", "locate", "mixer")
+        )
+        query, locate = artifact.stage("query"), artifact.stage("locate")
+        self._query_grids = [t.name for t in query.with_role("feature")]
+        self._locate_grids = [t.name for t in locate.with_role("feature")]
+        (self._points,) = (t.name for t in query.with_role("points"))
+        (features,) = query.outputs
+        self._features, self.feature_width = features.name, int(features.shape[1])
+        self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
+
+    def start(self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32]) -> RefinedPass:
+        """A video to come; points are queried at xy [N, 2], in the points' space, in frames t [N]."""
+        return RefinedPass(self, sizes, t, xy)
+
+    def encode(self, frame: Array) -> dict[str, Array]:
+        """Grids of a frame [1, H, W, 3]."""
+        return self._encoder.run({"frame": frame})
+
+    def describe(self, grids: Mapping[str, Array], xy: Array) -> Array:
+        """Features [N, C] of points xy [N, 2] of the frame, in the points' space."""
+        wanted = {name: grids[name] for name in self._query_grids}
+        return self._query.run({**wanted, self._points: xy})[self._features]
+
+    def locate(self, grids: Mapping[str, Array], features: Array) -> Estimates:
+        """Where points with features [N, C] are in the frame, at first sight."""
+        # Copied, since they may lie in a file, and not every engine takes memory that cannot be written to.
+        wanted = {name: np.array(grids[name]) for name in self._locate_grids}
+        found = self._locate.run({**wanted, self._features: features})
+        return Estimates(found["xy"], {name: found[name] for name in self._logits})
+
+    def patches(self, grids: Mapping[str, Array], xy: Array, features: Array) -> Array:
+        """Scores [N, P] around xy [N, 2]; features [N, C] as refined for the frame."""
+        return self._lookup.patches(grids, xy, features)
+
+    def refine(
+        self, estimates: Estimates, features: Array, patches: Array, size: tuple[int, int]
+    ) -> tuple[Estimates, Array]:
+        """Better estimates and features [N, T, C], from patches [N, T, P] of frames of (height, width) `size`."""
+        out = self._mixer.run({"patches": patches, self._features: features, **estimates.logits})
+        scale = np.array([self._space[1] / size[1], self._space[0] / size[0]], np.float32)
+        logits = {name: out[NEXT + name] for name in self._logits}
+        return Estimates(estimates.xy + out["offset"] * scale, logits), out[NEXT + self._features]
+
+
+class RefinedPass(VideoPass):
+    """A video, encoded, and the points that are tracked through it. Close it: it keeps files open."""
+
+    def __init__(
+        self, plan: RefinedPlan, sizes: RefinementSizes, t: NDArray[np.int64], start: NDArray[np.float32]
+    ) -> None:
+        super().__init__()
+        self._plan, self._sizes, self._t, self._start = plan, sizes, t, start
+        self._spools = {size: Spool("the features of frames") for size in (sizes.base, *sizes.refinement)}
+        width = plan.feature_width
+        self._features = {size: np.zeros((len(t), width), np.float32) for size in self._spools}
+
+    def append(self, image: Frame) -> None:
+        asked = np.flatnonzero(self._t == self.frames)
+        self.frames += 1
+        if not len(self._t):
+            return
+        for size, spool in self._spools.items():
+            grids = self._plan.encode(preprocess(image, size, self._plan.frames))
+            spool.append(grids)
+            if len(asked):
+                self._features[size][asked] = self._plan.describe(grids, self._start[asked])
+
+    def groups(self) -> list[slice]:
+        return point_groups(len(self._t), self.frames, MIXER_ROWS, MAX_GROUP)
+
+    @property
+    def steps(self) -> int:
+        return self.frames * (1 + self._plan.iterations * len(self._sizes.refinement))
+
+    def track(self, group: slice) -> Steps:
+        start = yield from self._locate(group)
+        estimates, refined = start, []
+        for size in self._sizes.refinement:
+            # Every resolution starts from the positions of the one before, but from the first logits.
+            estimates = Estimates(estimates.xy, start.logits)
+            estimates = yield from self._refine(estimates, group, size)
+            refined.append(estimates)
+        return _mean(refined)
+
+    def _locate(self, group: slice) -> Steps:
+        features, spool = self._features[self._sizes.base][group], self._spools[self._sizes.base]
+        found = []
+        for t in range(self.frames):
+            found.append(self._plan.locate(spool[t], features))
+            yield
+        xy = np.stack([each.xy for each in found], 1)
+        # One position is known: the refinement starts from the query itself in its own frame.
+        asked = self._t[group]
+        xy[np.arange(len(asked)), asked] = self._start[group]
+        return Estimates(xy, {name: np.stack([each.logits[name] for each in found], 1) for name in found[0].logits})
+
+    def _refine(self, estimates: Estimates, group: slice, size: Size) -> Steps:
+        features = np.repeat(self._features[size][group, None], self.frames, axis=1)
+        for _ in range(self._plan.iterations):
+            patches = []
+            for t in range(self.frames):
+                patches.append(self._plan.patches(self._spools[size][t], estimates.xy[:, t], features[:, t]))
+                yield
+            estimates, features = self._plan.refine(estimates, features, np.stack(patches, 1), size)
+        return estimates
+
+    def close(self) -> None:
+        for spool in self._spools.values():
+            spool.close()
+
+
+def _mean(estimates: Sequence[Estimates]) -> Estimates:
+    def mean(arrays: Iterator[Array]) -> Array:
+        return np.asarray(np.mean(list(arrays), axis=0), np.float32)
+
+    logits = {name: mean(each.logits[name] for each in estimates) for name in estimates[0].logits}
+    return Estimates(mean(each.xy for each in estimates), logits)

@@ -1,0 +1,210 @@
+"""The file formats of tracks: .npz, .csv and .json, as plain arrays by the names of `Tracks`' fields."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.errors import SaveError, TracksError
+from tapsdk.system.files import AtomicFile, is_special_file
+
+FORMAT = "tapsdk.tracks"
+VERSION = 1
+CSV_COLUMNS = ["point", "frame", "x", "y", "visible", "confidence"]
+
+Fields = Mapping[str, Any]
+"""xy [N, T, 2], visible [N, T], confidence [N, T]; queries [N, 3], times [T], fps and report (a table), or None."""
+
+
+def write_tracks(path: str | os.PathLike[str], tracks: Fields) -> None:
+    """Raises SaveError. The file appears whole or not at all."""
+    write, _ = _FORMATS[_save_suffix(path)]
+    with AtomicFile(path) as file:
+        write(tracks, file)
+
+
+def read_tracks(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Raises TracksError for a file that is missing, damaged or of another kind."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise TracksError(f"could not read {path}: the suffix must be one of {', '.join(_FORMATS)}")
+    _, read = _FORMATS[suffix]
+    try:
+        with open(path, "rb") as file:
+            return read(file)
+    except OSError as error:
+        raise TracksError(f"could not read {path}: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise TracksError(f"could not read {path}: not a tracks file, or damaged ({error})") from error
+
+
+def check_save_path(path: str | os.PathLike[str]) -> None:
+    """Raise SaveError if `Tracks.save` cannot write there, before the work is done. Leaves nothing behind."""
+    _save_suffix(path)
+    if not is_special_file(path):
+        AtomicFile(path).discard()
+
+
+def _save_suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS and is_special_file(path):
+        return ".json"
+    if suffix not in _FORMATS:
+        raise SaveError(f"could not write {path}: the suffix must be one of {', '.join(_FORMATS)}")
+    return suffix
+
+
+# What a damaged or foreign file makes the readers raise; ValueError covers TracksError, json and text.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _short_floats(array: NDArray[np.float32]) -> list[str]:
+    """Each value, in order, as the shortest decimal that reads back as the same float32."""
+    return [str(value) for value in array.ravel()]
+
+
+def _check_tag(kind: Any, version: Any) -> None:
+    if kind != FORMAT:
+        raise TracksError(f"the format is {kind!r}, not {FORMAT!r}")
+    if version != VERSION:
+        raise TracksError(f"the format has version {version!r}; this tapsdk reads version {VERSION}")
+
+
+def _write_npz(tracks: Fields, file: BinaryIO) -> None:
+    arrays = {name: value for name, value in tracks.items() if value is not None}
+    if "fps" in arrays:
+        arrays["fps"] = np.float64(arrays["fps"])
+    if "report" in arrays:
+        arrays["report"] = np.str_(json.dumps(arrays["report"]))
+    # By way of memory: numpy leaves its archive open when writing to a file fails.
+    archive = io.BytesIO()
+    np.savez_compressed(archive, format=np.str_(FORMAT), version=np.int64(VERSION), **arrays)
+    file.write(archive.getbuffer())
+
+
+def _read_npz(file: BinaryIO) -> dict[str, Any]:
+    with np.load(file, allow_pickle=False) as stored:
+        _check_tag(str(stored["format"]), int(stored["version"]))
+        return {
+            **{name: stored[name] for name in ("xy", "visible", "confidence")},
+            **{name: stored.get(name) for name in ("queries", "times")},
+            "fps": float(stored["fps"]) if "fps" in stored else None,
+            "report": json.loads(str(stored["report"])) if "report" in stored else None,
+        }
+
+
+def _write_csv(tracks: Fields, file: BinaryIO) -> None:
+    file.write((",".join(CSV_COLUMNS) + "\n").encode("ascii"))
+    for point in range(len(tracks["xy"])):
+        columns = zip(
+            _short_floats(tracks["xy"][point, :, 0]),
+            _short_floats(tracks["xy"][point, :, 1]),
+            tracks["visible"][point].astype(int).tolist(),
+            _short_floats(tracks["confidence"][point]),
+            strict=True,
+        )
+        lines = [f"{point},{frame},{','.join(map(str, values))}\n" for frame, values in enumerate(columns)]
+        file.write("".join(lines).encode("ascii"))
+
+
+def _read_csv(file: BinaryIO) -> dict[str, Any]:
+    reader = csv.reader(file.read().decode("ascii").splitlines())
+    header = next(reader, [])
+    if header != CSV_COLUMNS:
+        raise TracksError(f"the first line must be {','.join(CSV_COLUMNS)}")
+    rows = [row for row in reader if row]
+    if any(len(row) != len(CSV_COLUMNS) for row in rows):
+        raise TracksError(f"every line must have {len(CSV_COLUMNS)} columns")
+    point = np.array([int(row[0]) for row in rows], dtype=np.int64)
+    frame = np.array([int(row[1]) for row in rows], dtype=np.int64)
+    shape = (int(point.max(initial=-1)) + 1, int(frame.max(initial=-1)) + 1)
+    cells = set(zip(point.tolist(), frame.tolist(), strict=True))
+    negative = min(point.min(initial=0), frame.min(initial=0)) < 0
+    if negative or len(cells) != len(rows) or shape[0] * shape[1] != len(rows):
+        raise TracksError("every point must have one line for every frame")
+    if any(row[4] not in ("0", "1") for row in rows):
+        raise TracksError("visible must be 0 or 1")
+    xy = np.zeros((*shape, 2), dtype=np.float32)
+    visible = np.zeros(shape, dtype=np.bool_)
+    confidence = np.zeros(shape, dtype=np.float32)
+    xy[point, frame] = np.array([(float(row[2]), float(row[3])) for row in rows]).reshape(-1, 2)
+    visible[point, frame] = [row[4] == "1" for row in rows]
+    confidence[point, frame] = [float(row[5]) for row in rows]
+    return {"xy": xy, "visible": visible, "confidence": confidence}
+
+
+def _to_json(array: NDArray[np.float32]) -> Any:
+    """Nested lists whose numbers print as short as float32 allows; null for what JSON lacks."""
+    flat = [float(text) for text in _short_floats(array)]
+    values = np.array([value if np.isfinite(value) else None for value in flat], dtype=object)
+    return values.reshape(array.shape).tolist()
+
+
+def _from_json(values: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    array = np.array(values, dtype=np.float32)
+    return array.reshape(shape) if array.size == 0 else array
+
+
+def _write_json(tracks: Fields, file: BinaryIO) -> None:
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "num_frames": tracks["xy"].shape[1],
+        "fps": tracks["fps"],
+        "times": None if tracks["times"] is None else [float(time) for time in tracks["times"]],
+        "report": tracks["report"],
+        "queries": None if tracks["queries"] is None else _to_json(tracks["queries"]),
+        "tracks": [
+            {
+                "xy": _to_json(tracks["xy"][point]),
+                "visible": tracks["visible"][point].tolist(),
+                "confidence": _to_json(tracks["confidence"][point]),
+            }
+            for point in range(len(tracks["xy"]))
+        ],
+    }
+    file.write(json.dumps(document, allow_nan=False).encode("ascii"))
+    file.write(b"\n")
+
+
+def _read_json(file: BinaryIO) -> dict[str, Any]:
+    document = json.load(file)
+    if not isinstance(document, dict):
+        raise TracksError("the document is not a JSON object")
+    _check_tag(document.get("format"), document.get("version"))
+    tracks, frames = document["tracks"], int(document["num_frames"])
+    queries = document.get("queries")
+    return {
+        "xy": _from_json([track["xy"] for track in tracks], (len(tracks), frames, 2)),
+        "visible": np.array([track["visible"] for track in tracks], dtype=np.bool_).reshape(len(tracks), frames),
+        "confidence": _from_json([track["confidence"] for track in tracks], (len(tracks), frames)),
+        "queries": None if queries is None else _from_json(queries, (len(tracks), 3)),
+        **{name: document.get(name) for name in ("times", "fps", "report")},
+    }
+
+
+_FORMATS: dict[str, tuple[Callable[[Fields, BinaryIO], None], Callable[[BinaryIO], dict[str, Any]]]] = {
+    ".npz": (_write_npz, _read_npz),
+    ".csv": (_write_csv, _read_csv),
+    ".json": (_write_json, _read_json),
+}
