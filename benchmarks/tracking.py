@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tapsdk.runtime.model import Engine
-from tapsdk.runtime.stages import PLANS
+from tapsdk.runtime.plans import PLANS
 
 SIZE = (720, 1280)
 WARM_UP = 5

@@ -50,7 +50,7 @@ def small_config() -> TapirConfig:
         mixer_width=16,
         mixer_blocks=1,
         iterations=2,
-        following=None,  # of random weights: nothing is sure, and all that would be compared is the picture
+        flow=None,  # of random weights: nothing is sure, and all that would be compared is the picture
     )
 
 
@@ -58,7 +58,7 @@ def small_config() -> TapirConfig:
 def clip_config(small_config: TapirConfig) -> TapirConfig:
     """As small, but over all frames of a clip, and at several resolutions."""
     return dataclasses.replace(
-        small_config, causal=False, motion_prior=0.0, following=None, size_multiple=None, extra_convs=1
+        small_config, causal=False, motion_prior=0.0, flow=None, size_multiple=None, extra_convs=1
     )
 
 

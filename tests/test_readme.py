@@ -15,7 +15,7 @@ import pytest
 
 import tapsdk
 from tapsdk.artifact.registry import OFFICIAL
-from tapsdk.backends import Row
+from tapsdk.backends import EngineInfo
 from tapsdk.video import VideoWriter
 from tests.support import ROOT, moving_texture, needs_torch
 from training.models.registry import CONFIGS
@@ -125,8 +125,8 @@ def tables(monkeypatch):
     reasons = {("toy/b", "stone"): "it is too long for stone"}
     monkeypatch.setattr(readme_tables, "why_not", lambda model, target: reasons.get((model, target)))
     rows = {
-        "reader": Row("", "", "pip install reader", ("paper", "stone")),
-        "mason": Row("", "", "pip install mason", ("stone",), ("darwin",)),
+        "reader": EngineInfo("", "", "pip install reader", ("paper", "stone")),
+        "mason": EngineInfo("", "", "pip install mason", ("stone",), ("darwin",)),
     }
     monkeypatch.setattr(readme_tables, "BACKENDS", rows)
     return readme_tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -77,17 +78,21 @@ def _parse(table: dict[str, Any]) -> Manifest:
 
 
 def _frames(table: dict[str, Any]) -> FrameSpec:
-    frames = FrameSpec(**{**table, "size": _pair(table["size"]), "range": _pair(table.get("range", (-1.0, 1.0)))})
+    frames = FrameSpec(
+        **{**table, "size": _size("size", table["size"]), "range": _pair(table.get("range", (-1.0, 1.0)))}
+    )
     _check_choice("layout", frames.layout, get_args(Layout))
     low, high = frames.range
-    if not low < high:
+    if not -math.inf < low < high < math.inf:
         raise ValueError(f"range {list(frames.range)} does not grow")
+    if frames.multiple is not None and not _is_count(frames.multiple):
+        raise ValueError(f"multiple is {frames.multiple!r}, not a number of pixels")
     return frames
 
 
 def _points(table: dict[str, Any]) -> PointSpec:
     buckets = {name: _buckets(sizes) for name, sizes in table.get("buckets", {}).items()}
-    points = PointSpec(**{**table, "space": _pair(table["space"]), "buckets": buckets})
+    points = PointSpec(**{**table, "space": _size("space", table["space"]), "buckets": buckets})
     _check_choice("query_frame", points.query_frame, get_args(QueryFrame))
     _check_choice("join", points.join, get_args(Join))
     return points
@@ -102,8 +107,12 @@ def _program(table: dict[str, Any]) -> Program:
     program = PROGRAMS[table["kind"]](**values)
     if isinstance(program, Refined) and program.refinement is None:
         raise ValueError("program 'refined' needs an entry 'refinement'")
-    if isinstance(program, Whole) and not (program.frames >= 1 and program.margin >= 0):
-        raise ValueError(f"a chunk of {program.frames} frames with a margin of {program.margin} is none")
+    if isinstance(program, Refined) and program.multiple is not None and not _is_count(program.multiple):
+        raise ValueError(f"multiple is {program.multiple!r}, not a number of pixels")
+    if isinstance(program, Whole) and not (
+        _is_count(program.frames) and (program.margin == 0 or _is_count(program.margin))
+    ):
+        raise ValueError(f"a chunk of {program.frames!r} frames with a margin of {program.margin!r} is none")
     return program
 
 
@@ -144,13 +153,27 @@ def _check_choice(entry: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def _refinement(table: dict[str, Any]) -> Refinement:
     levels = tuple(Level(level["grid"], _pair(level["channels"])) for level in table["levels"])
-    return Refinement(table["iterations"], table["radius"], levels)
+    refinement = Refinement(table["iterations"], table["radius"], levels)
+    if not (_is_count(refinement.iterations) and _is_count(refinement.radius)):
+        raise ValueError(f"{refinement.iterations!r} iterations with a radius of {refinement.radius!r} are none")
+    return refinement
 
 
 def _buckets(sizes: list[Any]) -> tuple[int, ...]:
     if not sizes or sorted(set(sizes)) != sizes or not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"buckets {sizes} are not growing numbers of points")
     return tuple(sizes)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _size(entry: str, values: list[Any]) -> tuple[int, int]:
+    height, width = values
+    if not (_is_count(height) and _is_count(width)):
+        raise ValueError(f"{entry} {values!r} is not (height, width) in pixels")
+    return height, width
 
 
 def _pair(values: list[Any]) -> tuple[Any, Any]:

@@ -8,10 +8,10 @@ import pytest
 
 from tapsdk import track
 from tapsdk.artifact import open_artifact
-from tapsdk.artifact.manifest import read_manifest
+from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import Options, open_backend
 from tapsdk.points import parse_query_points
-from tapsdk.runtime.sizes import clip_sizes, refinement_resolutions
+from tapsdk.runtime.sizes import refinement_resolutions, refinement_sizes
 from tapsdk.runtime.whole_video import ClipRun
 from tapsdk.selection import choose
 from tapsdk.video.frames import frames_from_array
@@ -131,7 +131,7 @@ def test_tracks_are_those_of_torch(exported_clip, tapir, size, sizes):
     video = moving_texture(FRAMES, *size)
     txy = queries(9, video)
     expected, expected_visible = in_torch(tapir, video, txy)
-    tracks = track(video, txy, exported_clip, backend="onnxruntime:clip")
+    tracks = track(video, txy, exported_clip, backend="onnxruntime:refined")
     asked = np.arange(len(txy)), txy[:, 0].astype(int)
     expected[asked], expected_visible[asked] = txy[:, 1:], True  # this model gives queries back exactly
     np.testing.assert_allclose(tracks.xy, expected, atol=PIXELS)
@@ -145,7 +145,7 @@ def test_the_resolution_is_the_callers_choice(exported_clip, tapir, resolution, 
     video = moving_texture(FRAMES, 80, 120)
     txy = queries(4, video)
     expected, _ = in_torch(tapir, video, txy, resolutions=sizes)
-    tracks = track(video, txy, exported_clip, backend="onnxruntime:clip", resolution=resolution)
+    tracks = track(video, txy, exported_clip, backend="onnxruntime:refined", resolution=resolution)
     others = np.arange(FRAMES) != txy[:, :1]
     np.testing.assert_allclose(tracks.xy[others], expected[others], atol=PIXELS)
 
@@ -160,7 +160,7 @@ def test_a_model_says_what_it_thinks_of_its_queries_where_the_manifest_wants_it(
     manifest = replace(artifact.manifest, query_frame="model")
     source = frames_from_array(video)
     query = parse_query_points(txy, frame_size=source.size)
-    choice, sizes = choose(artifact, "onnxruntime:clip"), clip_sizes(source.size, None, manifest)
+    choice, sizes = choose(artifact, "onnxruntime:refined"), refinement_sizes(source.size, None, manifest)
     expected, _ = in_torch(tapir, video, txy)
     np.testing.assert_allclose(ClipRun(manifest, choice, sizes, source, query).run().xy, expected, atol=PIXELS)
 
@@ -174,7 +174,7 @@ def test_other_formats_of_open_length_give_the_same_tracks(
         export(SMALL_CLIP, target, tmp_path / target, ExportOptions(clip_model))
     video = moving_texture(FRAMES, 64, 120)
     txy = queries(5, video)
-    expected = track(video, txy, exported_clip, backend="onnxruntime:clip")
+    expected = track(video, txy, exported_clip, backend="onnxruntime:refined")
     found = track(video, txy, tmp_path / target, backend=target)
     np.testing.assert_allclose(found.xy, expected.xy, atol=PIXELS)
 
@@ -226,7 +226,7 @@ def test_a_published_model_gives_the_published_numbers(published):
     """With the video refined at its own resolution, where that is more."""
     golden, _, artifact = published
     video = formula.video(*golden["video_shape"], seed=int(golden["seed"]))
-    tracks = track(video, golden["queries_tyx"], artifact, backend="onnxruntime:clip", query_format="tyx")
+    tracks = track(video, golden["queries_tyx"], artifact, backend="onnxruntime:refined", query_format="tyx")
     np.testing.assert_allclose(tracks.xy, golden["tracks"], atol=PIXELS)
 
 
@@ -236,6 +236,6 @@ def test_a_published_model_tracks_as_in_torch(published):
     video = formula.video(12, 256, 320, seed=7)
     txy = queries(24, video)
     expected, expected_visible = in_torch(tapir, video, txy)
-    tracks = track(video, txy, artifact, backend="onnxruntime:clip")
+    tracks = track(video, txy, artifact, backend="onnxruntime:refined")
     np.testing.assert_allclose(tracks.xy, expected, atol=PIXELS)
     np.testing.assert_array_equal(tracks.visible, expected_visible)

@@ -36,7 +36,7 @@ def tapir(request, small_config):
     torch.manual_seed(0)
     change, size = TAPIRS[request.param]
     # Following the picture goes on between the stages, not in them.
-    model = Tapir(replace(small_config, following=None, **change)).eval()
+    model = Tapir(replace(small_config, flow=None, **change)).eval()
     return Stages("tapir", model, size), model, size
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from tapsdk import track
-from tapsdk.backends import BACKENDS, Row
+from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.runtime import whole_video
 from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
+from tapsdk.system.spool import Spool
 from tapsdk.tracker import Tracker
 from tests.support import EXACT, PLANS, copy_artifact, moving_texture, random_points
 
@@ -273,15 +274,16 @@ def test_no_room_for_the_way_back(run, video, monkeypatch):
         def close(self):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda max_size: FullDisk())
+    monkeypatch.setattr("tempfile.TemporaryFile", FullDisk)
+    monkeypatch.setattr(whole_video, "SPOOL_BYTES", 0)
     with pytest.raises(SaveError, match=r"could not keep the frames .*: No space left on device; make room"):
         run(video, [[5, 1, 1]])
 
 
 def test_only_frames_up_to_the_last_query_are_kept(run, video, monkeypatch):
     kept = []
-    append = whole_video._Spool.append
-    monkeypatch.setattr(whole_video._Spool, "append", lambda self, frame: (kept.append(1), append(self, frame)))
+    append = Spool.append
+    monkeypatch.setattr(Spool, "append", lambda self, frame: (kept.append(1), append(self, frame)))
     run(video, [[1, 1]])
     assert len(kept) == 0
     run(video, [[1, 1, 1], [3, 1, 1]])
@@ -290,8 +292,8 @@ def test_only_frames_up_to_the_last_query_are_kept(run, video, monkeypatch):
 
 def test_an_interruption_leaves_what_was_tracked(model, video):
     """As the command line uses it: an OfflineRun outlives a KeyboardInterrupt."""
+    from tapsdk import load
     from tapsdk.points import parse_query_points
-    from tapsdk.runtime.model import Engine
     from tapsdk.video import open_frames
 
     points = np.float32([[0, 9, 9], [1, 8, 8], [4, 7, 7]])
@@ -302,7 +304,7 @@ def test_an_interruption_leaves_what_was_tracked(model, video):
 
     source = open_frames(interrupted())
     query = parse_query_points(points, frame_size=source.size)
-    run = whole_video.OfflineRun(Engine(model, FUSED, points=3), source, query)
+    run = whole_video.CausalRun(load(model, backend=FUSED), source, query)
     assert run.tracks().num_frames == 0
     with pytest.raises(KeyboardInterrupt):
         run.run()
@@ -390,7 +392,9 @@ def test_an_unknown_model_and_an_unknown_backend(video):
 
 
 def test_a_report_says_what_was_measured_and_what_could_not_run(run, video, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "absent", Row("no_such_engine", "no_such_engine", "pip install 'tapsdk[absent]'"))
+    monkeypatch.setitem(
+        BACKENDS, "absent", EngineInfo("no_such_engine", "no_such_engine", "pip install 'tapsdk[absent]'")
+    )
     report = run(video, [[5, 5]], backend="auto").report
     assert any(report.backend.startswith(name.partition(":")[0]) for name in report.milliseconds)
     assert report.milliseconds["onnxruntime:fused"] > 0
@@ -421,7 +425,8 @@ def test_strict_fails_if_something_that_is_installed_gives_other_tracks(run, vid
 
 
 def test_more_points_than_an_artifact_takes_shows_before_the_video_is_read(model, tmp_path, video):
-    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest.update(buckets={"onnx": [4, 16]}))
+    buckets = {"onnx": [4, 16]}
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(buckets=buckets))
     read = []
 
     def frames():

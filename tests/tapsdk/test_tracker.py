@@ -267,7 +267,7 @@ def test_an_engine_that_fails_leaves_the_tracker_as_it_was(tracker, video, monke
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracker._engine._plan, "step", fail)
+        patch.setattr(tracker._stream._plan, "step", fail)
         with pytest.raises(MemoryError):
             tracker.step(video[1])
     assert tracker.ids == [0, 1, 2]
@@ -395,10 +395,17 @@ def test_a_missing_file(tmp_path, model):
         Tracker.load(tmp_path / "none.npz", model)
 
 
-@pytest.mark.parametrize("change", [{"weights_sha256": "0" * 64}, {"resolution": [256, 248]}], ids=str)
-def test_state_of_other_weights_or_of_another_resolution_is_refused(saved, model, tmp_path, change):
-    other = copy_artifact(model, tmp_path / "other", lambda manifest: manifest.update(change))
-    with pytest.raises(ArtifactError, match=r"was saved with other weights of .*, or at another resolution"):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.update(weights_sha256="0" * 64),
+        lambda manifest: manifest["points"].update(space=[256, 248]),
+    ],
+    ids=["weights", "space"],
+)
+def test_state_of_other_weights_or_of_another_space_is_refused(saved, model, tmp_path, change):
+    other = copy_artifact(model, tmp_path / "other", change)
+    with pytest.raises(ArtifactError, match=r"was saved with other weights of .*, or at another size"):
         Tracker.load(saved, other, FUSED)
 
 

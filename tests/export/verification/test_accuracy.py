@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tapsdk
-from tapsdk.artifact.manifest import read_manifest
+from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import BACKENDS
 from tapsdk.runtime.plans import plans_of
 from tests.export.conftest import SMALL_NEXT

@@ -74,7 +74,7 @@ def test_a_published_model_says_the_two_ways_to_its_weights(name):
         open_artifact(name)
     message = str(caught.value)
     assert f"tapsdk fetch {name}" in message
-    assert f"python -m export {name} --target onnx" in message
+    assert f"tapsdk export {name} --target onnx" in message
     assert "--weights FILE" in message
 
 

@@ -6,31 +6,36 @@ from dataclasses import replace
 import pytest
 
 from tapsdk.artifact.manifest import (
+    Causal,
     File,
+    FlowFusion,
+    FrameSpec,
     Level,
     Manifest,
-    NativePlan,
+    PointSpec,
+    Refined,
+    Refinement,
     StageSpec,
     TensorSpec,
     Visibility,
+    Whole,
     entry_point,
-    read_manifest,
 )
+from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.errors import ArtifactError
-from tapsdk.runtime.flow import Following
 
 FRAME = TensorSpec("frame", (1, 8, 16, 3), "frame")
 STATE = TensorSpec("narrow", (5, "N", 2, 4), "state", "float16")
 PREVIOUS = TensorSpec("previous", ("N", 2), "previous")
+REFINEMENT = Refinement(iterations=3, radius=3, levels=(Level("high", (0, 48)),))
 MANIFEST = Manifest(
     model="tapir/tiny",
     weights_sha256="ab" * 32,
     precision="fp32",
-    mode="causal",
-    resolution=(8, 16),
-    pixel_range=(-1.0, 1.0),
+    frames=FrameSpec((8, 16), multiple=8),
+    points=PointSpec((8, 16), query_frame="exact", buckets={"tflite": (16, 64)}),
     visibility=Visibility({"occlusion": -1}, threshold=0.5),
-    query_frame="exact",
+    program=Causal(native=REFINEMENT),
     stages={
         "step": StageSpec(
             inputs=(FRAME, PREVIOUS, STATE),
@@ -38,35 +43,65 @@ MANIFEST = Manifest(
             files={"onnx": File("step.onnx", "onnx", "cd" * 32, 1234)},
         )
     },
-    native=NativePlan(iterations=3, radius=3, levels=(Level("high", (0, 48)),)),
-    following=Following(radius=4, levels=3, slip=0.5, pull=0.1, doubtful=0.5, sure=0.9),
-    buckets={"tflite": (16, 64)},
+    flow=FlowFusion(radius=4, levels=3, slip=0.5, pull=0.1, doubtful=0.5, sure=0.9),
     verification={"pixel_error": {"fused": 0.001}},
     tools={"torch": "2.13.0"},
 )
 
-# Schema 1, as it must stay. A change that makes this differ needs a new schema number.
+# Schema 2, as it must stay. A change that makes this differ needs a new schema number.
 GOLDEN = """\
 {
  "model": "tapir/tiny",
  "weights_sha256": "abababababababababababababababababababababababababababababababab",
  "precision": "fp32",
- "mode": "causal",
- "resolution": [
-  8,
-  16
- ],
- "pixel_range": [
-  -1.0,
-  1.0
- ],
+ "frames": {
+  "size": [
+   8,
+   16
+  ],
+  "multiple": 8,
+  "range": [
+   -1.0,
+   1.0
+  ],
+  "layout": "THWC"
+ },
+ "points": {
+  "space": [
+   8,
+   16
+  ],
+  "join": "query",
+  "query_frame": "exact",
+  "buckets": {
+   "tflite": [
+    16,
+    64
+   ]
+  }
+ },
  "visibility": {
   "logits": {
    "occlusion": -1
   },
   "threshold": 0.5
  },
- "query_frame": "exact",
+ "program": {
+  "kind": "causal",
+  "native": {
+   "iterations": 3,
+   "radius": 3,
+   "levels": [
+    {
+     "grid": "high",
+     "channels": [
+      0,
+      48
+     ]
+    }
+   ]
+  }
+ },
  "stages": {
   "step": {
    "inputs": [
@@ -123,36 +158,13 @@ GOLDEN = """\
    }
   }
  },
- "points_join": "query",
- "native": {
-  "iterations": 3,
-  "radius": 3,
-  "levels": [
-   {
-    "grid": "high",
-    "channels": [
-     0,
-     48
-    ]
-   }
-  ]
- },
- "following": {
+ "flow": {
   "radius": 4,
   "levels": 3,
   "slip": 0.5,
   "pull": 0.1,
   "doubtful": 0.5,
   "sure": 0.9
- },
- "size_multiple": null,
- "frame_size": null,
- "refinement_multiple": null,
- "buckets": {
-  "tflite": [
-   16,
-   64
-  ]
  },
  "reference": null,
  "verification": {
@@ -163,7 +175,7 @@ GOLDEN = """\
  "tools": {
   "torch": "2.13.0"
  },
- "schema": 1
+ "schema": 2
 }
 """
 
@@ -180,8 +192,11 @@ def test_the_text_of_a_manifest():
     assert MANIFEST.to_json() == GOLDEN
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, native=None)], ids=["native", "no native plan"])
-def test_what_was_written_is_read_again(tmp_path, manifest):
+@pytest.mark.parametrize(
+    "program", [Causal(REFINEMENT), Causal(), Refined(REFINEMENT, multiple=8), Refined(REFINEMENT), Whole(24, margin=3)]
+)
+def test_what_was_written_is_read_again(tmp_path, program):
+    manifest = replace(MANIFEST, program=program)
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
 
 
@@ -255,10 +270,10 @@ def test_a_folder_in_its_place(tmp_path):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", None])
 def test_an_unknown_schema_says_which_one_is_known(tmp_path, schema):
     text = json.dumps({**json.loads(GOLDEN), "schema": schema})
-    with pytest.raises(ArtifactError, match=rf"has schema {schema!r}; .* reads schema 1\. Export the model again"):
+    with pytest.raises(ArtifactError, match=rf"has schema {schema!r}; .* reads schema 2\. Export the model again"):
         read_manifest(write(tmp_path, text))
 
 
@@ -282,21 +297,37 @@ def with_entry(*path_and_value):
     "table, complaint",
     [
         (with_entry("licence", "none"), "unknown entries licence"),
-        (with_entry("mode", "stream"), "unknown mode 'stream'; this version knows causal, clip"),
-        ({**with_entry("mode", "clip"), "native": None}, "mode 'clip' needs an entry 'native'"),
-        (with_entry("query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
-        (with_entry("buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
-        (with_entry("buckets", {"onnx": []}), r"buckets \[\] are not growing"),
-        (with_entry("buckets", {"onnx": ["N"]}), r"buckets \['N'\] are not growing"),
-        (with_entry("points_join", "end"), "unknown points_join 'end'; this version knows query, start"),
-        (with_entry("resolution", [256]), "resolution|unpack"),
+        (
+            with_entry("program", "kind", "stream"),
+            "unknown program 'stream'; this version knows causal, refined",
+        ),
+        (with_entry("program", {"kind": "refined"}), "refinement"),
+        (with_entry("program", {"kind": "refined", "refinement": None}), "'refined' needs an entry 'refinement'"),
+        (with_entry("program", {"kind": "whole", "frames": 0}), "a chunk of 0 frames"),
+        (with_entry("program", {"kind": "whole", "frames": 8, "margin": -1}), "a margin of -1"),
+        (with_entry("program", {"kind": "whole", "frames": "8"}), "a chunk of '8' frames"),
+        (with_entry("program", "frames", 8), "frames"),
+        (with_entry("program", "native", {"radius": 3}), "levels"),
+        (with_entry("program", "native", "iterations", "3"), "'3' iterations"),
+        (with_entry("points", "query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
+        (with_entry("points", "buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
+        (with_entry("points", "buckets", {"onnx": []}), r"buckets \[\] are not growing"),
+        (with_entry("points", "buckets", {"onnx": ["N"]}), r"buckets \['N'\] are not growing"),
+        (with_entry("points", "join", "end"), "unknown join 'end'; this version knows query, start"),
+        (with_entry("points", "space", [256]), "unpack"),
+        (with_entry("points", "space", [256, 0]), r"space \[256, 0\] is not \(height, width\)"),
+        (with_entry("frames", "size", [256.0, 256]), r"size \[256.0, 256\] is not \(height, width\)"),
+        (with_entry("frames", "multiple", 0), "multiple is 0"),
+        (with_entry("frames", "layout", "TCHW"), "unknown layout 'TCHW'; this version knows THWC"),
+        (with_entry("frames", "range", [1.0, -1.0]), r"range \[1.0, -1.0\] does not grow"),
+        (with_entry("frames", "range", [0.0, 1e999]), r"range \[0.0, inf\] does not grow"),
+        (with_entry("frames", "range", [0.0, 1.0]), r"'flow' needs frames in the range \[-1, 1\], not \[0.0, 1.0\]"),
         (with_entry("visibility", {"rule": "any"}), "rule"),
-        (with_entry("native", {"radius": 3}), "levels"),
         (with_entry("reference", {"path": "reference.npz"}), "sha256"),
         (with_entry("reference", "reference.npz"), "TypeError"),
-        (with_entry("following", {"radius": 3}), "levels"),
-        (with_entry("following", "sigma", 2), "sigma"),
-        (with_entry("stages", "step", "inputs", []), "'following' needs a stage 'step' with an input of the role"),
+        (with_entry("flow", {"radius": 3}), "levels"),
+        (with_entry("flow", "sigma", 2), "sigma"),
+        (with_entry("stages", "step", "inputs", []), "'flow' needs a stage 'step' with an input of the role"),
         (with_entry("stages", []), "items"),
         (with_entry("stages", "step", "files", "onnx", "hash", "md5"), "hash"),
         (with_entry("stages", "step", "inputs", 0, "role", "image"), "unknown role 'image'; this version knows frame"),
@@ -314,18 +345,7 @@ def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
         read_manifest(write(tmp_path, json.dumps(table)))
 
 
-DEFAULTS = {
-    "points_join": "query",
-    "native": None,
-    "following": None,
-    "size_multiple": None,
-    "frame_size": None,
-    "refinement_multiple": None,
-    "buckets": {},
-    "reference": None,
-    "verification": {},
-    "tools": {},
-}
+DEFAULTS = {"flow": None, "reference": None, "verification": {}, "tools": {}}
 
 
 @pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in DEFAULTS])

@@ -87,7 +87,10 @@ def test_the_processors_can_be_named(mac, monkeypatch, units, member):
 
 def test_a_processor_that_does_not_exist(mac, monkeypatch):
     monkeypatch.setenv("TAPSDK_COREML_UNITS", "npu")
-    with pytest.raises(BackendError, match=r"TAPSDK_COREML_UNITS is 'npu'; use one of all, cpu, cpu\+gpu, cpu\+ane"):
+    with pytest.raises(
+        BackendError,
+        match=r"coreml has no device 'npu'; use one of all, cpu, cpu\+gpu, cpu\+ane.*TAPSDK_COREML_UNITS asks",
+    ):
         open_backend("coreml")
 
 

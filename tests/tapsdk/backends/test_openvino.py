@@ -33,7 +33,9 @@ def test_nothing_is_reported_to_its_maker(tmp_path):
 
 def test_a_device_that_is_not_there(monkeypatch):
     monkeypatch.setenv("TAPSDK_OPENVINO_DEVICE", "GPU.7")
-    with pytest.raises(BackendError, match=r"no device 'GPU\.7' here, which TAPSDK_OPENVINO_DEVICE asks for; it has "):
+    with pytest.raises(
+        BackendError, match=r"no device 'GPU\.7' here; it has .*TAPSDK_OPENVINO_DEVICE asks for 'GPU\.7'"
+    ):
         open_backend("openvino")
 
 

@@ -12,7 +12,7 @@ torch = import_or_skip("torch")
 @pytest.mark.parametrize("device", ["cuda:99", "abacus"])
 def test_a_device_that_is_not_there(monkeypatch, device):
     monkeypatch.setenv("TAPSDK_TORCH_DEVICE", device)
-    with pytest.raises(BackendError, match=f"no device '{device}' here, which TAPSDK_TORCH_DEVICE asks for: "):
+    with pytest.raises(BackendError, match=f"no device '{device}' here: .*TAPSDK_TORCH_DEVICE asks for '{device}'"):
         open_backend("torch")
 
 

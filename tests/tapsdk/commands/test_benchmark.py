@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
-from tapsdk.backends import BACKENDS, Row
+from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.commands import benchmark as module
 from tapsdk.commands import main as cli
 from tapsdk.commands.benchmark import Settings, benchmark, choose_backends, mark_auto, open_models, render, to_report
 from tapsdk.errors import ArtifactError, BackendError, ModelError
+from tapsdk.runtime.options import RunOptions
 from tapsdk.selection import choose, probe_cache
 from tapsdk.selection.accuracy import Rollout
 from tapsdk.selection.candidates import BASE
@@ -77,7 +78,7 @@ def test_numbers_are_what_they_are_called(model, quick):
     assert first.points_per_second == pytest.approx(4000 / 10.5)
     assert first.peak_megabytes == 50
     assert [request["plan"] for request in quick] == ["fused", "native"]
-    assert all(request["frames"] == 2 and request["options"] == {"threads": 1} for request in quick)
+    assert all(request["frames"] == 2 and request["options"] == {"device": None, "threads": 1} for request in quick)
     assert all(request["workload"]["points"] == 4 for request in quick)
 
 
@@ -97,8 +98,8 @@ def test_without_a_reference_with_the_first_row(model, quick, monkeypatch):
 
 
 def test_what_cannot_run_is_a_row_too(model, quick, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "absent", Row("no_such_engine", "no_such_engine", "pip install absent"))
-    monkeypatch.setitem(BACKENDS, "foreign", Row("numpy", "numpy", "pip install numpy", ("tflite",)))
+    monkeypatch.setitem(BACKENDS, "absent", EngineInfo("no_such_engine", "no_such_engine", "pip install absent"))
+    monkeypatch.setitem(BACKENDS, "foreign", EngineInfo("numpy", "numpy", "pip install numpy", ("tflite",)))
     rows = {row.backend: row for row in rows_of(model, (BASE, "absent", "foreign"))}
     assert (rows["absent"].status, rows["foreign"].status) == ("not installed", "no file")
     assert "install it with: pip install absent" in rows["absent"].reason
@@ -118,7 +119,7 @@ def test_what_fails_is_a_row_with_the_reason_and_the_others_go_on(model, monkeyp
 
 
 def test_more_points_than_fit_is_a_failed_row(model, tmp_path):
-    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest.update(buckets={"onnx": [16]}))
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(buckets={"onnx": [16]}))
     (row,) = rows_of(fixed, settings=replace(FAST, points=17))
     assert row.status == "failed"
     assert "17 points are too many: this artifact takes 16 at most" in row.reason
@@ -164,31 +165,31 @@ def autos(artifact, rows, complete=True):
 def test_auto_runs_the_fastest_row_from_now_on(measured):
     artifact, (fused, native) = measured
     assert autos(artifact, [fused, native]) == [f"{BASE}:native"]
-    choice = choose(artifact, points=4, threads=1)
+    choice = choose(artifact, RunOptions(points=4, threads=1))
     assert (choice.plan.name, choice.milliseconds) == ("native", {f"{BASE}:fused": 2.0, f"{BASE}:native": 1.0})
     assert autos(artifact, [replace(fused, milliseconds_p50=0.5), native]) == [f"{BASE}:fused"]
-    assert choose(artifact, points=4, threads=1).plan.name == "fused"
+    assert choose(artifact, RunOptions(points=4, threads=1)).plan.name == "fused"
 
 
 @pytest.mark.parametrize("status", ["wrong", "failed"])
 def test_auto_runs_no_row_that_is_not_right(measured, status):
     artifact, (fused, native) = measured
     assert autos(artifact, [fused, replace(native, status=status, reason="it is off")]) == [f"{BASE}:fused"]
-    assert choose(artifact, points=4, threads=1).refused[f"{BASE}:native"] == "it is off"
+    assert choose(artifact, RunOptions(points=4, threads=1)).refused[f"{BASE}:native"] == "it is off"
 
 
 def test_where_rows_are_missing_auto_measures_for_itself(measured):
     artifact, (fused, _) = measured
     (auto,) = autos(artifact, [fused]) or [f"{BASE}:native"]
-    assert choose(artifact, points=4, threads=1).plan.name == auto.partition(":")[2]
-    assert choose(artifact, points=4, threads=1).milliseconds[f"{BASE}:fused"] != 2.0
+    assert choose(artifact, RunOptions(points=4, threads=1)).plan.name == auto.partition(":")[2]
+    assert choose(artifact, RunOptions(points=4, threads=1)).milliseconds[f"{BASE}:fused"] != 2.0
 
 
 def test_more_points_than_auto_measures_with_are_no_lesson_to_it(measured):
     artifact, rows = measured
     many = replace(FAST, points=PROBE_POINTS + 1)
     mark_auto({"small": artifact}, rows, many, complete=True)
-    assert choose(artifact, points=PROBE_POINTS, threads=1).milliseconds[f"{BASE}:fused"] != 2.0
+    assert choose(artifact, RunOptions(points=PROBE_POINTS, threads=1)).milliseconds[f"{BASE}:fused"] != 2.0
 
 
 def test_after_an_interruption_nothing_more_is_measured(measured):
@@ -202,7 +203,7 @@ def test_after_an_interruption_nothing_more_is_measured(measured):
 
 def test_backends_by_name(monkeypatch):
     for name in ("other", "another"):
-        monkeypatch.setitem(BACKENDS, name, Row("numpy", "numpy", "pip"))
+        monkeypatch.setitem(BACKENDS, name, EngineInfo("numpy", "numpy", "pip"))
     assert choose_backends("all") == [BASE, "other", "another"]
     assert choose_backends("another, onnxruntime,another") == [BASE, "another"]
     for text in ("", "cuda", "other,,another"):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import tapsdk
-from tapsdk.backends import BACKENDS, Row
+from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.commands import main as cli
 from tapsdk.commands.doctor import diagnose, is_well, render
 from tapsdk.selection import probe_cache
@@ -32,7 +32,7 @@ def models(monkeypatch, tmp_path, model):
 def add(monkeypatch, tmp_path, name, code):
     (tmp_path / f"{name}_engine.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(BACKENDS, name, Row(f"{name}_engine", f"{name}_engine", f"pip install {name}"))
+    monkeypatch.setitem(BACKENDS, name, EngineInfo(f"{name}_engine", f"{name}_engine", f"pip install {name}"))
 
 
 def test_a_healthy_machine(models):
@@ -85,7 +85,9 @@ def test_a_backend_that_does_not_work_is_told_with_its_reason(models, monkeypatc
 
 
 def test_a_backend_that_is_not_there_says_how_to_get_it(models, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "absent", Row("no_such_engine", "no_such_engine", "pip install 'tapsdk[absent]'"))
+    monkeypatch.setitem(
+        BACKENDS, "absent", EngineInfo("no_such_engine", "no_such_engine", "pip install 'tapsdk[absent]'")
+    )
     report = diagnose()
     assert report["backends"]["absent"]["status"] == "absent"
     assert "pip install 'tapsdk[absent]'" in report["models"]["tapir/small"]["absent"]["absent"]
@@ -101,7 +103,7 @@ def test_a_damaged_model_is_an_illness(models, monkeypatch):
 
 
 def test_a_base_that_does_not_work_is_an_illness(models, monkeypatch):
-    monkeypatch.setitem(BACKENDS, BASE, Row("no_such_engine", "no_such_engine", "pip install tapsdk"))
+    monkeypatch.setitem(BACKENDS, BASE, EngineInfo("no_such_engine", "no_such_engine", "pip install tapsdk"))
     report = diagnose()
     assert not is_well(report)
     assert "tapir/small  files intact; nothing can run it" in render(report)

@@ -241,7 +241,7 @@ def no_work(monkeypatch):
     def fail(self, wrap):
         raise AssertionError("it began to track")
 
-    monkeypatch.setattr("tapsdk.runtime.whole_video.OfflineRun.run", fail)
+    monkeypatch.setattr("tapsdk.runtime.whole_video.CausalRun.run", fail)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_more_points_than_fit_into_memory(run, video_file, tmp_path, capfd, monk
     def fail(self, wrap):
         raise MemoryError
 
-    monkeypatch.setattr("tapsdk.runtime.whole_video.OfflineRun.run", fail)
+    monkeypatch.setattr("tapsdk.runtime.whole_video.CausalRun.run", fail)
     status = run(video_file, "--grid", "2", "-o", "out.mp4")
     assert_fails(status, capfd, tmp_path, "not enough memory; track fewer points at once")
 
@@ -307,10 +307,10 @@ def test_ctrl_c_saves_what_was_tracked(model, tmp_path):
     script = """if True:
         import signal, sys, time
         from tapsdk.commands import main as cli
-        from tapsdk.runtime import model as engine
+        from tapsdk.runtime.model import Stream
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has it ignored
-        advance, count = engine.Engine.advance, 0
+        advance, count = Stream.advance, 0
 
         def slowly(*arguments):
             global count
@@ -321,7 +321,7 @@ def test_ctrl_c_saves_what_was_tracked(model, tmp_path):
                 time.sleep(0.1)
             return advance(*arguments)
 
-        engine.Engine.advance = slowly
+        Stream.advance = slowly
         sys.exit(cli.main(sys.argv[1:]))
     """
     arguments = ["long.mp4", "--grid", "2", "--model", str(model), "--backend", FUSED, "--quiet"]
@@ -346,7 +346,7 @@ def test_ctrl_c_saves_what_was_tracked(model, tmp_path):
     assert files(tmp_path) == ["long.mp4", "out.mp4", "out.npz"]
 
 
-@pytest.mark.parametrize("moment", ["tapsdk.runtime.model.choose", "tapsdk.runtime.model.Engine.prepare"])
+@pytest.mark.parametrize("moment", ["tapsdk.api.choose", "tapsdk.runtime.model.Stream.prepare"])
 def test_ctrl_c_before_the_first_frame_leaves_nothing(run, video_file, tmp_path, capfd, monkeypatch, moment):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
@@ -377,7 +377,7 @@ def test_models_lists_all_of_them_and_how_to_get_them(capsys):
     assert "bundled, also called tapir" in lines["tapir/tiny"]
     for name, official in OFFICIAL.items():
         assert official.licence in lines[name]
-        assert (f"python -m export {name}" in lines[name]) == official.can_be_exported
+        assert (f"tapsdk export {name}" in lines[name]) == official.can_be_exported
 
 
 def test_the_version(capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from tapsdk.artifact.manifest import TensorSpec
 from tapsdk.errors import BackendError
-from tapsdk.runtime.point_state import NOBODY, RowStore
+from tapsdk.runtime.point_state import EMPTY, StateStore
 
 SPECS = [
     TensorSpec("features", ("N", 3), "query"),
@@ -36,10 +36,10 @@ ENGINE = Engine()
 
 @pytest.fixture(params=[(), (2, 4, 16)], ids=["any number", "buckets"])
 def store(request):
-    return RowStore(SPECS, ENGINE, request.param)
+    return StateStore(SPECS, ENGINE, request.param)
 
 
-def rows_of(store, *points):
+def state_of(store, *points):
     """Rows whose numbers say which point they are of; the video's say which point came first."""
     arrays = {
         "features": np.repeat(np.float32(points)[:, None], 3, 1),
@@ -69,7 +69,7 @@ def test_state_begins_at_zero(store):
 
 @pytest.mark.parametrize("parts", [[[1, 2], [3]], [[1], [2], [3, 4]], [[1, 2], [3, 4, 5]], [[7]]])
 def test_points_are_joined_in_order_and_share_the_first_ones_video(store, parts):
-    rows = store.concatenate([rows_of(store, *points) for points in parts])
+    rows = store.concatenate([state_of(store, *points) for points in parts])
     everybody = [point for points in parts for point in points]
     assert rows.count == len(everybody)
     assert points_of(store, rows) == everybody
@@ -77,20 +77,20 @@ def test_points_are_joined_in_order_and_share_the_first_ones_video(store, parts)
 
 
 def test_nobody_adds_nothing(store):
-    assert points_of(store, store.concatenate([NOBODY, rows_of(store, 4), NOBODY])) == [4]
-    assert store.concatenate([NOBODY, NOBODY]) == NOBODY
+    assert points_of(store, store.concatenate([EMPTY, state_of(store, 4), EMPTY])) == [4]
+    assert store.concatenate([EMPTY, EMPTY]) == EMPTY
 
 
 @pytest.mark.parametrize("index", [[0], [2, 0], [1, 2, 0], []])
 def test_points_are_selected_in_any_order_and_keep_the_video(store, index):
-    rows = store.select(rows_of(store, 5, 6, 7), np.array(index, np.int64))
+    rows = store.select(state_of(store, 5, 6, 7), np.array(index, np.int64))
     assert rows.count == len(index)
     assert points_of(store, rows) == [[5, 6, 7][i] for i in index]
     np.testing.assert_array_equal(rows.tensors["video"].array, 5)
 
 
 def test_arrays_come_back_as_rows_whatever_the_buckets(store):
-    arrays = store.to_arrays(rows_of(store, 5, 6, 7))
+    arrays = store.to_arrays(state_of(store, 5, 6, 7))
     assert {name: array.shape for name, array in arrays.items()} == {
         "features": (3, 3),
         "memory": (2, 3, 4),
@@ -100,7 +100,7 @@ def test_arrays_come_back_as_rows_whatever_the_buckets(store):
 
 
 def test_without_points_there_is_nothing_to_save(store):
-    nobody = store.select(rows_of(store, 5), np.array([], np.int64))
+    nobody = store.select(state_of(store, 5), np.array([], np.int64))
     assert store.to_arrays(nobody) == {}
     assert store.from_arrays({}, 0).count == 0
 
@@ -108,22 +108,22 @@ def test_without_points_there_is_nothing_to_save(store):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_arrays_of_another_number_of_points_are_refused(store, count):
     with pytest.raises(ValueError, match=f"but {count} points have"):
-        store.from_arrays(store.to_arrays(rows_of(store, 5, 6)), count)
+        store.from_arrays(store.to_arrays(state_of(store, 5, 6)), count)
 
 
 @pytest.mark.parametrize("count, rows", [(1, 2), (2, 2), (3, 4), (16, 16)])
 def test_the_smallest_bucket_that_fits(count, rows):
-    assert RowStore(SPECS, ENGINE, (2, 4, 16)).capacity(count) == rows
+    assert StateStore(SPECS, ENGINE, (2, 4, 16)).capacity(count) == rows
 
 
 def test_more_points_than_the_largest_bucket():
     with pytest.raises(BackendError, match="17 points are too many: this artifact takes 16 at most"):
-        RowStore(SPECS, ENGINE, (2, 4, 16)).capacity(17)
+        StateStore(SPECS, ENGINE, (2, 4, 16)).capacity(17)
 
 
 @pytest.mark.parametrize("count", [0, 1, 10_000])
 def test_without_buckets_there_are_as_many_rows_as_points(count):
-    assert RowStore(SPECS, ENGINE).capacity(count) == count
+    assert StateStore(SPECS, ENGINE).capacity(count) == count
 
 
 # The frame that rows have come through
@@ -131,40 +131,40 @@ def test_without_buckets_there_are_as_many_rows_as_points(count):
 
 def with_frame(store, *points):
     """Rows that have been through a frame full of ones."""
-    rows = rows_of(store, *points)
-    return dataclasses.replace(rows, frame=np.ones((1, 4, 6, 3), np.float32), seen=rows.count)
+    rows = state_of(store, *points)
+    return dataclasses.replace(rows, frame=np.ones((1, 4, 6, 3), np.float32), followed=rows.count)
 
 
 def fresh(store, *points):
-    return dataclasses.replace(rows_of(store, *points), seen=0)
+    return dataclasses.replace(state_of(store, *points), followed=0)
 
 
 def test_rows_that_join_have_not_been_through_the_frame(store):
     rows = store.concatenate([with_frame(store, 1, 2), fresh(store, 3)])
-    assert (rows.count, rows.seen, rows.frame.mean()) == (3, 2, 1)
+    assert (rows.count, rows.followed, rows.frame.mean()) == (3, 2, 1)
 
 
 def test_rows_that_join_nobody_have_been_through_none(store):
-    rows = store.concatenate([NOBODY, fresh(store, 3)])
-    assert (rows.count, rows.seen, rows.frame) == (1, 0, None)
+    rows = store.concatenate([EMPTY, fresh(store, 3)])
+    assert (rows.count, rows.followed, rows.frame) == (1, 0, None)
 
 
 def test_selected_rows_keep_the_frame_and_know_how_many_were_in_it(store):
     rows = store.select(store.concatenate([with_frame(store, 1, 2), fresh(store, 3)]), np.array([1, 2]))
-    assert (rows.count, rows.seen, rows.frame.mean()) == (2, 1, 1)
+    assert (rows.count, rows.followed, rows.frame.mean()) == (2, 1, 1)
 
 
 def test_the_frame_is_saved_with_the_rows(store):
     arrays = store.to_arrays(with_frame(store, 1, 2))
     rows = store.from_arrays(arrays, 2)
     assert points_of(store, rows) == [1, 2]
-    assert (rows.seen, rows.frame.mean()) == (2, 1)
+    assert (rows.followed, rows.frame.mean()) == (2, 1)
 
 
 @pytest.mark.parametrize(
     "frame", [np.ones((4, 6, 3), np.float32), np.ones((1, 4, 6, 3)), np.ones((2, 4, 6, 3), np.float32)]
 )
 def test_a_frame_that_is_none_is_not_restored(store, frame):
-    arrays = store.to_arrays(rows_of(store, 1)) | {"frame": frame}
+    arrays = store.to_arrays(state_of(store, 1)) | {"frame": frame}
     with pytest.raises(ValueError, match=r"frame float(32|64) \[.*\], not float32 \[1, H, W, 3\]"):
         store.from_arrays(arrays, 1)

@@ -5,16 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tapsdk.artifact.manifest import FrameSpec, Refined, Refinement
 from tapsdk.errors import ModelError
-from tapsdk.runtime.sizes import ClipSizes, clip_sizes
+from tapsdk.runtime.sizes import RefinementSizes, refinement_sizes
 
-PUBLISHED = SimpleNamespace(
-    model="tapir/base", resolution=(256, 256), fixed_size=(256, 256), size_multiple=None, refinement_multiple=8
-)
-ONE_SIZE = SimpleNamespace(**{**vars(PUBLISHED), "refinement_multiple": None})
-ANY_SHAPE = SimpleNamespace(**{**vars(PUBLISHED), "refinement_multiple": None, "size_multiple": 16})
 BASE = (256, 256)
 DAVIS = (480, 854)
+REFINEMENT = Refinement(4, 3, ())
+
+
+def model(program, multiple=None):
+    return SimpleNamespace(model="tapir/base", frames=FrameSpec(BASE, multiple), program=program)
+
+
+PUBLISHED, ONE_SIZE = model(Refined(REFINEMENT, 8)), model(Refined(REFINEMENT))
+ANY_SHAPE = model(Refined(REFINEMENT), multiple=16)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ DAVIS = (480, 854)
     ids=str,
 )
 def test_a_model_that_refines_at_several_sizes_goes_up_to_that_of_the_video(frame, resolution, refinement):
-    assert clip_sizes(frame, resolution, PUBLISHED) == ClipSizes(BASE, tuple(refinement))
+    assert refinement_sizes(frame, resolution, PUBLISHED) == RefinementSizes(BASE, tuple(refinement))
 
 
 @pytest.mark.parametrize(
@@ -44,15 +49,19 @@ def test_a_resolution_that_it_does_not_refine_at(resolution):
         r"resolution must be a side, or \(height, width\) in multiples of 8, with at least the area of \(256, 256\)"
     )
     with pytest.raises(ModelError, match=complaint):
-        clip_sizes(DAVIS, resolution, PUBLISHED)
+        refinement_sizes(DAVIS, resolution, PUBLISHED)
 
 
 def test_another_model_works_at_one_size():
-    assert clip_sizes(DAVIS, None, ONE_SIZE) == clip_sizes(DAVIS, 256, ONE_SIZE) == ClipSizes(BASE, (BASE,))
+    assert (
+        refinement_sizes(DAVIS, None, ONE_SIZE)
+        == refinement_sizes(DAVIS, 256, ONE_SIZE)
+        == RefinementSizes(BASE, (BASE,))
+    )
     with pytest.raises(ModelError, match=r"was exported to work at \(256, 256\)"):
-        clip_sizes(DAVIS, 512, ONE_SIZE)
+        refinement_sizes(DAVIS, 512, ONE_SIZE)
 
 
 def test_or_at_one_that_keeps_the_aspect_ratio():
-    assert clip_sizes(DAVIS, None, ANY_SHAPE) == ClipSizes((192, 336), ((192, 336),))
-    assert clip_sizes(DAVIS, (128, 256), ANY_SHAPE) == ClipSizes((128, 256), ((128, 256),))
+    assert refinement_sizes(DAVIS, None, ANY_SHAPE) == RefinementSizes((192, 336), ((192, 336),))
+    assert refinement_sizes(DAVIS, (128, 256), ANY_SHAPE) == RefinementSizes((128, 256), ((128, 256),))

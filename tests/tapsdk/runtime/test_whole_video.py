@@ -1,4 +1,4 @@
-"""The order in which points join on both ways through a video, told by an engine that only takes notes."""
+"""The order in which points join on both ways through a video, told by a model that only takes notes."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tapsdk.points import parse_query_points
-from tapsdk.runtime.whole_video import OfflineRun
+from tapsdk.runtime.whole_video import CausalRun
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import frames_from_array
 
@@ -18,14 +18,20 @@ QUERIES = np.float32([[2, 1, 1], [0, 2, 2], [4, 3, 3], [2, 4, 4], [0, 5, 5]])
 
 
 class NoteTaker:
-    """Stands in for an engine: a point's x grows by 100 a frame, so that x tells the frame and y the point."""
+    """A model and its stream: a point's x grows by 100 a frame, so that x tells the frame and y the point."""
 
     def __init__(self, join):
-        self.manifest = SimpleNamespace(points_join=join)
-        self.report = RunReport()
+        self.model, self.report = self, RunReport()
+        self.manifest = SimpleNamespace(points=SimpleNamespace(join=join))
         self.joined = []
         """(frame, y of the point, delay) of every point that joined."""
         self.clear()
+
+    def stream(self):
+        return self
+
+    def check_room(self, points):
+        pass
 
     def clear(self):
         self._points = np.zeros((0, 2), np.float32)
@@ -44,9 +50,9 @@ class NoteTaker:
 
 
 def run(join, queries=QUERIES):
-    engine = NoteTaker(join)
+    model = NoteTaker(join)
     query = parse_query_points(queries, num_frames=T, frame_size=SIZE)
-    return engine, OfflineRun(engine, frames_from_array(VIDEO), query).run()
+    return model, CausalRun(model, frames_from_array(VIDEO), query).run()
 
 
 @pytest.mark.parametrize("join", ["query", "start"])
@@ -61,21 +67,21 @@ def test_every_frame_of_every_point_is_put_where_it_belongs(join):
 
 
 def test_points_join_in_the_frame_of_their_query():
-    engine, _ = run("query")
-    forwards, backwards = engine.joined[:5], engine.joined[5:]
+    model, _ = run("query")
+    forwards, backwards = model.joined[:5], model.joined[5:]
     assert forwards == [(0, 2, 0), (0, 5, 0), (2, 1, 0), (2, 4, 0), (4, 3, 0)]
     assert backwards == [(4, 3, 0), (2, 1, 0), (2, 4, 0), (0, 2, 0), (0, 5, 0)]
 
 
 def test_or_all_at_the_start_with_a_delay():
-    engine, _ = run("start")
-    forwards, backwards = engine.joined[:5], engine.joined[5:]
+    model, _ = run("start")
+    forwards, backwards = model.joined[:5], model.joined[5:]
     assert forwards == [(0, 1, 2), (0, 2, 0), (0, 3, 4), (0, 4, 2), (0, 5, 0)]
     assert backwards == [(4, 1, 2), (4, 2, 4), (4, 3, 0), (4, 4, 2), (4, 5, 4)]
 
 
 @pytest.mark.parametrize("join", ["query", "start"])
 def test_queries_on_the_first_frame_need_no_way_back(join):
-    engine, tracks = run(join, [[0, 1, 1], [0, 2, 2]])
-    assert len(engine.joined) == 2
+    model, tracks = run(join, [[0, 1, 1], [0, 2, 2]])
+    assert len(model.joined) == 2
     assert tracks.visible.all()

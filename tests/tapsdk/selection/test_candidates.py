@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from tapsdk.artifact import open_artifact
-from tapsdk.artifact.manifest import StageSpec
-from tapsdk.backends import BACKENDS, Row
-from tapsdk.selection.candidates import BASE, Candidate, find_candidates, is_installed, version_of, why_absent
+from tapsdk.artifact.manifest import Causal, PointSpec, Refined, Refinement, StageSpec, Whole
+from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.runtime.plans import plans_of
+from tapsdk.selection.candidates import BASE, Candidate, find_candidates, is_installed, version_of, why_absent
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def rows(monkeypatch):
         monkeypatch.delitem(BACKENDS, name)
 
     def add(name, **more):
-        monkeypatch.setitem(BACKENDS, name, Row(**{"module": "tests", "engine": "numpy", "install": "pip", **more}))
+        monkeypatch.setitem(
+            BACKENDS, name, EngineInfo(**{"module": "tests", "engine": "numpy", "install": "pip", **more})
+        )
 
     return add
 
@@ -38,7 +40,8 @@ def with_formats(artifact, *formats, **buckets):
         return StageSpec(spec.inputs, spec.outputs, dict.fromkeys(formats, file))
 
     stages = {name: stage(spec) for name, spec in artifact.manifest.stages.items()}
-    return replace(artifact, manifest=replace(artifact.manifest, stages=stages, buckets=buckets))
+    points = replace(artifact.manifest.points, buckets=buckets)
+    return replace(artifact, manifest=replace(artifact.manifest, stages=stages, points=points))
 
 
 def test_the_base_comes_first(rows, artifact):
@@ -75,7 +78,7 @@ def test_what_reads_other_formats_is_none_and_says_how_to_get_them(rows, artifac
     _, reasons = find_candidates(artifact, "", 64)
     assert reasons == {
         "foreign": "it reads tflite, paper, and this artifact holds onnx; "
-        "export the model for it: python -m export tapir/tiny --target tflite"
+        "export the model for it: tapsdk export tapir/tiny --target tflite"
     }
 
 
@@ -108,10 +111,11 @@ def test_a_plan_that_is_named_is_the_only_one(rows, artifact):
     "change, plans",
     [
         ({}, ("fused", "native")),
-        ({"native": None}, ("fused",)),
-        ({"buckets": {"onnx": (16,)}}, ("fused",)),
-        ({"buckets": {"tflite": (16,)}}, ("fused", "native")),
-        ({"mode": "clip"}, ("clip",)),
+        ({"program": Causal()}, ("fused",)),
+        ({"points": PointSpec((256, 256), buckets={"onnx": (16,)})}, ("fused",)),
+        ({"points": PointSpec((256, 256), buckets={"tflite": (16,)})}, ("fused", "native")),
+        ({"program": Refined(Refinement(4, 3, ()))}, ("refined",)),
+        ({"program": Whole(24)}, ("whole",)),
     ],
     ids=str,
 )

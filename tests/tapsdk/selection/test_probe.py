@@ -9,9 +9,9 @@ import pytest
 from tapsdk import track
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import Options, open_backend
-from tapsdk.runtime.stages import PLANS
+from tapsdk.runtime.model import open_model
 from tapsdk.selection.candidates import BASE
-from tapsdk.selection.probe import Trial, Workload, compared_tracks, roll_out, try_plans, try_plans_apart, workload_for
+from tapsdk.selection.probe import Trial, Workload, compared_tracks, try_plans, try_plans_apart, workload_for
 from tapsdk.selection.reference import FRAMES, POINTS, Reference, moving_pattern
 from tests.support import EXACT
 from tests.support import PLANS as NAMES
@@ -32,18 +32,11 @@ def engine():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tracks_are_those_that_tracking_gives(artifact, engine, name):
-    found = compared_tracks(PLANS[name](artifact, engine), artifact.manifest, WORKLOAD)
+    found = compared_tracks(open_model(artifact, engine, name), WORKLOAD)
     video, xy = moving_pattern(SIZE, 5, 3)
     expected = track(video, xy, artifact.directory, backend=f"{BASE}:{name}", resolution=SIZE)
     np.testing.assert_allclose(found.xy[:, 1:], expected.xy[:, 1:], atol=EXACT)
     np.testing.assert_array_equal(found.visible[:, 1:], expected.visible[:, 1:])
-
-
-def test_frames_may_come_one_by_one(artifact, engine):
-    video, xy = moving_pattern(SIZE, 4, 2)
-    estimates = list(roll_out(PLANS["fused"](artifact, engine), artifact.manifest, iter(video), xy))
-    assert len(estimates) == 4
-    assert all(each.xy.shape == (2, 2) and each.confidence.shape == (2,) and each.seconds > 0 for each in estimates)
 
 
 def test_another_process_measures_the_same(artifact, engine):
@@ -68,5 +61,5 @@ def test_a_refusal_survives_json():
 def test_what_is_compared_is_the_reference(artifact):
     reference = Reference(np.zeros((7, 6, 2), np.float32), np.ones((7, 6), bool), (32, 48))
     assert workload_for(artifact.manifest, 64, SIZE, reference) == Workload(64, SIZE, (7, 6), (32, 48))
-    size = artifact.manifest.fixed_size
+    size = artifact.manifest.frames.size
     assert workload_for(artifact.manifest, 64, SIZE, None) == Workload(64, SIZE, (POINTS, FRAMES), size)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.artifact.manifest import File, read_manifest
+from tapsdk.artifact.manifest import File
+from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.errors import ArtifactError
 from tapsdk.selection.reference import (
     FORMAT,

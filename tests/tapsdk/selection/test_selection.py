@@ -11,21 +11,28 @@ from hypothesis import strategies as st
 
 from tapsdk import selection
 from tapsdk.artifact import open_artifact
-from tapsdk.backends import BACKENDS, Row
+from tapsdk.artifact.manifest import Causal
+from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.runtime import stages as plans
-from tapsdk.runtime.point_state import Rows
+from tapsdk.runtime import rollout
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.plans import PLANS, FusedPlan
+from tapsdk.runtime.point_state import PointState, StateStore
 from tapsdk.runtime.stages import Estimates
-from tapsdk.selection import choose, decision, probe, probe_cache
+from tapsdk.selection import decision, probe, probe_cache
 from tapsdk.selection.accuracy import TOLERANCES
 from tapsdk.selection.candidates import BASE
-from tapsdk.selection.decision import MARGIN, PROBE_POINTS, Request, decide, fastest
+from tapsdk.selection.decision import MARGIN, PROBE_POINTS, decide, fastest
 from tapsdk.selection.isolated import IsolationError
 from tapsdk.selection.probe_cache import Measurement
 from tapsdk.selection.reference import FRAMES, POINTS, Reference
 from tests.support import copy_artifact
 
 FUSED, NATIVE, OTHER = f"{BASE}:fused", f"{BASE}:native", "other:fused"
+
+
+def choose(artifact, backend="auto", **options):
+    return selection.choose(artifact, RunOptions(backend, **options))
 
 
 class Clock:
@@ -64,10 +71,9 @@ class Stubs:
     def plan(self, kind):
         stubs = self
 
-        class Stub:
-            name = kind
-
+        class Stub(PLANS[kind]):
             def __init__(self, artifact, backend):
+                self.store = StateStore((), backend)
                 self.label = f"{backend.name}:{kind}"
                 stubs.opened.append(self.label)
                 if self.label in stubs.fails:
@@ -76,13 +82,13 @@ class Stubs:
             def begin(self, frame, xy, delay=None):
                 stubs.points.append(len(xy))
                 stubs.sizes.append(frame.shape[1:3])
-                return Rows(len(xy), {})
+                return PointState(len(xy), {})
 
-            def step(self, frame, rows):
+            def step(self, frame, state):
                 stubs.clock.now += stubs.seconds[self.label]
                 xy = np.float32([stubs.off.get(self.label, 0.0), 0])
-                logits = dict.fromkeys(("occlusion", "expected_dist"), np.full(rows.count, -9, np.float32))
-                return Estimates(np.broadcast_to(xy, (rows.count, 2)), logits), rows
+                logits = dict.fromkeys(("occlusion", "expected_dist"), np.full(state.count, -9, np.float32))
+                return Estimates(np.broadcast_to(xy, (state.count, 2)), logits), state
 
         return Stub
 
@@ -109,19 +115,19 @@ def nothing_kept(tmp_path, monkeypatch):
 def stubs(monkeypatch, only_base, nothing_kept):
     """The base alone, with plans that are stubs."""
     stubs = Stubs()
-    table = {kind: stubs.plan(kind) for kind in ("fused", "native")}
-    for module in (selection, probe):
-        monkeypatch.setattr(module, "PLANS", table)
+    for kind in ("fused", "native"):
+        monkeypatch.setitem(PLANS, kind, stubs.plan(kind))
     for module in (selection, decision):
         monkeypatch.setattr(module, "open_backend", lambda name, options: Engine(name))
-    monkeypatch.setattr(probe, "time", stubs.clock)
+    for module in (probe, rollout):
+        monkeypatch.setattr(module, "time", stubs.clock)
     return stubs
 
 
 @pytest.fixture
 def other(monkeypatch, stubs):
     """A second backend; what would happen in another process happens here."""
-    monkeypatch.setitem(BACKENDS, "other", Row("tests", "numpy", "pip install other"))
+    monkeypatch.setitem(BACKENDS, "other", EngineInfo("tests", "numpy", "pip install other"))
 
     def here(artifact, backend, names, workload, options, seconds):
         return probe.try_plans(artifact, Engine(backend), names, workload)
@@ -168,7 +174,7 @@ def test_auto_may_be_given_a_plan(other, artifact, plan):
 
 
 def test_where_a_named_backend_has_one_plan_there_is_nothing_to_measure(stubs, artifact):
-    choice = choose(replace(artifact, manifest=replace(artifact.manifest, native=None)), BASE)
+    choice = choose(replace(artifact, manifest=replace(artifact.manifest, program=Causal())), BASE)
     assert (choice.plan.name, choice.milliseconds) == ("fused", {})
 
 
@@ -292,14 +298,14 @@ def test_a_plan_that_raises_is_passed_over_and_the_others_are_not(other, artifac
 
 
 def test_a_backend_that_is_not_installed_is_in_the_report(stubs, artifact, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "broken", Row("no_such_engine", "no_such_engine", "pip install it"))
+    monkeypatch.setitem(BACKENDS, "broken", EngineInfo("no_such_engine", "no_such_engine", "pip install it"))
     choice = choose(artifact)
     assert choice.backend.name == BASE
     assert "No module named 'no_such_engine'" in choice.refused["broken"]
 
 
 def test_a_backend_that_is_named_never_falls_back(monkeypatch, artifact):
-    row = Row("no_such_engine", "no_such_engine", "pip install it")
+    row = EngineInfo("no_such_engine", "no_such_engine", "pip install it")
     monkeypatch.setitem(BACKENDS, "broken", row)
     with pytest.raises(BackendError, match="backend 'broken' cannot be used"):
         choose(artifact, "broken")
@@ -309,7 +315,7 @@ def test_where_nothing_runs_every_reason_is_given(monkeypatch, artifact, nothing
     for name in list(BACKENDS):
         monkeypatch.delitem(BACKENDS, name)
     for name in ("no_engine", "nor_this"):
-        monkeypatch.setitem(BACKENDS, name, Row(name, name, f"pip install {name}"))
+        monkeypatch.setitem(BACKENDS, name, EngineInfo(name, name, f"pip install {name}"))
     with pytest.raises(BackendError, match=r"no backend can run tapir/tiny here\. no_engine: .*; nor_this: "):
         choose(artifact)
 
@@ -335,7 +341,7 @@ def test_a_damaged_file_is_an_error_and_no_reason_to_pass_over_a_backend(model, 
 
 
 def test_strict_is_content_where_all_that_is_installed_works(other, artifact, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "absent", Row("no_such_engine", "no_such_engine", "pip install it"))
+    monkeypatch.setitem(BACKENDS, "absent", EngineInfo("no_such_engine", "no_such_engine", "pip install it"))
     assert choose(artifact, strict=True).backend.name == "other"
 
 
@@ -381,7 +387,7 @@ def test_it_is_made_once(stubs, artifact, monkeypatch):
     [
         {"weights_sha256": "0" * 64},
         {"precision": "int8"},
-        {"resolution": (64, 64)},
+        {"flow": None},
         {"tools": {"torch": "3.0"}},
     ],
     ids=str,
@@ -393,24 +399,34 @@ def test_it_is_made_again_for_another_model(stubs, artifact, other):
     assert len(stubs.points) == 2 * measured
 
 
-@pytest.mark.parametrize("change", ["threads", "points", "size", "version", "tapsdk", "machine", "setting", "backend"])
+@pytest.mark.parametrize("change", ["threads", "points", "size", "version", "tapsdk", "machine", "device", "backend"])
 def test_it_is_made_again_where_things_are_otherwise(stubs, artifact, monkeypatch, change):
     choose(artifact)
     measured = len(stubs.points)
-    options = {"threads": {"threads": 1}, "points": {"points": 128}, "size": {"size": (512, 512)}}.get(change, {})
+    options = {"threads": {"threads": 1}, "points": {"points": 128}, "size": {"resolution": 512}}
+    options |= {"device": {"device": "cpu"}}
     if change == "version":
         monkeypatch.setattr(decision, "version_of", lambda engine: "9.9")
     if change == "tapsdk":
         monkeypatch.setattr("tapsdk.__version__", "9.9")
     if change == "machine":
         monkeypatch.setattr("tapsdk.system.machine.cores", lambda: 999)
-    if change == "setting":
-        monkeypatch.setenv("TAPSDK_OTHER_DEVICE", "GPU")
     if change == "backend":
-        monkeypatch.setitem(BACKENDS, "new", Row("tests", "numpy", "pip"))
+        monkeypatch.setitem(BACKENDS, "new", EngineInfo("tests", "numpy", "pip"))
         monkeypatch.setattr(decision, "try_plans_apart", lambda *arguments: [])
-    choose(artifact, **options)
+    choose(artifact, **options.get(change, {}))
     assert len(stubs.points) == 2 * measured
+
+
+def test_a_device_that_the_environment_names_is_another_device(other, artifact, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "other", replace(BACKENDS["other"], device_variable="TAPSDK_OTHER_DEVICE"))
+    choose(artifact)
+    measured = len(other.points)
+    monkeypatch.setenv("TAPSDK_OTHER_DEVICE", "GPU")
+    choose(artifact)
+    assert len(other.points) == 2 * measured
+    choose(artifact, device="GPU")
+    assert len(other.points) == 3 * measured  # the base, too, is asked for it
 
 
 def test_a_crash_is_not_tried_again(other, artifact, monkeypatch):
@@ -428,8 +444,8 @@ def test_a_crash_is_not_tried_again(other, artifact, monkeypatch):
 
 
 def test_it_says_what_it_cost(stubs, artifact):
-    assert decide(artifact, Request()).probe_milliseconds > 0
-    assert decide(artifact, Request()).probe_milliseconds == 0
+    assert decide(artifact, RunOptions()).probe_milliseconds > 0
+    assert decide(artifact, RunOptions()).probe_milliseconds == 0
 
 
 @pytest.mark.parametrize(
@@ -442,16 +458,16 @@ def test_it_takes_about_as_many_points_as_will_be_tracked_but_never_long(stubs, 
 
 @pytest.mark.parametrize("points, measured", [(3, 4), (40, 20), (10**6, 20)])
 def test_it_takes_no_more_points_than_the_artifact_does(stubs, artifact, points, measured):
-    manifest = replace(artifact.manifest, buckets={"onnx": (4, 20)})
+    manifest = replace(artifact.manifest, points=replace(artifact.manifest.points, buckets={"onnx": (4, 20)}))
     choose(replace(artifact, manifest=manifest), "auto", points=points)
     assert stubs.points == [POINTS, measured]
 
 
 @pytest.mark.parametrize(
-    "size, measured", [(None, (256, 256)), ((192, 336), (192, 336)), ((100, 100), (96, 96)), ((512, 512), (512, 512))]
+    "resolution, measured", [(None, (256, 256)), ((192, 336), (192, 336)), (100, (96, 96)), (512, (512, 512))]
 )
-def test_time_is_taken_at_the_size_that_the_model_will_work_at(stubs, artifact, size, measured):
-    choose(artifact, size=size)
+def test_time_is_taken_at_the_size_that_the_model_will_work_at(stubs, artifact, resolution, measured):
+    choose(artifact, resolution=resolution)
     assert stubs.sizes == [(256, 256), (256, 256), measured, measured]
 
 
@@ -467,7 +483,7 @@ def test_how_long_others_may_take_depends_on_the_base(other, artifact, monkeypat
     monkeypatch.setattr(decision, "time", other.clock)
     other.seconds = {FUSED: 1.0, NATIVE: 2.0}
     choose(artifact)
-    monkeypatch.setitem(BACKENDS, BASE, Row("no_such_engine", "no_such_engine", "pip install tapsdk"))
+    monkeypatch.setitem(BACKENDS, BASE, EngineInfo("no_such_engine", "no_such_engine", "pip install tapsdk"))
     with pytest.raises(BackendError, match="no backend can run"):
         choose(artifact)
     assert limits == [decision.SHORT_LIMIT + decision.PATIENCE * other.clock.now, probe.TIME_LIMIT]
@@ -502,7 +518,7 @@ def twin(tmp_path, monkeypatch, only_base, nothing_kept):
     def install(before="pass"):
         (tmp_path / "twin_engine.py").write_text(ENGINE.format(before=before))
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setitem(BACKENDS, "twin", Row("twin_engine", "twin_engine", "pip install twin"))
+        monkeypatch.setitem(BACKENDS, "twin", EngineInfo("twin_engine", "twin_engine", "pip install twin"))
 
     yield install
     sys.modules.pop("twin_engine", None)
@@ -510,15 +526,15 @@ def twin(tmp_path, monkeypatch, only_base, nothing_kept):
 
 @pytest.fixture
 def slow_base(monkeypatch):
-    step = plans.FusedPlan.step
+    step = FusedPlan.step
 
-    def slowly(self, frame, rows):
+    def slowly(self, frame, state):
         import time
 
         time.sleep(0.5)
-        return step(self, frame, rows)
+        return step(self, frame, state)
 
-    monkeypatch.setattr(plans.FusedPlan, "step", slowly)
+    monkeypatch.setattr(FusedPlan, "step", slowly)
 
 
 def test_a_faster_backend_is_found_in_a_process_of_its_own(twin, slow_base, model):
@@ -530,8 +546,8 @@ def test_a_faster_backend_is_found_in_a_process_of_its_own(twin, slow_base, mode
 
 
 def test_a_slower_backend_is_never_imported_here(twin, model):
-    twin("import time; from tapsdk.runtime import stages as plans; step = plans.FusedPlan.step; "
-         "plans.FusedPlan.step = lambda *a: time.sleep(0.5) or step(*a)")  # fmt: skip
+    twin("import time; from tapsdk.runtime.plans import FusedPlan; step = FusedPlan.step; "
+         "FusedPlan.step = lambda *a: time.sleep(0.5) or step(*a)")  # fmt: skip
     choice = choose(open_artifact(model), "auto:fused", points=1)
     assert choice.milliseconds.keys() == {"onnxruntime:fused", "twin:fused"}
     assert choice.backend.name == BASE

@@ -438,7 +438,7 @@ def test_a_pipe_whose_reader_leaves(tmp_path):
 
 
 def test_importing_loads_no_codec():
-    modules = ["errors", "geometry", "files", "frames", "tracks", "video", "colors", "draw", "progress"]
+    modules = ["errors", "geometry", "tracks", "video", "video.colors", "video.draw", "system.files", "system.progress"]
     code = "".join(f"import tapsdk.{name}\n" for name in modules)
     code += "import sys; print([name for name in ('av', 'tqdm', 'onnxruntime', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the torch models need PyTorch: pip 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from tapkernels import reference  # noqa: E402
-from tapsdk.runtime.flow import Following  # noqa: E402
+from tapsdk.artifact.manifest import FlowFusion  # noqa: E402
 from training.models.layers.sampling_torch import (  # noqa: E402
     correlate_dense,
     correlate_gather,
@@ -38,7 +38,7 @@ VARIANTS = {
     "clip": replace(SMALL, causal=False),
     "extra convolutions": replace(SMALL, extra_convs=1, pyramid_level=2),
     "motion prior": replace(SMALL, motion_prior=2.0),
-    "following": replace(SMALL, motion_prior=2.0, following=Following(3, 2, 0.5, 0.2, 0.5, 0.9)),
+    "flow": replace(SMALL, motion_prior=2.0, flow=FlowFusion(3, 2, 0.5, 0.2, 0.5, 0.9)),
 }
 
 
@@ -99,7 +99,7 @@ def test_points_do_not_see_one_another(variant: str) -> None:
     torch.testing.assert_close(together["tracks"][:, 1:2], alone["tracks"], atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("variant", ["causal", "motion prior", "following"])
+@pytest.mark.parametrize("variant", ["causal", "motion prior", "flow"])
 def test_frame_by_frame_is_the_clip_for_queries_on_its_first_frame(variant: str) -> None:
     """On square frames: a clip takes the mean over resolutions, a step the last one."""
     tapir = model(VARIANTS[variant])

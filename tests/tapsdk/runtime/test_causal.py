@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.artifact.manifest import NativePlan
+from tapsdk.artifact.manifest import Causal, FlowFusion
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
-from tapsdk.runtime.flow import Following
+from tapsdk.runtime.plans import PLANS
 from tapsdk.runtime.sizes import working_size
-from tapsdk.runtime.stages import PLANS
 from tests.support import EXACT, copy_artifact, moving_texture
 
 AGREE = 0.01
@@ -32,7 +31,7 @@ def plan(request, model, engine):
 
 @pytest.fixture(scope="module")
 def frames(model):
-    return model_frames(*open_artifact(model).manifest.resolution)
+    return model_frames(*open_artifact(model).manifest.frames.size)
 
 
 def model_frames(height, width):
@@ -47,14 +46,14 @@ def points(count, resolution, seed=0):
 
 def roll_out(plan, frames, xy):
     """xy [N, T, 2] and logits [N, T] by name, of points that begin in the first frame."""
-    rows = plan.begin(frames[0], xy)
-    return continue_with(plan, frames, rows)
+    state = plan.begin(frames[0], xy)
+    return continue_with(plan, frames, state)
 
 
-def continue_with(plan, frames, rows):
+def continue_with(plan, frames, state):
     found, logits = [], []
     for frame in frames:
-        estimates, rows = plan.step(frame, rows)
+        estimates, state = plan.step(frame, state)
         found.append(estimates.xy)
         logits.append(estimates.logits)
     return np.stack(found, 1), {name: np.stack([each[name] for each in logits], 1) for name in logits[0]}
@@ -68,7 +67,7 @@ def continue_with(plan, frames, rows):
 def test_the_native_plan_gives_the_tracks_of_the_fused_one(request, engine, which, count, shape):
     """At the resolution of the model, and on frames of another shape, where positions and pixels differ."""
     artifact = open_artifact(request.getfixturevalue(which))
-    resolution, multiple = artifact.manifest.resolution, artifact.manifest.size_multiple
+    resolution, multiple = artifact.manifest.frames.size, artifact.manifest.frames.multiple
     size = working_size(shape, resolution, multiple) if shape else resolution
     video = model_frames(*size)
     xy = points(count, resolution)
@@ -96,10 +95,10 @@ def test_positions_follow_the_picture_where_the_model_is_in_doubt(model, engine,
     """Weights are random, so the model's own estimates are anywhere: what follows the texture is not theirs."""
     alone = open_artifact(model)
     # Never sure, so that nothing pulls.
-    doubtful = Following(radius=4, levels=4, slip=0.4, pull=0.1, doubtful=1.0, sure=2.0)
+    doubtful = FlowFusion(radius=4, levels=4, slip=0.4, pull=0.1, doubtful=1.0, sure=2.0)
     xy = np.float32([[30, 30], [50, 20]])
-    following = Artifact(alone.directory, replace(alone.manifest, following=doubtful))
-    found, _ = roll_out(PLANS["fused"](following, engine), frames, xy)
+    fused = Artifact(alone.directory, replace(alone.manifest, flow=doubtful))
+    found, _ = roll_out(PLANS["fused"](fused, engine), frames, xy)
     np.testing.assert_allclose(found, xy[:, None] + np.arange(FRAMES)[:, None] * np.float32([1, 2]), atol=0.3)
     estimates, _ = roll_out(PLANS["fused"](alone, engine), frames, xy)
     assert np.abs(estimates - found).max() > 1
@@ -119,11 +118,11 @@ def test_more_points_beside_it_change_no_track(plan, frames):
 def test_points_that_are_removed_change_no_other_track(plan, frames, engine):
     xy = points(9, frames.shape[2:4])
     undisturbed, _ = roll_out(plan, frames, xy)
-    rows = plan.begin(frames[0], xy)
+    state = plan.begin(frames[0], xy)
     for frame in frames[:2]:
-        _, rows = plan.step(frame, rows)
+        _, state = plan.step(frame, state)
     for index in ([8, 0, 4], [4], [3, 1, 2, 0, 8, 7, 5, 6, 4]):  # fewer, one, and all in another order
-        kept, _ = continue_with(plan, frames[2:], plan.store.select(rows, np.array(index)))
+        kept, _ = continue_with(plan, frames[2:], plan.store.select(state, np.array(index)))
         np.testing.assert_allclose(kept, undisturbed[index, 2:], atol=EXACT)
 
 
@@ -131,38 +130,38 @@ def test_points_that_are_added_change_no_other_track(plan, frames, engine):
     early, late = points(5, frames.shape[2:4]), points(3, frames.shape[2:4], seed=1)
     undisturbed, _ = roll_out(plan, frames, early)
     fresh, _ = roll_out(plan, frames[2:], late)
-    rows = plan.begin(frames[0], early)
+    state = plan.begin(frames[0], early)
     for frame in frames[:2]:
-        _, rows = plan.step(frame, rows)
-    rows = plan.store.concatenate([rows, plan.begin(frames[2], late)])
-    assert rows.count == 8
-    together, _ = continue_with(plan, frames[2:], rows)
+        _, state = plan.step(frame, state)
+    state = plan.store.concatenate([state, plan.begin(frames[2], late)])
+    assert state.count == 8
+    together, _ = continue_with(plan, frames[2:], state)
     np.testing.assert_allclose(together[:5], undisturbed[:, 2:], atol=EXACT)
     np.testing.assert_allclose(together[5:], fresh, atol=EXACT)
 
 
 def test_all_points_removed_and_others_added(plan, frames, engine):
-    rows = plan.begin(frames[0], points(4, frames.shape[2:4]))
-    empty = plan.store.select(rows, np.array([], np.int64))
+    state = plan.begin(frames[0], points(4, frames.shape[2:4]))
+    empty = plan.store.select(state, np.array([], np.int64))
     assert (empty.count, plan.store.to_arrays(empty)) == (0, {})
     begun = plan.begin(frames[0], points(2, frames.shape[2:4]))
-    rows = plan.store.concatenate([empty, begun])
-    assert rows.count == 2
+    state = plan.store.concatenate([empty, begun])
+    assert state.count == 2
     np.testing.assert_array_equal(
-        continue_with(plan, frames, rows)[0], roll_out(plan, frames, points(2, frames.shape[2:4]))[0]
+        continue_with(plan, frames, state)[0], roll_out(plan, frames, points(2, frames.shape[2:4]))[0]
     )
 
 
 # State as arrays
 
 
-def test_rows_survive_as_arrays_bit_by_bit(plan, frames, engine):
+def test_state_survives_as_arrays_bit_by_bit(plan, frames, engine):
     xy = points(5, frames.shape[2:4])
     expected, _ = roll_out(plan, frames, xy)
-    rows = plan.begin(frames[0], xy)
+    state = plan.begin(frames[0], xy)
     for frame in frames[:3]:
-        _, rows = plan.step(frame, rows)
-    arrays = {name: array.copy() for name, array in plan.store.to_arrays(rows).items()}
+        _, state = plan.step(frame, state)
+    arrays = {name: array.copy() for name, array in plan.store.to_arrays(state).items()}
     restored = plan.store.from_arrays(arrays, 5)
     np.testing.assert_array_equal(continue_with(plan, frames[3:], restored)[0], expected[:, 3:])
 
@@ -184,7 +183,7 @@ def test_both_plans_own_the_same_tensors(model, engine):
     ],
     ids=["missing", "unknown", "fewer rows", "dtype"],
 )
-def test_arrays_that_are_not_rows_of_the_model(plan, frames, engine, change):
+def test_arrays_that_are_not_state_of_the_model(plan, frames, engine, change):
     arrays = dict(plan.store.to_arrays(plan.begin(frames[0], points(3, frames.shape[2:4]))))
     change(arrays)
     with pytest.raises(ValueError, match="but 3 points have"):
@@ -203,7 +202,7 @@ def change_manifest(model, tmp_path):
 
 
 def test_an_artifact_without_a_native_plan_has_none(change_manifest, engine):
-    artifact = change_manifest(lambda manifest: manifest.update(native=None))
+    artifact = change_manifest(lambda manifest: manifest["program"].update(native=None))
     PLANS["fused"](artifact, engine)
     with pytest.raises(BackendError, match="was exported without a plan for native kernels"):
         PLANS["native"](artifact, engine)
@@ -221,6 +220,7 @@ def test_an_artifact_in_a_format_that_the_backend_does_not_read(change_manifest,
 
 def test_an_artifact_that_lacks_a_stage(change_manifest, engine):
     artifact = change_manifest(lambda manifest: manifest["stages"].pop("mixer"))
-    assert isinstance(artifact.manifest.native, NativePlan)
+    assert isinstance(artifact.manifest.program, Causal)
+    assert artifact.manifest.program.native is not None
     with pytest.raises(ArtifactError, match="has no stage 'mixer'; it has encode, query, step, locate"):
         PLANS["native"](artifact, engine)

@@ -1,26 +1,26 @@
-"""Models that see all of a clip: their points pass over every frame, whatever the length of the video."""
+"""Models that refine over whole videos: their points pass over every frame, whatever the length."""
 
-import tempfile
 from contextlib import closing
 
 import numpy as np
 import pytest
 
-from tapsdk import Tracker, track
+from tapsdk import Tracker, load, track
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import FrameSpec
 from tapsdk.backends import open_backend
-from tapsdk.errors import ArtifactError, BackendError, ModelError, PointsError, SaveError
+from tapsdk.errors import ArtifactError, BackendError, ModelError, PointsError
 from tapsdk.points import parse_query_points
-from tapsdk.runtime import clip
-from tapsdk.runtime.clip import Clip, GridSpool, finished
-from tapsdk.runtime.model import Engine
-from tapsdk.runtime.sizes import ClipSizes
-from tapsdk.runtime.stages import ClipPlan, Estimates
-from tapsdk.runtime.whole_video import ClipRun, open_run
+from tapsdk.runtime import refined
+from tapsdk.runtime.refined import RefinedPass, RefinedPlan
+from tapsdk.runtime.sizes import RefinementSizes
+from tapsdk.runtime.stages import Estimates
+from tapsdk.runtime.video_pass import finished
+from tapsdk.runtime.whole_video import OfflineRun, start_run
 from tapsdk.video import open_frames
-from tests.support import EXACT, copy_artifact, moving_texture, needs_full_device, needs_torch, random_points
+from tests.support import EXACT, copy_artifact, moving_texture, needs_torch, random_points
 
-RUN = "onnxruntime:clip"
+RUN = "onnxruntime:refined"
 BASE, LARGE = (16, 32), (32, 64)
 
 
@@ -33,6 +33,7 @@ class NoteTaker:
     """Stands in for a plan: grids hold the frame's number and width, so that all that follows can be told apart."""
 
     feature_width, iterations = 2, 3
+    frames = FrameSpec(BASE)
 
     def __init__(self):
         self.located, self.looked_up = [], []
@@ -69,7 +70,7 @@ def plan():
 
 def follow(plan, sizes, t, frames=4):
     start = np.float32([[100 + i, 200 + i] for i in range(len(t))])
-    with closing(Clip(plan, sizes, np.array(t), start)) as made:
+    with closing(RefinedPass(plan, sizes, np.array(t), start)) as made:
         for index in range(frames):
             made.append(frame(index))
         return [finished(made.track(group)) for group in made.groups()]
@@ -79,25 +80,25 @@ def follow(plan, sizes, t, frames=4):
 
 
 def test_points_are_described_in_their_own_frames_and_located_in_all(plan):
-    follow(plan, ClipSizes(BASE, (BASE,)), [2, 0, 3])
+    follow(plan, RefinementSizes(BASE, (BASE,)), [2, 0, 3])
     assert plan.located == [(t, BASE[1], [2, 0, 3]) for t in range(4)]
 
 
 def test_the_first_guess_at_a_querys_frame_is_the_query(plan):
-    (found,) = follow(plan, ClipSizes(BASE, (BASE,)), [2, 0])
+    (found,) = follow(plan, RefinementSizes(BASE, (BASE,)), [2, 0])
     first = found.xy - plan.iterations * BASE[1]
     np.testing.assert_array_equal(first[0], [[0, 2], [1, 2], [100, 200], [3, 2]])
     np.testing.assert_array_equal(first[1], [[101, 201], [1, 0], [2, 0], [3, 0]])
 
 
 def test_every_iteration_looks_at_every_frame_of_its_size(plan):
-    follow(plan, ClipSizes(BASE, (BASE, LARGE)), [0])
+    follow(plan, RefinementSizes(BASE, (BASE, LARGE)), [0])
     assert plan.looked_up == [(t, size[1]) for size in (BASE, LARGE) for _ in range(3) for t in range(4)]
     assert {width for _, width, _ in plan.located} == {BASE[1]}
 
 
 def test_sizes_go_on_from_positions_but_not_from_logits_and_the_mean_counts(plan):
-    (found,) = follow(plan, ClipSizes(BASE, (BASE, LARGE)), [0])
+    (found,) = follow(plan, RefinementSizes(BASE, (BASE, LARGE)), [0])
     after_base, after_large = 3 * BASE[1], 3 * (BASE[1] + LARGE[1])
     np.testing.assert_array_equal(found.xy[0, 1:, 0], np.arange(1, 4) + (after_base + after_large) / 2)
     np.testing.assert_array_equal(found.logits["logit"][0], [10 * t + 3 * t for t in range(4)])
@@ -107,42 +108,19 @@ def test_sizes_go_on_from_positions_but_not_from_logits_and_the_mean_counts(plan
     "frames, points, sizes", [(4, 5, [5]), (1024, 5, [2, 2, 1]), (5000, 2, [1, 1]), (1, 300, [256, 44]), (3, 0, [])]
 )
 def test_groups_are_as_large_as_the_mixers_memory_allows(plan, frames, points, sizes):
-    made = Clip(plan, ClipSizes(BASE, (BASE,)), np.zeros(points, np.int64), np.zeros((points, 2), np.float32))
+    made = RefinedPass(
+        plan, RefinementSizes(BASE, (BASE,)), np.zeros(points, np.int64), np.zeros((points, 2), np.float32)
+    )
     made.frames = frames
     assert [len(range(points)[group]) for group in made.groups()] == sizes
 
 
 def test_a_step_is_a_frame_that_was_looked_at(plan):
-    sizes = ClipSizes(BASE, (BASE, LARGE))
-    with closing(Clip(plan, sizes, np.array([0]), np.zeros((1, 2), np.float32))) as made:
+    sizes = RefinementSizes(BASE, (BASE, LARGE))
+    with closing(RefinedPass(plan, sizes, np.array([0]), np.zeros((1, 2), np.float32))) as made:
         for t in range(5):
             made.append(frame(t))
         assert len(list(made.track(made.groups()[0]))) == made.steps == 5 * (1 + 2 * 3)
-
-
-# Grids on disk
-
-
-def test_grids_come_back_as_they_were():
-    spool = GridSpool()
-    rng = np.random.default_rng(0)
-    frames = [{"high": rng.normal(size=(1, 4, 6, 3)).astype(np.float32), "low": np.float32([[t]])} for t in range(3)]
-    for grids in frames:
-        spool.append(grids)
-    for t in (2, 0, 1):
-        assert spool[t].keys() == frames[t].keys()
-        for name, grid in spool[t].items():
-            np.testing.assert_array_equal(grid, frames[t][name])
-    spool.close()
-
-
-@needs_full_device
-def test_a_full_disk_is_an_error_with_a_way_out(monkeypatch):
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115
-    spool = GridSpool()
-    with pytest.raises(SaveError, match=r"could not keep the features of frame 0 in .*: No space left .* TMPDIR"):
-        spool.append({"low": np.zeros((1, 8, 8, 16), np.float32)})
-    spool.close()
 
 
 # A model
@@ -176,7 +154,7 @@ def test_the_whole_call(run, video, points):
     asked = np.arange(len(points)), points[:, 0].astype(int)
     np.testing.assert_array_equal(tracks.xy[asked], points[:, 1:])
     assert tracks.visible[asked].all()
-    assert (tracks.report.model, tracks.report.path) == ("tapir/small-clip", "clip")
+    assert (tracks.report.model, tracks.report.path) == ("tapir/small-clip", "refined")
     assert tracks.report.frames_per_second > 0
 
 
@@ -189,7 +167,7 @@ def test_a_generator_gives_the_tracks_of_an_array(run, video, points):
 @pytest.mark.parametrize("rows", [1, 20])
 def test_the_size_of_a_group_changes_no_track(run, video, points, monkeypatch, rows):
     together = run(video, points)
-    monkeypatch.setattr(clip, "MIXER_ROWS", rows)
+    monkeypatch.setattr(refined, "MIXER_ROWS", rows)
     apart = run(video, points)
     np.testing.assert_allclose(apart.xy, together.xy, atol=EXACT)
     np.testing.assert_allclose(apart.confidence, together.confidence, atol=1e-5)
@@ -233,12 +211,12 @@ def test_progress_counts_frames_and_then_visits(exported_clip, video, points):
 
 def start(artifact, frames, points):
     source = open_frames(frames)
-    return open_run(artifact, source, parse_query_points(points, frame_size=source.size), RUN)
+    return start_run(load(artifact, backend=RUN), source, parse_query_points(points, frame_size=source.size))
 
 
 @needs_torch
 def test_an_interruption_leaves_the_points_that_are_done(exported_clip, video, points, monkeypatch):
-    monkeypatch.setattr(clip, "MIXER_ROWS", len(video))  # one point after the other
+    monkeypatch.setattr(refined, "MIXER_ROWS", len(video))  # one point after the other
 
     def interrupt(frames, total, label):
         for count, each in enumerate(frames):
@@ -247,7 +225,7 @@ def test_an_interruption_leaves_the_points_that_are_done(exported_clip, video, p
             yield each
 
     run = start(exported_clip, video, points)
-    assert isinstance(run, ClipRun)
+    assert isinstance(run, OfflineRun)
     assert run.tracks().num_frames == 0
     with pytest.raises(KeyboardInterrupt):
         run.run(interrupt)
@@ -275,7 +253,7 @@ def test_it_cannot_run_frame_by_frame_and_says_what_can(exported_clip, tmp_path)
         Tracker(exported_clip)
     boots = copy_artifact(exported_clip, tmp_path / "boots", lambda manifest: manifest.update(model="tapir/boots"))
     with pytest.raises(ModelError, match=complaint.format("tapir/boots", "tapir/boots-causal")):
-        Engine(boots, RUN, points=1)
+        load(boots, backend=RUN).stream()
 
 
 @needs_torch
@@ -284,9 +262,9 @@ def test_it_has_one_plan(exported_clip, video):
         track(video, [[1, 1]], exported_clip, backend="onnxruntime:fused")
 
 
-def test_a_causal_model_has_no_plan_for_clips(bundled):
-    with pytest.raises(BackendError, match="does not hold stages for clips"):
-        ClipPlan(open_artifact(bundled), open_backend("onnxruntime"))
+def test_a_causal_model_has_no_refined_plan(bundled):
+    with pytest.raises(BackendError, match="does not hold stages for whole videos"):
+        RefinedPlan(open_artifact(bundled), open_backend("onnxruntime"))
 
 
 @needs_torch

@@ -1,0 +1,114 @@
+"""Query points by name, and from files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tapsdk.errors import PointsError
+from tapsdk.points import parse_query_points, read_points_file
+
+TXY = np.float32([[0, 1, 2], [3, 4.5, 5]])
+
+
+class Table:
+    """As much of a DataFrame as is looked at."""
+
+    def __init__(self, **columns):
+        self._columns = columns
+        self.columns = list(columns)
+
+    def __getitem__(self, name):
+        return self._columns[name]
+
+
+STRUCTURED = np.array([(2.0, 0, 1.0), (5.0, 3, 4.5)], [("y", "f4"), ("t", "i4"), ("x", "f4")])
+COLUMNS = {"id": ["a", "b"], "y": [2.0, 5.0], "x": [1.0, 4.5], "t": [0, 3]}
+
+
+@pytest.mark.parametrize("points", [Table(**COLUMNS), COLUMNS, STRUCTURED], ids=["table", "dict", "structured"])
+@pytest.mark.parametrize("query_format", ["txy", "tyx", "xyt"])
+def test_named_columns_count_whatever_their_order(points, query_format):
+    found = parse_query_points(points, query_format=query_format, frame_size=(10, 10))
+    np.testing.assert_array_equal(found.as_txy(), TXY)
+
+
+def test_without_a_column_t_points_are_in_the_first_frame():
+    found = parse_query_points({"y": [2.0], "x": [1.0]}, frame_size=(10, 10))
+    np.testing.assert_array_equal(found.as_txy(), [[0, 1, 2]])
+
+
+def test_a_table_without_points():
+    assert len(parse_query_points({"x": [], "y": []}, frame_size=(10, 10))) == 0
+
+
+@pytest.mark.parametrize(
+    "points, complaint",
+    [
+        ({"x": [1], "z": [2]}, "needs columns x and y, and t if need be; this one has x, z"),
+        ({"x": [1, 2], "y": [2]}, "columns x, y do not fit together"),
+        ({"x": ["one"], "y": ["two"]}, "points must be ints or floats"),
+        ({"x": [11.0], "y": [2.0]}, r"points\[0\]: x = 11, but x must be in \[0, 10\]"),
+    ],
+    ids=str,
+)
+def test_a_table_that_holds_no_points(points, complaint):
+    with pytest.raises(PointsError, match=complaint):
+        parse_query_points(points, frame_size=(10, 10))
+
+
+# Files
+
+TEXTS = {
+    "plain.csv": "0,1,2\n3,4.5,5\n",
+    "header.csv": "id,y,x,t\na,2,1,0\nb,5,4.5,3\n",
+    "spaces.CSV": "\ufeffT, X, Y\n0, 1, 2\n\n3, 4.5, 5\n",
+    "rows.json": "[[0, 1, 2], [3, 4.5, 5]]",
+    "objects.json": '[{"x": 1, "y": 2, "t": 0}, {"y": 5, "t": 3, "x": 4.5, "name": "b"}]',
+    "columns.json": '{"x": [1, 4.5], "y": [2, 5], "t": [0, 3]}',
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_file_of_points(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(TEXTS[name], encoding="utf-8")
+    np.testing.assert_array_equal(parse_query_points(read_points_file(path), frame_size=(10, 10)).as_txy(), TXY)
+
+
+def test_a_file_of_an_array(tmp_path):
+    np.save(tmp_path / "points.npy", TXY)
+    np.testing.assert_array_equal(read_points_file(tmp_path / "points.npy"), TXY)
+
+
+@pytest.mark.parametrize(
+    "name, text, complaint",
+    [
+        ("points.txt", "1,2", "the suffix must be one of .csv, .json, .npy"),
+        ("points.csv", "", "holds no points"),
+        ("points.csv", "x,y\n1,2,3\n", "every line must have 2 columns"),
+        ("points.csv", "x,y\n1,two\n", "holds no points, or is damaged"),
+        ("points.csv", "x,z\n1,2\n", "needs columns x and y"),
+        ("points.json", "{", "holds no points, or is damaged"),
+        ("points.json", "[" * 100_000, "holds no points, or is damaged"),
+        ("points.json", json.dumps([{"x": 1}]), "holds no points, or is damaged"),
+        ("points.npy", "not an array", "holds no points, or is damaged"),
+        ("points.csv", "1,2\n3\n", "points must"),
+    ],
+)
+def test_a_file_that_holds_no_points(tmp_path, name, text, complaint):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(PointsError, match=complaint):
+        parse_query_points(read_points_file(path), frame_size=(10, 10))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(PointsError, match=r"none\.csv cannot be read: No such file"):
+        read_points_file(tmp_path / "none.csv")
+
+
+def test_a_pickle_is_no_array(tmp_path):
+    np.save(tmp_path / "points.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(PointsError, match="holds no points, or is damaged"):
+        read_points_file(tmp_path / "points.npy")
