@@ -28,6 +28,8 @@ class CausalPlan(ABC):
     """
 
     name: str
+    stages: tuple[str, ...]
+    """Those of each frame."""
     store: StateStore
     """Makes and edits what points own from frame to frame."""
 
@@ -36,7 +38,8 @@ class CausalPlan(ABC):
         """Whether an artifact's files of a format can be run so."""
         return isinstance(manifest.program, Causal)
 
-    def __init__(self, artifact: Artifact, backend: Backend) -> None:
+    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1) -> None:
+        """points: how many there will be, about."""
         stages = OpenStages(artifact, backend)
         self._manifest = artifact.manifest
         self._backend, self._open, self._stage = backend, stages.open, artifact.stage
@@ -47,8 +50,7 @@ class CausalPlan(ABC):
         self._memory = [t.name for t in step.with_role("state")]
         self._previous = [t.name for t in step.with_role("previous")]
         self._active = [t.name for t in step.with_role("active")]
-        # Whatever cannot be opened should be known now, not at the first point.
-        self._open("query", self.store.capacity(1))
+        stages.open_all(("query", *(["encode"] if self._grids else []), *self.stages), points)
 
     def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> PointState:
         """State of points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later."""
@@ -95,10 +97,7 @@ class CausalPlan(ABC):
 
 class FusedPlan(CausalPlan):
     name = "fused"
-
-    def __init__(self, artifact: Artifact, backend: Backend) -> None:
-        super().__init__(artifact, backend)
-        self._open("step", self.store.capacity(1))
+    stages = ("step",)
 
     def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, dict[str, Tensor]]:
         session = self._open("step", self.store.capacity(state.count))
@@ -110,17 +109,18 @@ class FusedPlan(CausalPlan):
 
 class NativePlan(CausalPlan):
     name = "native"
+    stages = ("encode", "locate", "mixer")
 
     @classmethod
     def fits(cls, manifest: Manifest, format: str) -> bool:
         program = manifest.program
         return isinstance(program, Causal) and program.native is not None and format not in manifest.points.buckets
 
-    def __init__(self, artifact: Artifact, backend: Backend) -> None:
-        super().__init__(artifact, backend)
+    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1) -> None:
         program, space = artifact.manifest.program, artifact.manifest.points.space
         if not isinstance(program, Causal) or program.native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
+        super().__init__(artifact, backend, points)
         if self.store.buckets:
             raise BackendError(f"{artifact.directory} takes fixed numbers of points; native kernels want any number")
         self._iterations, self._space = program.native.iterations, space

@@ -89,7 +89,7 @@ class Model:
 
 def open_model(artifact: Artifact, backend: Backend, plan: str, options: RunOptions = RunOptions()) -> Model:
     """An artifact on a backend with the plan of that name, without a choice. Raises BackendError, ArtifactError."""
-    return Model(artifact, backend, PLANS[plan](artifact, backend), options)
+    return Model(artifact, backend, PLANS[plan](artifact, backend, options.points), options)
 
 
 class Stream:

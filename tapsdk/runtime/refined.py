@@ -40,7 +40,8 @@ class RefinedPlan:
     def fits(cls, manifest: Manifest, format: str) -> bool:
         return isinstance(manifest.program, Refined) and format not in manifest.points.buckets
 
-    def __init__(self, artifact: Artifact, backend: Backend) -> None:
+    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1) -> None:
+        """points: of no account, since any number goes through these stages."""
         stages, program = OpenStages(artifact, backend), artifact.manifest.program
         if not isinstance(program, Refined) or stages.buckets:
             raise BackendError(f"{artifact.directory} does not hold stages for whole videos and any number of points")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,12 @@ class OpenStages:
         self.buckets = artifact.manifest.points.buckets.get(self.format, ())
         self._opened: dict[tuple[str, int | None], Session] = {}
         self._lock = threading.Lock()
+
+    def open_all(self, names: Iterable[str], points: int) -> None:
+        """Opens stages for about so many points, so that whatever cannot be opened is known before the first frame."""
+        room = min((size for size in self.buckets if size >= points), default=max(self.buckets, default=points))
+        for name in names:
+            self.open(name, room)
 
     def open(self, name: str, points: int) -> Session:
         """A stage for tensors of `points` rows."""

@@ -60,7 +60,8 @@ class WholePlan:
     def fits(cls, manifest: Manifest, format: str) -> bool:
         return isinstance(manifest.program, Whole)
 
-    def __init__(self, artifact: Artifact, backend: Backend) -> None:
+    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1) -> None:
+        """points: how many there will be, about."""
         program = artifact.manifest.program
         if not isinstance(program, Whole):
             raise BackendError(f"{artifact.directory} does not hold stages for chunks of video")
@@ -74,9 +75,7 @@ class WholePlan:
             raise BackendError(
                 f"{artifact.directory} takes {self._fixed_length} frames, but its manifest asks for {longest} at once"
             )
-        # Whatever cannot be opened should be known now, not at the first point.
-        for name in ("query", "track"):
-            self._stages.open(name, capacity(1, self.buckets))
+        self._stages.open_all(("query", "track"), points)
 
     def start(self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32]) -> WholePass:
         """A video to come; points are queried at xy [N, 2], in the points' space, in frames t [N]."""

@@ -114,9 +114,7 @@ def test_what_is_decided_when_loading_cannot_be_changed_later(model, video, late
         Tracker(loaded, **late)
 
 
-@pytest.mark.parametrize(
-    "options", [{"backend": FUSED}, {}, {"device": "cpu"}, {"device": "CPU", "threads": 1}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"device": "cpu"}, {"device": "CPU", "threads": 1}], ids=str)
 def test_the_processor_is_a_device_of_every_backend(model, video, options):
     assert track(video, [[5, 5]], load(model, **options)).num_frames == len(video)
 

@@ -72,7 +72,7 @@ class Stubs:
         stubs = self
 
         class Stub(PLANS[kind]):
-            def __init__(self, artifact, backend):
+            def __init__(self, artifact, backend, points=1):
                 self.store = StateStore((), backend)
                 self.label = f"{backend.name}:{kind}"
                 stubs.opened.append(self.label)
