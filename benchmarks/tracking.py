@@ -16,24 +16,23 @@ from pathlib import Path
 
 import numpy as np
 
-from tapsdk.runtime.model import Engine
-from tapsdk.runtime.plans import PLANS
+import tapsdk
 
 SIZE = (720, 1280)
 WARM_UP = 5
 
 
 def measure(model: str, backend: str, points: int, frames: int) -> dict[str, object]:
-    engine = Engine(model, backend, points=points)
+    stream = tapsdk.load(model, backend=backend, points=points).stream()
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (8, *SIZE, 3), np.uint8)
     xy = rng.uniform(0, 1, (points, 2)).astype(np.float32) * np.float32(SIZE[::-1])
     nothing = np.zeros((0, 2), np.float32)
-    engine.advance(engine.prepare(video[0]), SIZE, xy)
+    stream.advance(stream.prepare(video[0]), SIZE, xy)
     times = []
     for t in range(WARM_UP + frames):
         began = time.perf_counter()
-        engine.advance(engine.prepare(video[t % len(video)]), SIZE, nothing)
+        stream.advance(stream.prepare(video[t % len(video)]), SIZE, nothing)
         times.append(1000 * (time.perf_counter() - began))
     times = times[WARM_UP:]
     median, late = np.percentile(times, [50, 95])
@@ -56,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for points in map(int, args.points.split(",")):
-        for plan in PLANS:
+        for plan in ("fused", "native"):
             row = measure(args.model, f"onnxruntime:{plan}", points, args.frames)
             rows.append(row)
             times = f"{row['ms']:7.1f} ms  p95 {row['ms_p95']:7.1f} ms  {row['fps']:6.1f} fps"

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapsdk
-from tapsdk.video import VideoWriter, open_frames
 
 Floats = NDArray[np.float64]
 SIDE = 8  # points a side
@@ -21,7 +20,7 @@ CLOSE = 0.05  # of the picture's sides: what counts as agreeing
 
 
 def main(video: str, picture: str, corners: str, output: str) -> None:
-    with open_frames(picture) as source:
+    with tapsdk.open_frames(picture) as source:
         image = next(source)
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
     pinned = np.array([point.split(",") for point in corners.split(";")], float)
@@ -30,7 +29,7 @@ def main(video: str, picture: str, corners: str, output: str) -> None:
     points = project(fit_homography(square, pinned), inside)
 
     tracks = tapsdk.track(video, points, progress=True)
-    with open_frames(video) as source, VideoWriter(output, source.fps, source.size) as writer:
+    with tapsdk.open_frames(video) as source, tapsdk.VideoWriter(output, source.fps, source.size) as writer:
         for t, frame in enumerate(source):
             seen = tracks.visible[:, t]
             if seen.sum() >= FEWEST:

@@ -11,10 +11,6 @@ from pathlib import Path
 import numpy as np
 
 import tapsdk
-from tapsdk.geometry import scale_points
-from tapsdk.points import grid_points
-from tapsdk.video import VideoWriter, open_frames
-from tapsdk.video.draw import TrackPainter
 
 HERE = Path(__file__).parent
 OUT = Path("out")
@@ -23,18 +19,17 @@ OUT = Path("out")
 def main(video: str | None) -> None:
     truth = None if video else tapsdk.Tracks.load(HERE / "demo" / "tracks.npz")
     path = video or HERE / "demo" / "clip.mp4"
-    with open_frames(path) as source:
+    with tapsdk.open_frames(path) as source:
         size, fps = source.size, source.fps
-    points = grid_points(10, size) if truth is None else truth.queries
+    points = tapsdk.grid_points(10, size) if truth is None else truth.queries
 
     tracks = tapsdk.track(path, points, progress=True)
 
     OUT.mkdir(exist_ok=True)
     tracks.save(OUT / "demo.npz")
-    painter = TrackPainter(len(tracks))
-    with open_frames(path) as source, VideoWriter(OUT / "demo.mp4", fps, size) as writer:
-        for t, frame in enumerate(source):
-            writer.write(painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t]))
+    with tapsdk.open_frames(path) as source, tapsdk.VideoWriter(OUT / "demo.mp4", fps, size) as writer:
+        for frame in tapsdk.draw(source, tracks):
+            writer.write(frame)
 
     report = tracks.report
     speed = f"{report.frames_per_second:.1f} frames per second"
@@ -47,7 +42,7 @@ def main(video: str | None) -> None:
 
 def describe_error(tracks: tapsdk.Tracks, truth: tapsdk.Tracks, size: tuple[int, int]) -> str:
     """Against the true tracks, where the point can be seen, in pixels of a 256x256 frame as TAP-Vid counts them."""
-    found, true = (scale_points(t.xy, size, (256, 256)) for t in (tracks, truth))
+    found, true = (tapsdk.scale_points(t.xy, size, (256, 256)) for t in (tracks, truth))
     later = np.arange(truth.num_frames) > truth.queries[:, :1]
     error = np.linalg.norm(found - true, axis=-1)[truth.visible & later]
     within = np.mean([(error < d).mean() for d in (1, 2, 4, 8, 16)])

@@ -10,32 +10,30 @@ from contextlib import suppress
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 import tapsdk
-from tapsdk.points import grid_points
-from tapsdk.video import VideoWriter, open_frames
-from tapsdk.video.colors import distinct_colors
-from tapsdk.video.draw import TrackPainter
-from tapsdk.video.frames import Frame, FrameSource
+
+Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 
 
-def camera(number: str) -> Iterator[Frame]:
+def camera(number: str) -> Iterator[Picture]:
     driver, name = ("avfoundation", number) if sys.platform == "darwin" else ("v4l2", f"/dev/video{number}")
     with av.open(name, format=driver) as container:
         yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
 
 
-def tracked(frames: FrameSource) -> Iterator[Frame]:
+def tracked(frames: tapsdk.FrameSource) -> Iterator[Picture]:
     """The frames with the points drawn on them."""
     tracker, unseen, xy = tapsdk.Tracker(), {}, np.zeros((0, 2))
-    grid, second = grid_points(8, frames.size)[:, 1:], round(frames.fps or 30)
+    grid, second = tapsdk.grid_points(8, frames.size)[:, 1:], round(frames.fps or 30)
     for t, frame in enumerate(frames):
         if t % second == 0:
             distance = np.linalg.norm(grid[:, None] - xy, axis=-1).min(axis=1, initial=np.inf)
             tracker.add(grid[distance > min(frames.size) / 16])
         tracks = tracker.step(frame)
         ids, xy, visible = tracker.ids, tracks.xy[:, 0], tracks.visible[:, 0]
-        painter = TrackPainter(len(ids), trail=0, colors=distinct_colors(64)[np.array(ids, int) % 64])
+        painter = tapsdk.TrackPainter(len(ids), trail=0, colors=tapsdk.distinct_colors(64)[np.array(ids, int) % 64])
         yield painter.draw(frame, xy, visible)
         unseen = {i: 0 if seen else unseen.get(i, 0) + 1 for i, seen in zip(ids, visible, strict=True)}
         tracker.remove(i for i, count in unseen.items() if count >= second)
@@ -43,7 +41,7 @@ def tracked(frames: FrameSource) -> Iterator[Frame]:
 
 if __name__ == "__main__":
     source, output = sys.argv[1:]
-    opened = open_frames(camera(source) if source.isdigit() else source)
-    with opened as frames, VideoWriter(output, frames.fps, frames.size) as writer, suppress(KeyboardInterrupt):
+    opened = tapsdk.open_frames(camera(source) if source.isdigit() else source)
+    with opened as frames, tapsdk.VideoWriter(output, frames.fps, frames.size) as writer, suppress(KeyboardInterrupt):
         for frame in tracked(frames):
             writer.write(frame)

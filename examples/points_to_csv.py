@@ -14,7 +14,8 @@ import tapsdk
 
 def main(video: str, points_csv: str, tracks_csv: str) -> None:
     with open(points_csv, newline="", encoding="utf-8") as file:
-        points = [[float(row[name]) for name in ("t", "x", "y")] for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    points = {name: [float(row[name]) for row in rows] for name in ("t", "x", "y")}
     tracks = tapsdk.track(video, points, progress=True)
     tracks.save(tracks_csv)
     for point, visible in enumerate(tracks.visible):

@@ -11,20 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapsdk
-from tapsdk.points import grid_points
-from tapsdk.video import VideoWriter, open_frames
 
 Complex = NDArray[np.complex128]
 FEWEST = 8  # points that a frame's motion is read from; with fewer in sight, the motion of the frame before stays
 
 
 def main(video: str, output: str) -> None:
-    with open_frames(video) as source:
-        points = grid_points(12, source.size)
+    with tapsdk.open_frames(video) as source:
+        points = tapsdk.grid_points(12, source.size)
     tracks = tapsdk.track(video, points, progress=True)
     places = tracks.xy[..., 0] + 1j * tracks.xy[..., 1].astype(np.float64)  # [N, T]: x + iy
     zoom_turn, shift = 1 + 0j, 0j
-    with open_frames(video) as source, VideoWriter(output, source.fps, source.size) as writer:
+    with tapsdk.open_frames(video) as source, tapsdk.VideoWriter(output, source.fps, source.size) as writer:
         for t, frame in enumerate(source):
             seen = tracks.visible[:, t]
             if seen.sum() >= FEWEST:

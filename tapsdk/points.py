@@ -147,9 +147,9 @@ def named_columns(points: Any) -> NDArray[Any] | None:
 
 
 def _column_names(points: Any) -> list[str] | None:
-    dtype = getattr(points, "dtype", None)
-    if getattr(dtype, "names", None):
-        return list(dtype.names)
+    fields = getattr(getattr(points, "dtype", None), "names", None)
+    if fields:
+        return list(fields)
     if isinstance(points, Mapping):
         return [str(name) for name in points]
     columns = getattr(points, "columns", None)  # a DataFrame, of whatever library

@@ -1,5 +1,6 @@
 """What the tools that check the source have to say: who imports whom, types, style."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tapsdk
 from tests.support import ROOT
 
 CPP = sorted(path for folder in ("kernels", "bindings", "tests") for path in (ROOT / folder).rglob("*.[ch]*"))
@@ -25,6 +27,28 @@ def check(tool, *arguments):
 
 def test_imports_run_one_way():
     check("lint-imports")
+
+
+def test_the_hall_of_tapsdk_stays_small():
+    """What grows beyond it gets a room."""
+    assert len(list((ROOT / "tapsdk").glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=lambda path: path.name)
+def test_examples_use_nothing_but_what_is_public(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    deep = [ast.unparse(node) for node in ast.walk(tree) if _is_deep_import(node)]
+    assert not deep, "import tapsdk, and use the names of tapsdk.__all__"
+    used = {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "tapsdk"
+    }
+    assert used <= set(tapsdk.__all__)
+
+
+def _is_deep_import(node):
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    return any(name.startswith("tapsdk.") or (isinstance(node, ast.ImportFrom) and name == "tapsdk") for name in names)
 
 
 def test_types():
