@@ -87,7 +87,7 @@ def test_the_tables_are_those_of_the_code():
 
 
 def test_the_python_examples_run(folder: Path):
-    whole, by_frame = blocks("python")
+    whole, by_frame, loaded = blocks("python")
     seen: dict[str, object] = {}
     exec(whole, seen)
     tracks = tapsdk.Tracks.load("tracks.csv")
@@ -96,6 +96,14 @@ def test_the_python_examples_run(folder: Path):
     exec(by_frame, seen)
     assert len(seen["tracks"]) == 2
     assert seen["tracker"].ids == seen["ids"][1:]
+    exec(loaded, seen)
+    with tapsdk.open_frames("out.mp4") as drawn:
+        assert drawn.num_frames == 12
+
+
+def test_the_readme_names_what_is_public():
+    (text,) = re.findall(r"`tapsdk.__all__` names what is public: (.*?)\. Everything", PAPERS["README.md"], re.S)
+    assert sorted(re.findall(r"`(\w+)`", text)) == sorted(set(tapsdk.__all__) - {"__version__"})
 
 
 @pytest.mark.slow
