@@ -18,7 +18,8 @@ from tapsdk.backends import Backend
 from tapsdk.geometry import Size, scale_points
 from tapsdk.selection.accuracy import Rollout
 from training.data.datasets import HELD_OUT_SEED
-from training.data.synthetic import Clip, SceneConfig, make_clip
+from training.data.labelled_video import LabelledVideo
+from training.data.synthetic import SceneConfig, make_clip
 from training.evaluation.metrics import tapvid_metrics
 
 CLIPS, FRAMES, POINTS = 6, 24, 32
@@ -41,7 +42,7 @@ class ClipScores:
     frames: int = 0
 
 
-def held_out_clips(size: Size, points: int, count: int) -> list[Clip]:
+def held_out_clips(size: Size, points: int, count: int) -> list[LabelledVideo]:
     """Clips of (height, width) `size` that nothing was trained or calibrated on; points are asked for at frame 0."""
     config = SceneConfig(*size, FRAMES, points, query="frame0")
     return [make_clip(config, HELD_OUT_SEED + index) for index in range(count)]
@@ -79,7 +80,7 @@ def _all_xy(rollouts: Sequence[Rollout]) -> np.ndarray:
     return np.concatenate([rollout.xy for rollout in rollouts])
 
 
-def _average_jaccard(rollouts: Sequence[Rollout], clips: Sequence[Clip]) -> float:
+def _average_jaccard(rollouts: Sequence[Rollout], clips: Sequence[LabelledVideo]) -> float:
     """The mean over clips; rollouts begin after the frame of the queries."""
     values = []
     for rollout, clip in zip(rollouts, clips, strict=True):

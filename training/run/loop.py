@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from training.data.synthetic import Clip
+from training.data.labelled_video import LabelledVideo
 from training.run.batches import check_clips, iterate
 from training.run.config import TrainConfig
 from training.run.report import Report
@@ -76,7 +76,7 @@ class _Clerk:
         self._began = time.monotonic()
 
     @cached_property
-    def _clips(self) -> list[Clip]:
+    def _clips(self) -> list[LabelledVideo]:
         return held_out_clips(self.config)
 
     def note(self, step: int, losses: Mapping[str, float]) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tapsdk.geometry import scale_points
 from tapsdk.video.colors import distinct_colors
 from tapsdk.video.draw import TrackPainter
-from training.data.synthetic import Clip, make_clip
+from training.data.labelled_video import LabelledVideo
+from training.data.synthetic import make_clip
 from training.evaluation.metrics import tapvid_metrics
 from training.run.batches import scene_of
 from training.run.config import TrainConfig
@@ -37,7 +38,7 @@ TILE = 256
 LINE = (255, 255, 255)
 
 
-def held_out_clips(config: TrainConfig) -> list[Clip]:
+def held_out_clips(config: TrainConfig) -> list[LabelledVideo]:
     """As large as those of the last phase, queried wherever points appear; with photographs that training left out."""
     scene = scene_of(config, config.phases[-1])
     scene = replace(scene, frames=FRAMES, query="first", split="heldout")
@@ -47,27 +48,27 @@ def held_out_clips(config: TrainConfig) -> list[Clip]:
         return [make_clip(replace(scene, textures=None), SEED + index) for index in range(CLIPS)]
 
 
-def track(updater: Updater, clip: Clip) -> Tracks:
+def track(updater: Updater, clip: LabelledVideo) -> Tracks:
     """By the mean model. TAPIR says that a point is visible if neither logit makes that unlikely."""
     outputs = updater.predict(clip.frames, clip.queries[:, [0, 2, 1]])
     confidence = _sigmoid(-outputs["occlusion"]) * _sigmoid(-outputs["expected_dist"])
     return outputs["tracks"], confidence > 0.5
 
 
-def validate(updater: Updater, clips: list[Clip]) -> dict[str, float]:
+def validate(updater: Updater, clips: list[LabelledVideo]) -> dict[str, float]:
     """TAP-Vid's AJ, d_avg (average share of points within 1, 2, 4, 8, 16 px) and OA, the mean over clips."""
     scores = [_score(clip, track(updater, clip)) for clip in clips]
     return {name: float(np.mean([score[metric] for score in scores])) for name, metric in METRICS.items()}
 
 
-def _score(clip: Clip, tracks: Tracks) -> dict[str, NDArray[np.float64]]:
+def _score(clip: LabelledVideo, tracks: Tracks) -> dict[str, NDArray[np.float64]]:
     size = clip.frames.shape[1:3]
     true, found = (scale_points(xy, size, METRIC_SIZE)[None] for xy in (clip.xy, tracks[0]))
     queries = clip.queries[None][..., [0, 2, 1]]
     return tapvid_metrics(queries, ~clip.visible[None], true, ~tracks[1][None], found, "first")
 
 
-def picture(clip: Clip, tracks: Tracks) -> NDArray[np.uint8]:
+def picture(clip: LabelledVideo, tracks: Tracks) -> NDArray[np.uint8]:
     """[H, W, 3] RGB: frames along the clip with true tracks above, and below predicted ones, with lines to the truth.
 
     Discs are visible points, circles hidden ones. Lines lead to points that truly are visible.

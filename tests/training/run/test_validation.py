@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.training.run.tiny import tiny
-from training.data.synthetic import Clip
+from training.data.labelled_video import LabelledVideo
 from training.data.synthetic.textures import list_photographs
 from training.run.batches import make_batch
 from training.run.validation import CLIPS, COLUMNS, FRAMES, TILE, held_out_clips, picture, track, validate
@@ -17,11 +17,11 @@ SURE = 10.0
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledVideo]:
     return held_out_clips(tiny(tmp_path_factory.mktemp("run")))
 
 
-def tracker(clips: list[Clip], offset: float = 0.0, visible: bool | None = None) -> SimpleNamespace:
+def tracker(clips: list[LabelledVideo], offset: float = 0.0, visible: bool | None = None) -> SimpleNamespace:
     """An updater whose model knows the truth, and says it with an error of `offset` pixels along x."""
 
     def predict(video: np.ndarray, queries_tyx: np.ndarray) -> dict[str, np.ndarray]:
@@ -38,22 +38,22 @@ def tracker(clips: list[Clip], offset: float = 0.0, visible: bool | None = None)
     return SimpleNamespace(predict=predict)
 
 
-def test_clips_are_as_large_as_those_of_the_last_phase(clips: list[Clip]) -> None:
+def test_clips_are_as_large_as_those_of_the_last_phase(clips: list[LabelledVideo]) -> None:
     assert [clip.frames.shape for clip in clips] == [(FRAMES, 32, 32, 3)] * CLIPS
     assert not np.array_equal(clips[0].frames, clips[1].frames)
 
 
-def test_who_knows_the_truth_scores_one(clips: list[Clip]) -> None:
+def test_who_knows_the_truth_scores_one(clips: list[LabelledVideo]) -> None:
     assert validate(tracker(clips), clips) == {"AJ": 1, "d_avg": 1, "OA": 1}
 
 
-def test_errors_are_measured_at_256(clips: list[Clip]) -> None:
+def test_errors_are_measured_at_256(clips: list[LabelledVideo]) -> None:
     """Two pixels at 32x32 are sixteen at 256x256: within none of 1, 2, 4, 8 and, just, not within 16."""
     assert validate(tracker(clips, offset=1.99), clips)["d_avg"] == pytest.approx(0.2)
     assert validate(tracker(clips, offset=2.01), clips)["d_avg"] == 0
 
 
-def test_who_sees_nothing_scores_for_hidden_points_alone(clips: list[Clip]) -> None:
+def test_who_sees_nothing_scores_for_hidden_points_alone(clips: list[LabelledVideo]) -> None:
     scores = validate(tracker(clips, visible=False), clips)
     assert scores["AJ"] == 0 < scores["OA"] < 1
     assert scores["d_avg"] == 1
@@ -64,7 +64,7 @@ def test_who_sees_nothing_scores_for_hidden_points_alone(clips: list[Clip]) -> N
     [(-5, -5, True), (5, -5, False), (-5, 5, False), (0.1, -100, False), (-0.1, -100, True), (-0.5, -0.5, False)],
 )
 def test_a_point_is_visible_if_neither_logit_makes_that_unlikely(
-    clips: list[Clip], occlusion: float, expected_dist: float, visible: bool
+    clips: list[LabelledVideo], occlusion: float, expected_dist: float, visible: bool
 ) -> None:
     one = np.ones((1, 1), np.float32)
     outputs = {"tracks": None, "occlusion": occlusion * one, "expected_dist": expected_dist * one}
@@ -72,7 +72,7 @@ def test_a_point_is_visible_if_neither_logit_makes_that_unlikely(
     assert bool(track(updater, clips[0])[1]) is visible
 
 
-def test_a_picture_shows_true_tracks_over_predicted_ones(clips: list[Clip]) -> None:
+def test_a_picture_shows_true_tracks_over_predicted_ones(clips: list[LabelledVideo]) -> None:
     clip = clips[0]
     image = picture(clip, (clip.xy, clip.visible))
     assert image.shape == (2 * TILE, COLUMNS * TILE, 3)
@@ -85,7 +85,7 @@ def test_a_picture_shows_true_tracks_over_predicted_ones(clips: list[Clip]) -> N
     assert (np.abs(other[TILE:].astype(int) - below).max(-1) > 0).mean() > 0.01
 
 
-def test_tracks_that_are_not_finite_or_far_off_can_be_drawn(clips: list[Clip]) -> None:
+def test_tracks_that_are_not_finite_or_far_off_can_be_drawn(clips: list[LabelledVideo]) -> None:
     xy = clips[0].xy.copy()
     xy[0], xy[1], xy[2] = np.nan, 1e30, -np.inf
     assert picture(clips[0], (xy, clips[0].visible)).any()

@@ -6,15 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.clip import Clip
+from training.data.labelled_video import LabelledVideo
 from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.config import SceneConfig
 from training.data.synthetic.layers import PosedLayer
 from training.data.synthetic.rendering import Exposure
 from training.data.synthetic.sampling import sample_tracks
 from training.data.synthetic.scene import random_scene
-
-__all__ = ["Clip", "SceneConfig", "make_clip", "render"]
 
 
 def render(
@@ -47,7 +45,7 @@ def _queries(
     return np.concatenate([frame[:, None], at], axis=1).astype(np.float32)
 
 
-def make_clip(config: SceneConfig, seed: int) -> Clip:
+def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
     """The clip that `config` and `seed` determine."""
     # Separate streams: changing an effect of appearance leaves the scene and the points as they were.
     scene_rng, look_rng, point_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
@@ -65,4 +63,4 @@ def make_clip(config: SceneConfig, seed: int) -> Clip:
     if is_flipped:
         frames = np.ascontiguousarray(frames[:, :, ::-1])
         xy[..., 0] = config.width - xy[..., 0]
-    return Clip(frames, xy, visible, _queries(config, xy, visible, point_rng))
+    return LabelledVideo(frames, xy, visible, _queries(config, xy, visible, point_rng))
