@@ -16,21 +16,17 @@ from training.data.readers.kubric import read_kubric
 from training.data.readers.tapvid import read_tapvid
 from training.data.readers.tapvid_csv import read_tapvid_csv
 
-HELD_OUT_SEED = 1_000_000
-"""Training draws 32-bit seeds at random; evaluation counts up from here."""
-
 PUBLISHED_SIZE = (256, 256)
 """(height, width) of the videos of TAP-Vid: numbers for other sizes are another category, its authors say."""
 
 
 def synthetic(textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[LabelledVideo]:
     """Generated clips of 24 frames at 256x256 with fixed seeds, on photographs that training leaves out."""
-    from training.data.synthetic import SceneConfig, make_clip
+    from training.data.synthetic import SceneConfig, held_out
 
     folder = str(textures) if textures else None
-    config = SceneConfig(256, 256, frames=24, points=64, query="first", textures=folder, split="heldout")
-    for index in range(videos):
-        clip = make_clip(config, HELD_OUT_SEED + index)
+    config = SceneConfig(256, 256, frames=24, points=64, query="first", textures=folder)
+    for index, clip in enumerate(held_out(config, videos)):
         frames = stack_frames(clip.frames, size, "the clip")
         xy = scale_points(clip.xy, (config.height, config.width), frames.shape[1:3])
         yield LabelledVideo(frames, xy, clip.visible, name=f"synthetic-{index:03d}")

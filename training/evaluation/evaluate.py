@@ -8,36 +8,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
-from tapsdk.geometry import Size, scale_points
+from tapsdk.geometry import Size
 from training.data.datasets import DATASETS, SYNTHETIC, open_dataset
 from training.data.errors import DatasetError
 from training.data.labelled_video import LabelledVideo
-from training.evaluation.metrics import QUERY_MODES, tapvid_metrics
-from training.evaluation.predictors import BASELINES, Prediction, predictor
+from training.evaluation.metrics import QUERY_MODES
+from training.evaluation.predictors import BASELINES, predictor
 from training.evaluation.queries import sample_queries
-from training.evaluation.report import Metrics, Scores, table, write_json
+from training.evaluation.report import Scores, table, write_json
+from training.evaluation.score import score
 
-METRIC_SIZE = (256, 256)
 COLUMNS = {"AJ": "average_jaccard", "<d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
-
-
-def score(video: LabelledVideo, prediction: Prediction, mode: str = "first") -> Metrics:
-    """TAP-Vid's metrics of one video; positions are scaled to 256x256 first, as the benchmark demands.
-
-    Frames of which nothing is known are left out: there, a point that is not marked visible may well be.
-    """
-    size = video.frames.shape[1:3]
-    xy, visible = prediction
-    found, true = (scale_points(p, size, METRIC_SIZE) for p in (xy, video.xy))
-    known = np.ones(len(video.frames), bool) if video.annotated is None else video.annotated
-    t = np.cumsum(known)[video.queries[:, 0].astype(int)] - 1
-    tyx = np.stack([t, video.queries[:, 2], video.queries[:, 1]], axis=-1)
-    truth = ~video.visible[None, :, known], true[None, :, known]
-    metrics = tapvid_metrics(tyx[None], *truth, ~visible[None, :, known], found[None, :, known], mode)
-    return {name: float(value[0]) for name, value in metrics.items()}
 
 
 def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first") -> Scores:
@@ -46,7 +29,7 @@ def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = 
     scores: Scores = {name: [] for name in predictors}
     for video in videos:
         for name, predict in predictors.items():
-            scores[name].append((video.name, score(video, predict(video), mode)))
+            scores[name].append((video.name, score(video, *predict(video), mode)))
     return scores
 
 

@@ -18,7 +18,7 @@ from training.run.config import TrainConfig
 from training.run.report import Report
 from training.run.run_state import Checkpoint, check_fit, find_checkpoint, load_checkpoint, make_folder, save_checkpoint
 from training.run.updaters import Updater
-from training.run.validation import held_out_clips, picture, track, validate
+from training.run.validation import picture, track, validate, validation_clips
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class _Clerk:
 
     @cached_property
     def _clips(self) -> list[LabelledVideo]:
-        return held_out_clips(self.config)
+        return validation_clips(self.config)
 
     def note(self, step: int, losses: Mapping[str, float]) -> None:
         if self._is_due(LOG_EVERY, step):

@@ -11,22 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tapsdk.geometry import scale_points
 from tapsdk.video.colors import distinct_colors
 from tapsdk.video.draw import TrackPainter
 from training.data.labelled_video import LabelledVideo
-from training.data.synthetic import make_clip
-from training.evaluation.metrics import tapvid_metrics
+from training.data.synthetic import held_out
+from training.data.synthetic.clips import VALIDATION_SEED
+from training.evaluation.score import score
 from training.run.batches import scene_of
 from training.run.config import TrainConfig
 from training.run.updaters import Updater
 
 CLIPS = 4
 FRAMES = 16
-SEED = 2_000_000
-"""Training draws 32-bit seeds at random; these clips count up from here."""
-
-METRIC_SIZE = (256, 256)
 METRICS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
 
 Tracks = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -38,14 +34,13 @@ TILE = 256
 LINE = (255, 255, 255)
 
 
-def held_out_clips(config: TrainConfig) -> list[LabelledVideo]:
+def validation_clips(config: TrainConfig) -> list[LabelledVideo]:
     """As large as those of the last phase, queried wherever points appear; with photographs that training left out."""
-    scene = scene_of(config, config.phases[-1])
-    scene = replace(scene, frames=FRAMES, query="first", split="heldout")
+    scene = replace(scene_of(config, config.phases[-1]), frames=FRAMES, query="first")
     try:
-        return [make_clip(scene, SEED + index) for index in range(CLIPS)]
+        return list(held_out(scene, CLIPS, VALIDATION_SEED))
     except ValueError:  # a folder too small to leave any photograph out
-        return [make_clip(replace(scene, textures=None), SEED + index) for index in range(CLIPS)]
+        return list(held_out(replace(scene, textures=None), CLIPS, VALIDATION_SEED))
 
 
 def track(updater: Updater, clip: LabelledVideo) -> Tracks:
@@ -57,15 +52,8 @@ def track(updater: Updater, clip: LabelledVideo) -> Tracks:
 
 def validate(updater: Updater, clips: list[LabelledVideo]) -> dict[str, float]:
     """TAP-Vid's AJ, d_avg (average share of points within 1, 2, 4, 8, 16 px) and OA, the mean over clips."""
-    scores = [_score(clip, track(updater, clip)) for clip in clips]
-    return {name: float(np.mean([score[metric] for score in scores])) for name, metric in METRICS.items()}
-
-
-def _score(clip: LabelledVideo, tracks: Tracks) -> dict[str, NDArray[np.float64]]:
-    size = clip.frames.shape[1:3]
-    true, found = (scale_points(xy, size, METRIC_SIZE)[None] for xy in (clip.xy, tracks[0]))
-    queries = clip.queries[None][..., [0, 2, 1]]
-    return tapvid_metrics(queries, ~clip.visible[None], true, ~tracks[1][None], found, "first")
+    scores = [score(clip, *track(updater, clip)) for clip in clips]
+    return {name: float(np.mean([of_one[metric] for of_one in scores])) for name, metric in METRICS.items()}
 
 
 def picture(clip: LabelledVideo, tracks: Tracks) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Evaluation from videos to a table."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,8 @@ pytest.importorskip("PIL", reason="datasets need Pillow: pip install '.[train]'"
 from tests.training.evaluation.test_predictors import drifting_noise
 from tests.training.evaluation.test_report import read_strictly
 from training.__main__ import main
-from training.data.labelled_video import LabelledVideo
 from training.evaluation import evaluate as evaluation
-from training.evaluation.evaluate import evaluate, score
-from training.evaluation.predictors import standing_still
+from training.evaluation.evaluate import evaluate
 
 
 @pytest.fixture
@@ -31,25 +28,6 @@ def badja(tmp_path: Path) -> Path:
     known = np.arange(6) != 3
     np.savez(folder / "tracks.npz", xy=video.xy, visible=np.tile(known, (3, 1)), annotated=known)
     return folder
-
-
-def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
-    video = drifting_noise(height=64, width=64 + 64)
-    off = video.xy + np.float32([0, 0.3])
-    assert score(video, (off, video.visible))["pts_within_1"] == 0  # 0.3 of 64 rows is 1.2 of 256
-    assert score(video, (off, video.visible))["pts_within_2"] == 1
-
-
-@pytest.mark.parametrize("mode", ["first", "strided"])
-def test_frames_of_which_nothing_is_known_are_not_scored(mode: str) -> None:
-    """A tracker that calls points visible there is no worse for it, nor one that is lost there."""
-    full = drifting_noise()
-    known = np.arange(6) != 3
-    xy = np.where(known[:, None], full.xy, np.nan).astype(np.float32)
-    video = LabelledVideo(full.frames, xy[:2], full.visible[:2] & known, full.queries[:2], known)
-    found = np.where(known[:, None], full.xy, 1000)[:2]
-    metrics = score(video, (found, np.ones((2, 6), bool)), mode)
-    assert all(value == 1 for value in metrics.values())
 
 
 def test_a_model_is_scored_beside_the_baselines(badja: Path, tmp_path: Path, capsys) -> None:
@@ -131,11 +109,6 @@ def test_each_predictor_gets_each_video(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(evaluation, "predictor", lambda name: lambda s: (s.xy if s is first else s.xy + 100, s.visible))
     scores = evaluate(["x"], [first, second])
     assert [metrics["average_jaccard"] for _, metrics in scores["x"]] == [1.0, 0.0]
-
-
-def test_metrics_of_a_video_are_numbers_that_json_takes() -> None:
-    video = drifting_noise()
-    assert json.dumps(score(video, standing_still(video)))
 
 
 def test_the_metric_function_is_where_the_design_says() -> None:

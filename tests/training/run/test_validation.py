@@ -11,14 +11,14 @@ from tests.training.run.tiny import tiny
 from training.data.labelled_video import LabelledVideo
 from training.data.synthetic.textures import list_photographs
 from training.run.batches import make_batch
-from training.run.validation import CLIPS, COLUMNS, FRAMES, TILE, held_out_clips, picture, track, validate
+from training.run.validation import CLIPS, COLUMNS, FRAMES, TILE, picture, track, validate, validation_clips
 
 SURE = 10.0
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledVideo]:
-    return held_out_clips(tiny(tmp_path_factory.mktemp("run")))
+    return validation_clips(tiny(tmp_path_factory.mktemp("run")))
 
 
 def tracker(clips: list[LabelledVideo], offset: float = 0.0, visible: bool | None = None) -> SimpleNamespace:
@@ -99,5 +99,5 @@ def test_photographs_are_those_that_training_leaves_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no photographs"):
         list_photographs(str(tmp_path), "heldout")
     config = tiny(tmp_path, textures=str(tmp_path))
-    assert len(held_out_clips(config)) == CLIPS
+    assert len(validation_clips(config)) == CLIPS
     assert make_batch(config, 0)["video"].any()

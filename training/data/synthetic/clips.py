@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,10 @@ from training.data.synthetic.layers import PosedLayer
 from training.data.synthetic.rendering import Exposure
 from training.data.synthetic.sampling import sample_tracks
 from training.data.synthetic.scene import random_scene
+
+EVALUATION_SEED = 1_000_000
+VALIDATION_SEED = 2_000_000
+"""First seeds of held-out clips, for what is reported and for watching a run. Training draws 32-bit seeds at random."""
 
 
 def render(
@@ -64,3 +71,12 @@ def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
         frames = np.ascontiguousarray(frames[:, :, ::-1])
         xy[..., 0] = config.width - xy[..., 0]
     return LabelledVideo(frames, xy, visible, _queries(config, xy, visible, point_rng))
+
+
+def held_out(config: SceneConfig, count: int, seed: int = EVALUATION_SEED) -> Iterator[LabelledVideo]:
+    """Clips that nothing was trained on, the same every time: of `count` seeds from `seed` on.
+
+    Their photographs are those that training leaves out. Raises ValueError where the folder has none.
+    """
+    config = replace(config, split="heldout")
+    return (make_clip(config, seed + index) for index in range(count))
