@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tapsdk.artifact.manifest import Mode, NativePlan, StageSpec, TensorSpec, Visibility
 from tapsdk.runtime.flow import Following
+from training.models.registry import FAMILIES
 
 EXAMPLE_FRAMES = 7
 """Of a clip: not 1, which graphs take for fixed."""
@@ -76,10 +77,6 @@ class Cut:
     """These as in the manifest."""
 
 
-FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}
-"""The module that cuts a family's models, with a function `cut(model, style) -> Cut`."""
-
-
 def cut(family: str, model: nn.Module, style: Style | None = None) -> Cut:
     """The stages of a model of a family. Raises ValueError for a style that the model cannot take."""
-    return importlib.import_module(FAMILIES[family]).cut(model, style or Style())  # type: ignore[no-any-return]
+    return importlib.import_module(FAMILIES[family].stages).cut(model, style or Style())  # type: ignore[no-any-return]

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.artifact.manifest import FRAMES, NEXT, Level, NativePlan, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import FRAMES, NEXT, Level, NativePlan, StageSpec, TensorSpec
 from training.models.layers.sampling_torch import sample_frame
+from training.models.tapir import FAMILY
 from training.models.tapir.config import PATCH_RADIUS, TapirConfig
 from training.models.tapir.torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
 
 N = "N"
-LOGITS = (TensorSpec("occlusion", (N,), "logit"), TensorSpec("expected_dist", (N,), "logit"))
+LOGITS = tuple(TensorSpec(name, (N,), "logit") for name in FAMILY.visibility.logits)
 EXACT = ("model.head", "model.mixer.out")
 """They give the first guess and its corrections."""
 
@@ -157,7 +158,7 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
     stages = (*fused, *native) if style.native else fused
     return Cut(
         tuple(replace(stage, exact=EXACT) for stage in stages),
-        Visibility({t.name: -1 for t in LOGITS}),
+        FAMILY.visibility,
         _native_plan(config, grids) if style.native else None,
         size_multiple=None if size else config.size_multiple,
         frame_size=None if size in (None, config.resolution) else size,
@@ -186,7 +187,7 @@ def _cut_clip(model: Tapir, style: Style) -> Cut:
     )
     return Cut(
         tuple(Stage(*stage, size_multiple=multiple, exact=EXACT) for stage in stages),
-        Visibility({t.name: -1 for t in LOGITS}),
+        FAMILY.visibility,
         _native_plan(config, grids),
         mode="clip",
         size_multiple=None if size else config.size_multiple,

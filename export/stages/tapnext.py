@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.artifact.manifest import NEXT, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import NEXT, StageSpec, TensorSpec
+from training.models.tapnext import FAMILY
 from training.models.tapnext.torch import Tapnext, TapnextState
 
 N = "N"
@@ -80,4 +81,4 @@ def cut(model: Tapnext, style: Style) -> Cut:
             "step", Step(model, style.padded), StageSpec((frame, *active, *state), (xy, logit, *following)), exact=EXACT
         ),
     )
-    return Cut(stages, Visibility({logit.name: 1}), native=None, points_join="start")
+    return Cut(stages, FAMILY.visibility, native=None, points_join="start")

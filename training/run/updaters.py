@@ -24,9 +24,6 @@ UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.
 BETAS = (0.9, 0.99)
 """Of AdamW, whose weight decay is decoupled."""
 
-BATCH = ("video", "queries_tyx", "xy", "visible", "previous")
-"""What the losses take of a batch, in order."""
-
 
 class Updater(Protocol):
     """Holds the model that is being trained."""

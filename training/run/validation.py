@@ -17,6 +17,7 @@ from training.data.labelled_video import LabelledVideo
 from training.data.synthetic import held_out
 from training.data.synthetic.clips import VALIDATION_SEED
 from training.evaluation.score import score
+from training.models.family import Family
 from training.run.batches import scene_of
 from training.run.config import TrainConfig
 from training.run.updaters import Updater
@@ -43,16 +44,15 @@ def validation_clips(config: TrainConfig) -> list[LabelledVideo]:
         return list(held_out(replace(scene, textures=None), CLIPS, VALIDATION_SEED))
 
 
-def track(updater: Updater, clip: LabelledVideo) -> Tracks:
-    """By the mean model. TAPIR says that a point is visible if neither logit makes that unlikely."""
+def track(updater: Updater, family: Family, clip: LabelledVideo) -> Tracks:
+    """By the mean model, which is one of `family`."""
     outputs = updater.predict(clip.frames, clip.queries[:, [0, 2, 1]])
-    confidence = _sigmoid(-outputs["occlusion"]) * _sigmoid(-outputs["expected_dist"])
-    return outputs["tracks"], confidence > 0.5
+    return outputs["tracks"], family.visible(outputs)
 
 
-def validate(updater: Updater, clips: list[LabelledVideo]) -> dict[str, float]:
+def validate(updater: Updater, family: Family, clips: list[LabelledVideo]) -> dict[str, float]:
     """TAP-Vid's AJ, d_avg (average share of points within 1, 2, 4, 8, 16 px) and OA, the mean over clips."""
-    scores = [score(clip, *track(updater, clip)) for clip in clips]
+    scores = [score(clip, *track(updater, family, clip)) for clip in clips]
     return {name: float(np.mean([of_one[metric] for of_one in scores])) for name, metric in METRICS.items()}
 
 
@@ -82,7 +82,3 @@ def _corner(xy: NDArray[np.float32]) -> tuple[int, int]:
     """As OpenCV counts: whole pixels, the first one's centre at 0."""
     x, y = np.clip(np.floor(np.nan_to_num(xy)), -(1 << 14), 1 << 14).astype(int).tolist()
     return x, y
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.float32(1) / (1 + np.exp(-np.clip(x, -80, 80)))

@@ -1,6 +1,6 @@
 """TAPIR in JAX: one module for every variant of `training.models.tapir.config.TapirConfig`.
 
-Reads side by side with `tapir_torch`: the encoder turns frames into two feature grids; a query point's descriptor is
+Reads side by side with `tapir/torch.py`: the encoder turns frames into two feature grids; a query point's descriptor is
 read off them; the cost-volume head finds the descriptor in every frame on its own; the mixer refines that guess from
 patches of scores around it, iteration by iteration, along time. `Tapir.clip` does this for a whole clip, `init` and
 `step` frame by frame; these three are compiled once for each shape of their arguments.
