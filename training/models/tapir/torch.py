@@ -433,57 +433,12 @@ class Tapir(nn.Module):
         for some in queries_tyx.split(chunk, 1):
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(self._seen(video), grids, queries, some * scale))
+                parts.append(both_ways(self, self._pictures(video), (grids, queries), some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(torch.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(torch.cat(field, 2) for field in zip(*parts, strict=True))), size)
-
-    def _both_ways(
-        self, seen: Tensor | None, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor
-    ) -> Estimate:
-        """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
-        frames = grids[0].low.shape[1]
-        forwards = self._roll_out(seen, grids, queries, start, range(frames))
-        backwards = self._roll_out(seen, grids, queries, start, range(frames - 1, -1, -1))
-        later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
-        return Estimate(
-            torch.where(later[..., None], forwards.xy, backwards.xy),
-            torch.where(later, forwards.occlusion, backwards.occlusion),
-            torch.where(later, forwards.expected_dist, backwards.expected_dist),
-        )
-
-    def _roll_out(
-        self,
-        seen: Tensor | None,
-        grids: Sequence[Grids],
-        queries: Sequence[Query],
-        start: Tensor,
-        order: Sequence[int],
-    ) -> Estimate:
-        """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame.
-
-        seen: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
-        """
-        batch, points = start.shape[:2]
-        start_xy = start[..., 1:].flip(-1)
-        previous, memory = start_xy, [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
-        found: dict[int, Estimate] = {}
-        last = order[0] if len(order) else 0
-        for t in order:
-            begins = start[..., 0].round() == t
-            previous = torch.where(begins[..., None], start_xy, previous)
-            fresh = begins.reshape(-1, 1, 1)
-            memory = [MixerState(*(tensor.masked_fill(fresh, 0) for tensor in state)) for state in memory]
-            frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
-            estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
-            found[t] = estimates[-1]
-            if seen is not None:
-                found[t] = self._settle((seen[:, last], seen[:, t]), previous, found[t], begins)
-            previous, last = found[t].xy[:, 0], t
-        ordered = [found[t] for t in range(len(found))]
-        return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
 
     # Frame by frame.
 
@@ -501,8 +456,8 @@ class Tapir(nn.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        seen = self._seen(frame)
-        first = None if seen is None else seen[:, 0]
+        pictures = self._pictures(frame)
+        first = None if pictures is None else pictures[:, 0]
         return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
 
     def empty_memory(self, rows: int) -> MixerState:
@@ -516,20 +471,20 @@ class Tapir(nn.Module):
         grids = self.feature_grids(frame)
         previous = state.previous[:, None] if self.config.motion_prior else None
         estimates, memory, _ = self.trajectories(grids, state.queries, causal=state.causal, previous=previous)
-        found, seen = estimates[-1], self._seen(frame)
-        now = None if seen is None else seen[:, 0]
+        found, pictures = estimates[-1], self._pictures(frame)
+        now = None if pictures is None else pictures[:, 0]
         if now is not None:
-            found = self._settle((state.frame, now), state.previous, found)
+            found = self._fuse_flow((state.frame, now), state.previous, found)
         state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
         return self._public(found, tuple(frame.shape[2:4])), state
 
     # Between frames.
 
-    def _seen(self, video: Tensor) -> Tensor | None:
+    def _pictures(self, video: Tensor) -> Tensor | None:
         """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
         return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.follows else None
 
-    def _settle(
+    def _fuse_flow(
         self, frames: tuple[Tensor, Tensor], previous: Tensor, found: Estimate, begins: Tensor | None = None
     ) -> Estimate:
         """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
@@ -548,6 +503,53 @@ class Tapir(nn.Module):
             "occlusion": estimate.occlusion.transpose(1, 2),
             "expected_dist": estimate.expected_dist.transpose(1, 2),
         }
+
+
+def both_ways(
+    model: Tapir, pictures: Tensor | None, inputs: tuple[Sequence[Grids], Sequence[Query]], start: Tensor
+) -> Estimate:
+    """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards.
+
+    pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+    inputs: grids of all frames and queries, at every resolution.
+    """
+    frames = inputs[0][0].low.shape[1]
+    forwards = _roll_out(model, pictures, inputs, start, range(frames))
+    backwards = _roll_out(model, pictures, inputs, start, range(frames - 1, -1, -1))
+    later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
+    return Estimate(
+        torch.where(later[..., None], forwards.xy, backwards.xy),
+        torch.where(later, forwards.occlusion, backwards.occlusion),
+        torch.where(later, forwards.expected_dist, backwards.expected_dist),
+    )
+
+
+def _roll_out(
+    model: Tapir,
+    pictures: Tensor | None,
+    inputs: tuple[Sequence[Grids], Sequence[Query]],
+    start: Tensor,
+    order: Sequence[int],
+) -> Estimate:
+    """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame."""
+    (grids, queries), (batch, points) = inputs, start.shape[:2]
+    start_xy = start[..., 1:].flip(-1)
+    previous, memory = start_xy, [model.empty_memory(batch * points)] * (len(grids) - 1) * model.config.iterations
+    found: dict[int, Estimate] = {}
+    last = order[0] if len(order) else 0
+    for t in order:
+        begins = start[..., 0].round() == t
+        previous = torch.where(begins[..., None], start_xy, previous)
+        fresh = begins.reshape(-1, 1, 1)
+        memory = [MixerState(*(tensor.masked_fill(fresh, 0) for tensor in state)) for state in memory]
+        frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
+        estimates, memory, _ = model.trajectories(frame, queries, None, memory, previous[:, None])
+        found[t] = estimates[-1]
+        if pictures is not None:
+            found[t] = model._fuse_flow((pictures[:, last], pictures[:, t]), previous, found[t], begins)
+        previous, last = found[t].xy[:, 0], t
+    ordered = [found[t] for t in range(len(found))]
+    return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
 
 
 def confidence(estimate: Estimate) -> Tensor:
