@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tapsdk.artifact.manifest import FlowFusion, FrameSpec, PointSpec, Program, StageSpec, TensorSpec, Visibility
+from training.models.registry import FAMILIES
 
 EXAMPLE_FRAMES = 7
 """Of a clip: not 1, which graphs take for fixed."""
@@ -72,10 +73,6 @@ class Cut:
     flow: FlowFusion | None = None
 
 
-FAMILIES = {"tapir": "export.stages.tapir", "tapnext": "export.stages.tapnext"}
-"""The module that cuts a family's models, with a function `cut(model, style) -> Cut`."""
-
-
 def cut(family: str, model: nn.Module, style: Style | None = None) -> Cut:
     """The stages of a model of a family. Raises ValueError for a style that the model cannot take."""
-    return importlib.import_module(FAMILIES[family]).cut(model, style or Style())  # type: ignore[no-any-return]
+    return importlib.import_module(FAMILIES[family].stages).cut(model, style or Style())  # type: ignore[no-any-return]

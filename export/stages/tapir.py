@@ -27,14 +27,14 @@ from tapsdk.artifact.manifest import (
     Refinement,
     StageSpec,
     TensorSpec,
-    Visibility,
 )
 from training.models.layers.sampling_torch import sample_frame
+from training.models.tapir import FAMILY
 from training.models.tapir.config import PATCH_RADIUS, TapirConfig
 from training.models.tapir.torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
 
 N = "N"
-LOGITS = (TensorSpec("occlusion", (N,), "logit"), TensorSpec("expected_dist", (N,), "logit"))
+LOGITS = tuple(TensorSpec(name, (N,), "logit") for name in FAMILY.visibility.logits)
 EXACT = ("model.head", "model.mixer.out")
 """They give the first guess and its corrections."""
 
@@ -171,7 +171,7 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
         tuple(replace(stage, exact=EXACT) for stage in stages),
         _frames(config, size),
         PointSpec(config.resolution),
-        Visibility({t.name: -1 for t in LOGITS}),
+        FAMILY.visibility,
         Causal(_refinement(config, grids) if style.native else None),
         config.fusion,
     )
@@ -200,7 +200,7 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
         tuple(Stage(*stage, size_multiple=multiple, exact=EXACT) for stage in stages),
         _frames(config, size),
         PointSpec(config.resolution),
-        Visibility({t.name: -1 for t in LOGITS}),
+        FAMILY.visibility,
         Refined(_refinement(config, grids), None if size or config.size_multiple else multiple),
     )
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
-from tapsdk.artifact.manifest import NEXT, Causal, FrameSpec, PointSpec, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import NEXT, Causal, FrameSpec, PointSpec, StageSpec, TensorSpec
 from training.models.tapnext.torch import Tapnext, TapnextState
 
 N = "N"
@@ -82,6 +82,6 @@ def cut(model: Tapnext, style: Style) -> Cut:
         stages,
         FrameSpec(config.resolution),
         PointSpec(config.resolution, join="start"),
-        Visibility({logit.name: 1}),
+        FAMILY.visibility,
         Causal(),
     )

@@ -15,15 +15,12 @@ from torch import nn
 from export.verification.rollouts import runtime_rollout, torch_rollout
 from tapsdk.artifact import Artifact
 from tapsdk.backends import Backend
-from tapsdk.geometry import Size, scale_points
 from tapsdk.selection.accuracy import Rollout
-from training.data.datasets import HELD_OUT_SEED
-from training.data.synthetic import Clip, SceneConfig, make_clip
-from training.evaluation.metrics import tapvid_metrics
+from training.data.labelled_video import LabelledVideo
+from training.data.synthetic import SceneConfig, held_out
+from training.evaluation.score import score
 
 CLIPS, FRAMES, POINTS = 6, 24, 32
-SCORED_SIZE = (256, 256)
-"""(height, width) in whose pixels TAP-Vid's metrics are defined."""
 
 
 @dataclass
@@ -41,18 +38,12 @@ class ClipScores:
     frames: int = 0
 
 
-def held_out_clips(size: Size, points: int, count: int) -> list[Clip]:
-    """Clips of (height, width) `size` that nothing was trained or calibrated on; points are asked for at frame 0."""
-    config = SceneConfig(*size, FRAMES, points, query="frame0")
-    return [make_clip(config, HELD_OUT_SEED + index) for index in range(count)]
-
-
 def score_on_clips(
     model: nn.Module, artifact: Artifact, backend: Backend, plans: Sequence[str], points: int
 ) -> ClipScores:
     """Runs an artifact on generated clips, with at most so many points."""
     manifest = artifact.manifest
-    clips = held_out_clips(manifest.frames.size, min(points, POINTS), CLIPS)
+    clips = list(held_out(SceneConfig(*manifest.frames.size, FRAMES, min(points, POINTS), query="frame0"), CLIPS))
     starts = [clip.queries[:, 1:] for clip in clips]
     in_torch = [
         Rollout(*torch_rollout(model, manifest.visibility, clip.frames, xy))
@@ -79,14 +70,11 @@ def _all_xy(rollouts: Sequence[Rollout]) -> np.ndarray:
     return np.concatenate([rollout.xy for rollout in rollouts])
 
 
-def _average_jaccard(rollouts: Sequence[Rollout], clips: Sequence[Clip]) -> float:
-    """The mean over clips; rollouts begin after the frame of the queries."""
+def _average_jaccard(rollouts: Sequence[Rollout], clips: Sequence[LabelledVideo]) -> float:
+    """The mean over clips; rollouts begin after the frame of the queries, which is not scored."""
     values = []
     for rollout, clip in zip(rollouts, clips, strict=True):
-        found, true = (
-            scale_points(xy, clip.frames.shape[1:3], SCORED_SIZE)[None] for xy in (rollout.xy, clip.xy[:, 1:])
-        )
-        before = np.full((1, len(clip.xy), 3), -1.0)
-        metrics = tapvid_metrics(before, ~clip.visible[None, :, 1:], true, ~rollout.visible[None], found, "first")
-        values.append(metrics["average_jaccard"][0])
+        xy = np.concatenate([clip.xy[:, :1], rollout.xy], 1)
+        visible = np.concatenate([clip.visible[:, :1], rollout.visible], 1)
+        values.append(score(clip, xy, visible)["average_jaccard"])
     return float(np.nanmean(values))

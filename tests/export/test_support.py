@@ -7,16 +7,12 @@ from fnmatch import fnmatchcase
 import pytest
 
 from export.support import EXCEPTIONS, why_not
-from tests.support import needs_torch
-from training.models.registry import CONFIGS
+from training.models.registry import CONFIGS, family_of
 
 
-@needs_torch
 @pytest.mark.parametrize("model", CONFIGS)
 def test_a_model_with_stages_can_be_exported_and_no_other(model):
-    from export.stages import FAMILIES
-
-    assert (why_not(model, "onnx") is None) == (model.split("/")[0] in FAMILIES)
+    assert (why_not(model, "onnx") is None) == (family_of(model).stages is not None)
 
 
 @pytest.mark.parametrize("models, target", EXCEPTIONS)

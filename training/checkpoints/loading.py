@@ -41,22 +41,24 @@ def find_weights(model: str) -> Path:
     return official
 
 
-def read_weights(model: str, path: Path, framework: str = "torch") -> tuple[dict[str, NDArray[np.float32]], Any]:
-    """Weights by our names and the config that they are for, from canonical weights or an official file.
+def read_weights(
+    model: str, path: Path, framework: str = "torch"
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+    """Weights by our names, and the metadata of canonical weights, from such a file or an official one.
 
     Raises CheckpointError.
     """
-    if path.suffix.lower() != ".safetensors":
-        official = convert(path, model, framework)
-        return official.weights, official.config
-    weights, metadata = load_canonical(path, model)
-    return weights, _config(model, path, metadata)
+    if path.suffix.lower() == ".safetensors":
+        return load_canonical(path, model)
+    official = convert(path, model, framework)
+    return official.weights, official.metadata
 
 
-def _config(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
-    """The config of the model that the file names; some settings, such as a temperature, show in no shape.
+def config_for(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
+    """The config of the model that metadata names; some settings, such as a temperature, show in no shape.
 
-    Weights outlive configurations: raises CheckpointError where the model has no such config (any more).
+    Weights outlive configurations: raises CheckpointError, with the path of their file, where the model has no such
+    config (any more).
     """
     try:
         stored = dict(json.loads(metadata["config"]))

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.clip import Clip
+from training.data.labelled_video import LabelledVideo
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ HORIZON = 1e-2
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def homography(clip: Clip, rng: np.random.Generator, strength: float = 1.0) -> Clip:
+def homography(clip: LabelledVideo, rng: np.random.Generator, strength: float = 1.0) -> LabelledVideo:
     """The clip as if filmed off a screen by an unsteady camera: a smooth projective motion, shrinking into the frame.
 
     All that was in the frame stays in it; outside is black. strength: 1 is about what
@@ -48,7 +48,7 @@ def homography(clip: Clip, rng: np.random.Generator, strength: float = 1.0) -> C
     return _warped(clip, np.stack(matrices), rng)
 
 
-def roll(clip: Clip, rng: np.random.Generator, strength: float = 1.0, rotate: bool = True) -> Clip:
+def roll(clip: LabelledVideo, rng: np.random.Generator, strength: float = 1.0, rotate: bool = True) -> LabelledVideo:
     """The clip on a torus that shakes: what leaves the frame on one side comes in on the other; and turning, if asked.
 
     Shifts are whole pixels, so that pictures are not resampled unless turned. Tracks jump with their points, which
@@ -66,7 +66,7 @@ def roll(clip: Clip, rng: np.random.Generator, strength: float = 1.0, rotate: bo
     # The right edge of the frame is the left one; a point on it is left where it is.
     wrapped = np.where((moved < 0) | (moved > size), np.mod(moved, size), moved)
     xy = np.where(inside, wrapped, moved).astype(np.float32)
-    clip = Clip(rolled, xy, clip.visible, clip.queries)
+    clip = replace(clip, frames=rolled, xy=xy)
     if not rotate:
         return _with_queries(clip, clip.xy, clip.visible, rng)
     angle = _wander(rng, frames, 10.0 * strength, 5.0 * strength)
@@ -76,14 +76,14 @@ def roll(clip: Clip, rng: np.random.Generator, strength: float = 1.0, rotate: bo
 
 
 def colour(
-    clip: Clip,
+    clip: LabelledVideo,
     rng: np.random.Generator,
     *,
     brightness: float = 0.125,
     contrast: float = 0.4,
     saturation: float = 0.4,
     hue: float = 0.2,
-) -> Clip:
+) -> LabelledVideo:
     """The clip in other colours, the same for all its frames. Each number is the most that may change:
 
     brightness: share of the full range that is added. contrast, saturation: share by which differences from mid
@@ -116,7 +116,7 @@ def _wander(rng: np.random.Generator, frames: int, slow: float, quick: float) ->
     return (height * (np.sin(t * turns + phase) - np.sin(phase))).sum(axis=1)
 
 
-def _warped(clip: Clip, matrices: Array, rng: np.random.Generator) -> Clip:
+def _warped(clip: LabelledVideo, matrices: Array, rng: np.random.Generator) -> LabelledVideo:
     """Each frame under its projective map [T, 3, 3] of raster coordinates; black where nothing comes from."""
     height, width = clip.frames.shape[1:3]
     # OpenCV counts from the centre of the first pixel.
@@ -141,7 +141,9 @@ def _mapped(xy: NDArray[np.float32], matrices: Array) -> NDArray[np.float32]:
     return (mapped[..., :2] / np.maximum(mapped[..., 2:], HORIZON)).astype(np.float32)
 
 
-def _with_queries(clip: Clip, xy: NDArray[np.float32], visible: NDArray[np.bool_], rng: np.random.Generator) -> Clip:
+def _with_queries(
+    clip: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], rng: np.random.Generator
+) -> LabelledVideo:
     """The clip with new tracks, its queries on the nearest frames on which their points are visible now."""
     asked = clip.queries[:, :1]
     lost = ~visible.any(axis=1)
@@ -151,4 +153,4 @@ def _with_queries(clip: Clip, xy: NDArray[np.float32], visible: NDArray[np.bool_
     frame = np.where(visible, np.abs(np.arange(visible.shape[1]) - asked), np.inf).argmin(axis=1)
     at = xy[np.arange(len(xy)), frame]
     queries = np.concatenate([frame[:, None], at], axis=1).astype(np.float32)
-    return Clip(clip.frames, xy, visible, queries)
+    return replace(clip, xy=xy, visible=visible, queries=queries)

@@ -8,39 +8,35 @@ from pathlib import Path
 from typing import Literal
 
 from tapsdk.geometry import Size, scale_points
-from training.data.clip import TrackedVideo
 from training.data.errors import DatasetError
 from training.data.images import stack_frames
+from training.data.labelled_video import LabelledVideo
 from training.data.readers.badja import TRACKS, read_badja
 from training.data.readers.kubric import read_kubric
 from training.data.readers.tapvid import read_tapvid
 from training.data.readers.tapvid_csv import read_tapvid_csv
 
-HELD_OUT_SEED = 1_000_000
-"""Training draws 32-bit seeds at random; evaluation counts up from here."""
-
 PUBLISHED_SIZE = (256, 256)
 """(height, width) of the videos of TAP-Vid: numbers for other sizes are another category, its authors say."""
 
 
-def synthetic(textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[TrackedVideo]:
+def synthetic(textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[LabelledVideo]:
     """Generated clips of 24 frames at 256x256 with fixed seeds, on photographs that training leaves out."""
-    from training.data.synthetic import SceneConfig, make_clip
+    from training.data.synthetic import SceneConfig, held_out
 
     folder = str(textures) if textures else None
-    config = SceneConfig(256, 256, frames=24, points=64, query="first", textures=folder, split="heldout")
-    for index in range(videos):
-        clip = make_clip(config, HELD_OUT_SEED + index)
+    config = SceneConfig(256, 256, frames=24, points=64, query="first", textures=folder)
+    for index, clip in enumerate(held_out(config, videos)):
         frames = stack_frames(clip.frames, size, "the clip")
         xy = scale_points(clip.xy, (config.height, config.width), frames.shape[1:3])
-        yield TrackedVideo(f"synthetic-{index:03d}", frames, xy, clip.visible)
+        yield LabelledVideo(frames, xy, clip.visible, name=f"synthetic-{index:03d}")
 
 
 @dataclass(frozen=True)
 class Dataset:
     """How a kind of dataset is read."""
 
-    read: Callable[[Path, Size | None], Iterator[TrackedVideo]]
+    read: Callable[[Path, Size | None], Iterator[LabelledVideo]]
     """Of its file or folder, and the (height, width) to resize videos to, None to leave them."""
     files: str
     """What it consists of, for the reader of an error."""
@@ -71,7 +67,7 @@ MARKS = (("*.pkl", "davis"), ("*.tfrecord*", "kubric"), (TRACKS, "badja"), (f"*/
 
 def open_dataset(
     name: str, data: Path | None = None, size: Size | Literal["published"] | None = "published"
-) -> Iterator[TrackedVideo]:
+) -> Iterator[LabelledVideo]:
     """The videos of a dataset, one at a time. Raises DatasetError.
 
     name: "synthetic", a name in DATASETS, or a file or folder, which is recognised by what is in it.

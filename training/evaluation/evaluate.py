@@ -8,44 +8,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
-from tapsdk.geometry import Size, scale_points
+from tapsdk.geometry import Size
 from training.data.datasets import DATASETS, SYNTHETIC, open_dataset
 from training.data.errors import DatasetError
-from training.evaluation.metrics import QUERY_MODES, tapvid_metrics
-from training.evaluation.predictors import BASELINES, Prediction, predictor
-from training.evaluation.queries import Sample, sample_queries
-from training.evaluation.report import Metrics, Scores, table, write_json
+from training.data.labelled_video import LabelledVideo
+from training.evaluation.metrics import QUERY_MODES
+from training.evaluation.predictors import BASELINES, predictor
+from training.evaluation.queries import sample_queries
+from training.evaluation.report import Scores, table, write_json
+from training.evaluation.score import score
 
-METRIC_SIZE = (256, 256)
 COLUMNS = {"AJ": "average_jaccard", "<d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
 
 
-def score(sample: Sample, prediction: Prediction, mode: str = "first") -> Metrics:
-    """TAP-Vid's metrics of one video; positions are scaled to 256x256 first, as the benchmark demands.
-
-    Frames of which nothing is known are left out: there, a point that is not marked visible may well be.
-    """
-    size = sample.frames.shape[1:3]
-    xy, visible = prediction
-    found, true = (scale_points(p, size, METRIC_SIZE) for p in (xy, sample.xy))
-    known = np.ones(len(sample.frames), bool) if sample.annotated is None else sample.annotated
-    t = np.cumsum(known)[sample.queries[:, 0].astype(int)] - 1
-    tyx = np.stack([t, sample.queries[:, 2], sample.queries[:, 1]], axis=-1)
-    truth = ~sample.visible[None, :, known], true[None, :, known]
-    metrics = tapvid_metrics(tyx[None], *truth, ~visible[None, :, known], found[None, :, known], mode)
-    return {name: float(value[0]) for name, value in metrics.items()}
-
-
-def evaluate(names: Iterable[str], samples: Iterable[Sample], mode: str = "first") -> Scores:
+def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first") -> Scores:
     """Metrics of each predictor on each video."""
     predictors = {name: predictor(name) for name in names}
     scores: Scores = {name: [] for name in predictors}
-    for sample in samples:
+    for video in videos:
         for name, predict in predictors.items():
-            scores[name].append((sample.name, score(sample, predict(sample), mode)))
+            scores[name].append((video.name, score(video, *predict(video), mode)))
     return scores
 
 
@@ -90,9 +74,9 @@ def _resolution(text: str) -> Size | Literal["published"] | None:
 def _run(args: argparse.Namespace) -> None:
     data = args.textures or args.data if args.dataset == SYNTHETIC else args.data
     videos = open_dataset(args.dataset, data, args.resolution)
-    samples = (sample_queries(video, args.mode) for video in videos)
+    asked = (sample_queries(video, args.mode) for video in videos)
     names = dict.fromkeys([*BASELINES, *args.model])
-    scores = evaluate(names, tqdm(_with_queries(samples, args.dataset), unit="video"), args.mode)
+    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode)
     print(table(scores, COLUMNS, args.per_video))
     if args.json:
         size = args.resolution
@@ -100,12 +84,12 @@ def _run(args: argparse.Namespace) -> None:
         write_json(args.json, scores, {"dataset": args.dataset, "mode": args.mode, "resolution": resolution})
 
 
-def _with_queries(samples: Iterator[Sample], dataset: str) -> Iterator[Sample]:
-    """The samples in which there is something to track. Raises DatasetError if there is none at all."""
+def _not_empty(videos: Iterator[LabelledVideo], dataset: str) -> Iterator[LabelledVideo]:
+    """The videos in which there is something to track. Raises DatasetError if there is none at all."""
     found = False
-    for sample in samples:
-        if len(sample.queries):
+    for video in videos:
+        if len(video.queries):
             found = True
-            yield sample
+            yield video
     if not found:
         raise DatasetError(f"{dataset} has no point that is visible on a frame from which the mode asks for it")

@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from training.data.errors import DatasetError
 from training.data.images import natural_order, read_image, read_mask, stack_frames
+from training.data.labelled_video import LabelledVideo
 from training.evaluation.predictors import BASELINES, Prediction, predictor
-from training.evaluation.queries import Sample
 from training.evaluation.report import Metrics, Scores, table, write_json
 
 POINTS = 64
@@ -80,7 +80,7 @@ def start_points(mask: NDArray[np.bool_], count: int = POINTS, inset: int = INSE
     return (np.stack([x[chosen], y[chosen]], axis=1) + 0.5).astype(np.float32)
 
 
-def as_sample(video: MaskedVideo, count: int = POINTS) -> Sample:
+def with_queries(video: MaskedVideo, count: int = POINTS) -> LabelledVideo:
     """The video with points to track, from the first frame that shows the object. Raises DatasetError if none does.
 
     Where they truly go is not known: xy is NaN, and visible false, except at the queries.
@@ -93,7 +93,8 @@ def as_sample(video: MaskedVideo, count: int = POINTS) -> Sample:
     queries = np.concatenate([np.full((count, 1), t), start], axis=1).astype(np.float32)
     xy = np.full((count, len(seen), 2), np.nan, np.float32)
     xy[:, t] = start
-    return Sample(video.name, video.frames, queries, xy, np.arange(len(seen)) == np.full((count, 1), t))
+    visible = np.arange(len(seen)) == np.full((count, 1), t)
+    return LabelledVideo(video.frames, xy, visible, queries, name=video.name)
 
 
 def kept(masks: NDArray[np.bool_], queries: NDArray[np.float32], prediction: Prediction) -> Metrics:
@@ -129,9 +130,9 @@ def evaluate_masks(names: Iterable[str], videos: Iterable[MaskedVideo]) -> Score
     predictors = {name: predictor(name) for name in names}
     scores: Scores = {name: [] for name in predictors}
     for video in videos:
-        sample = as_sample(video)
+        asked = with_queries(video)
         for name, predict in predictors.items():
-            scores[name].append((video.name, kept(video.masks, sample.queries, predict(sample))))
+            scores[name].append((video.name, kept(video.masks, asked.queries, predict(asked))))
     return scores
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 import tapsdk
 from tapsdk.errors import TracksError
-from training.evaluation.queries import Sample
+from training.data.labelled_video import LabelledVideo
 
 Prediction = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """xy [N, T, 2] in pixels and visible [N, T]."""
-Predictor = Callable[[Sample], Prediction]
+Predictor = Callable[[LabelledVideo], Prediction]
+"""Of a video with queries."""
 
 WINDOW = (21, 21)
 LEVELS = 4
@@ -24,19 +25,19 @@ ROUND_TRIP = 1.0
 """Pixels by which a point that was tracked forwards and back may miss itself and still count as seen."""
 
 
-def standing_still(sample: Sample) -> Prediction:
+def standing_still(video: LabelledVideo) -> Prediction:
     """Every point stays at its query."""
-    frames = len(sample.frames)
-    return np.repeat(sample.queries[:, None, 1:], frames, 1), np.ones((len(sample.queries), frames), bool)
+    frames = len(video.frames)
+    return np.repeat(video.queries[:, None, 1:], frames, 1), np.ones((len(video.queries), frames), bool)
 
 
-def lucas_kanade(sample: Sample) -> Prediction:
+def lucas_kanade(video: LabelledVideo) -> Prediction:
     """OpenCV's pyramidal Lucas-Kanade from frame to frame, both ways from the query, with a forward-backward check."""
     import cv2
 
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in sample.frames]
-    xy, visible = standing_still(sample)
-    start, last = sample.queries[:, 0], len(grey) - 1
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video.frames]
+    xy, visible = standing_still(video)
+    start, last = video.queries[:, 0], len(grey) - 1
     for way, times in ((1, range(last)), (-1, range(last, 0, -1))):
         for t in times:
             under_way = start <= t if way == 1 else start >= t
@@ -63,11 +64,11 @@ def predictor(name: str, backend: str = "auto") -> Predictor:
     if Path(name).suffix == ".npz":
         return Predictions(Path(name))
 
-    def track(sample: Sample) -> Prediction:
+    def track(video: LabelledVideo) -> Prediction:
         # Annotations may lie a little outside the frame, where models of tapsdk take no queries.
-        height, width = sample.frames.shape[1:3]
-        queries = np.clip(sample.queries, 0, (np.inf, width, height))
-        tracks = tapsdk.track(sample.frames, queries, model=name, backend=backend)
+        height, width = video.frames.shape[1:3]
+        queries = np.clip(video.queries, 0, (np.inf, width, height))
+        tracks = tapsdk.track(video.frames, queries, model=name, backend=backend)
         return tracks.xy, tracks.visible
 
     return track
@@ -94,10 +95,10 @@ class Predictions:
         if not isinstance(self._file, np.lib.npyio.NpzFile):
             raise TracksError(f"{path} is not a .npz file")
 
-    def __call__(self, sample: Sample) -> Prediction:
-        expected = sample.visible.shape
-        tracks = self._array(f"{sample.name}/tracks", (*expected, 2))
-        visible = self._array(f"{sample.name}/visible", expected)
+    def __call__(self, video: LabelledVideo) -> Prediction:
+        expected = video.visible.shape
+        tracks = self._array(f"{video.name}/tracks", (*expected, 2))
+        visible = self._array(f"{video.name}/visible", expected)
         return tracks.astype(np.float32), visible.astype(bool)
 
     def _array(self, key: str, shape: tuple[int, ...]) -> NDArray[np.generic]:

@@ -33,7 +33,7 @@ def load(
     are at hand; CheckpointError for weights that cannot be read or are not the model's.
     """
     # Not above: the checkpoints that this needs look up models themselves.
-    from training.checkpoints.loading import build, check_framework, find_weights, read_weights
+    from training.checkpoints.loading import build, check_framework, config_for, find_weights, read_weights
     from training.models.registry import config_of, resolve
 
     model = resolve(name)
@@ -42,5 +42,6 @@ def load(
         weights = find_weights(model)
     if isinstance(weights, Mapping):
         return build(model, config_of(model), weights, framework)
-    arrays, config = read_weights(model, Path(weights), framework)
-    return build(model, config, arrays, framework)
+    path = Path(weights)
+    arrays, metadata = read_weights(model, path, framework)
+    return build(model, config_for(model, path, metadata), arrays, framework)

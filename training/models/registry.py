@@ -1,76 +1,23 @@
-"""The families of models, as data: where each one's modules and its table of official names are.
+"""The families of models, collected from their folders, and what is asked of them by a model's name.
 
 Nothing here imports a framework until a module is asked for.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tapsdk.artifact.registry import ALIASES
 from tapsdk.errors import ModelError
-from training.models.tapir.config import VARIANTS as TAPIR
-from training.models.tapir.config import TapirConfig
-from training.models.tapnext.config import VARIANTS as TAPNEXT
-from training.models.tapnext.config import TapnextConfig
+from training.models import tapir, tapnext
+from training.models.family import Family
 
 FRAMEWORKS = {"torch": ("torch",), "jax": ("jax", "equinox")}
 """What each one needs to be installed."""
 
+FAMILIES: dict[str, Family] = {"tapir": tapir.FAMILY, "tapnext": tapnext.FAMILY}
 
-@dataclass(frozen=True)
-class Family:
-    """A family of models; "module:name" says where a thing is."""
-
-    config: type
-    torch: str
-    """A torch.nn.Module, made from a config."""
-    jax: str
-    """An equinox.Module, made from a config and a random key, or by its `from_weights(config, weights)`."""
-    official: str
-    """Module with `official_names(config)`; with `IGNORED` where official files hold more than parameters, and with
-    `as_published(config, layout)` where DeepMind's PyTorch and JAX code do not compute the same."""
-
-    def module_class(self, framework: str) -> Any:
-        """The class of the module in a framework of FRAMEWORKS; imports it."""
-        module, name = getattr(self, framework).split(":")
-        return getattr(importlib.import_module(module), name)
-
-    def official_names(self, config: Any) -> Iterator[tuple[Any, ...]]:
-        """Rows (our name, PyTorch name, its layout, JAX name, its layout)."""
-        return importlib.import_module(self.official).official_names(config)
-
-    def as_published(self, config: Any, layout: str) -> Any:
-        """The config for weights of an official file, which belong to the code that made them: "torch" or "jax"."""
-        adapt = getattr(importlib.import_module(self.official), "as_published", None)
-        return config if adapt is None else adapt(config, layout)
-
-    @property
-    def ignored_names(self) -> frozenset[str]:
-        """Tensors of official files that are not parameters."""
-        return getattr(importlib.import_module(self.official), "IGNORED", frozenset())
-
-
-FAMILIES: dict[str, Family] = {
-    "tapir": Family(
-        TapirConfig,
-        torch="training.models.tapir.torch:Tapir",
-        jax="training.models.tapir.jax:Tapir",
-        official="training.models.tapir.official",
-    ),
-    "tapnext": Family(
-        TapnextConfig,
-        torch="training.models.tapnext.torch:Tapnext",
-        jax="training.models.tapnext.jax:Tapnext",
-        official="training.models.tapnext.official",
-    ),
-}
-
-
-CONFIGS: dict[str, Any] = {**TAPIR, **TAPNEXT}
+CONFIGS: dict[str, Any] = {name: config for family in FAMILIES.values() for name, config in family.variants.items()}
 """Every variant of every family, by "family/variant"."""
 
 

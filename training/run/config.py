@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
-from training.models.registry import CONFIGS, resolve
-from training.models.tapir.config import TapirConfig
+from training.models.registry import config_of, family_of, model_names, resolve
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,7 +79,7 @@ class TrainConfig:
     framework: str = "torch"
     """Or "jax"."""
     architecture: dict[str, Any] = field(default_factory=dict)
-    """Overrides of the model's `training.models.tapir.config.TapirConfig`."""
+    """Overrides of the model's configuration, such as `training.models.tapir.config.TapirConfig`."""
     seed: int = 0
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
@@ -122,12 +121,13 @@ class TrainConfig:
         return resolve(self.model)
 
     @property
-    def model_config(self) -> TapirConfig:
+    def model_config(self) -> Any:
         """Of the model, with the overrides of `architecture`. Raises ModelError, ConfigError."""
-        base = CONFIGS[self.model_name]
-        if not isinstance(base, TapirConfig):
-            own = ", ".join(name for name, config in CONFIGS.items() if isinstance(config, TapirConfig))
-            raise ConfigError(f"{self.model_name} cannot be trained here; these can: {own}")
+        model = self.model_name
+        if not family_of(model).can_be_trained:
+            others = ", ".join(name for name in model_names() if family_of(name).can_be_trained)
+            raise ConfigError(f"{model} cannot be trained here; these can: {others}")
+        base = config_of(model)
         return replace(base, **_overrides(base, self.architecture))
 
     def phase_at(self, step: int) -> Phase:
@@ -212,7 +212,7 @@ def _check(config: Phase | TrainConfig) -> None:
             raise ConfigError(f"{name} is {value!r}; it must be {bound}")
 
 
-def _overrides(config: TapirConfig, table: dict[str, Any]) -> dict[str, Any]:
+def _overrides(config: Any, table: dict[str, Any]) -> dict[str, Any]:
     """A table of TOML as fields of the configuration of a model."""
     hints = typing.get_type_hints(type(config))
     _refuse_unknown(table, hints, "[architecture]")

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from training.data.synthetic import Clip
+from training.data.labelled_video import LabelledVideo
+from training.models.registry import family_of
 from training.run.batches import check_clips, iterate
 from training.run.config import TrainConfig
 from training.run.report import Report
 from training.run.run_state import Checkpoint, check_fit, find_checkpoint, load_checkpoint, make_folder, save_checkpoint
 from training.run.updaters import Updater
-from training.run.validation import held_out_clips, picture, track, validate
+from training.run.validation import picture, track, validate, validation_clips
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +73,13 @@ class _Clerk:
 
     def __init__(self, config: TrainConfig, updater: Updater, directory: Path, start: int) -> None:
         self.config, self.updater, self.directory, self.start = config, updater, directory, start
+        self.family = family_of(config.model_name)
         self.report = Report(directory, start)
         self._began = time.monotonic()
 
     @cached_property
-    def _clips(self) -> list[Clip]:
-        return held_out_clips(self.config)
+    def _clips(self) -> list[LabelledVideo]:
+        return validation_clips(self.config)
 
     def note(self, step: int, losses: Mapping[str, float]) -> None:
         if self._is_due(LOG_EVERY, step):
@@ -85,9 +87,10 @@ class _Clerk:
             schedule = {"learning_rate": self.config.learning_rate_at(step - 1), "steps_per_second": rate}
             self.report.numbers(step, "train", {**losses, **schedule})
         if self._is_due(self.config.evaluate_every, step):
-            self.report.numbers(step, "held_out", validate(self.updater, self._clips))
+            self.report.numbers(step, "held_out", validate(self.updater, self.family, self._clips))
         if self._is_due(self.config.picture_every, step):
-            self.report.picture(step, picture(self._clips[0], track(self.updater, self._clips[0])))
+            clip = self._clips[0]
+            self.report.picture(step, picture(clip, track(self.updater, self.family, clip)))
         # Last, so that the log of a run that goes on from here lacks nothing.
         if self._is_due(self.config.save_every, step):
             save(self.updater, self.directory, step, self.config)

@@ -1,7 +1,7 @@
-"""One training step of TAPIR in JAX: losses, gradients, update (optax), running mean of the weights.
+"""One training step in JAX: losses, gradients, update (optax), running mean of the weights.
 
-Mixed precision: the encoder's convolutions, which are most of the arithmetic, compute in bfloat16, and matrix products
-are as coarse as the device likes them best (TensorFloat-32 on GPUs, bfloat16 on TPUs); without it all is float32.
+Mixed precision: parts of the model that its losses choose compute in bfloat16, and matrix products are as coarse as the
+device likes them best (TensorFloat-32 on GPUs, bfloat16 on TPUs); without it all is float32.
 Several devices: every one of `jax.devices()` takes an equal share of the batch and has all weights.
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,14 +19,13 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from training.models.layers.modules_jax import Conv, named_parameters
-from training.models.tapir.config import TapirConfig
-from training.models.tapir.jax import Tapir
-from training.models.tapir.losses_jax import cell_cross_entropy, estimate_loss, match_logits
+from training.models.family import Family
+from training.models.layers.modules_jax import named_parameters
+from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
-from training.run.updaters import BATCH, BETAS, initial_weights
+from training.run.updaters import BETAS, initial_weights
 
 Parameters = dict[str, Array]
 """By our names."""
@@ -44,7 +42,8 @@ class Training(NamedTuple):
 class Recipe(NamedTuple):
     """What a step is compiled for, besides the shape of its batch."""
 
-    tapir: TapirConfig
+    family: Family
+    model_config: Any
     heatmap_weight: float
     match_weight: float
     clip_norm: float
@@ -56,9 +55,14 @@ class Recipe(NamedTuple):
 
     @classmethod
     def of(cls, config: TrainConfig, everywhere: NamedSharding) -> Recipe:
-        names = [name for name in cls._fields if name not in ("tapir", "everywhere")]
+        names = [name for name in cls._fields if name not in ("family", "everywhere")]
         fields = {name: getattr(config, name) for name in names}
-        return cls(tapir=config.model_config, everywhere=everywhere, **fields)
+        return cls(family=family_of(config.model_name), everywhere=everywhere, **fields)
+
+    def model(self, weights: Parameters, **changes: Any) -> Any:
+        """With these weights, and `changes` of the configuration."""
+        module_class = self.family.module_class("jax")
+        return module_class.from_weights(replace(self.model_config, **changes), weights, **self.family.in_training)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -87,14 +91,13 @@ class JaxUpdater:
         self.restore(RunState.fresh(_first_weights(config)))
 
     def step(self, batch: Batch, learning_rate: float) -> dict[str, float]:
-        arrays = jax.device_put(tuple(batch[name] for name in BATCH), self._by_clip)
+        arrays = jax.device_put(batch, self._by_clip)
         with jax.default_matmul_precision("default" if self.recipe.mixed_precision else "float32"):
             self._training, losses = update(self._training, arrays, np.float32(learning_rate), recipe=self.recipe)
         return {name: float(value) for name, value in losses.items()}
 
     def predict(self, video: NDArray[np.uint8], queries_tyx: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        model = Tapir.from_weights(self.recipe.tapir, self._training.average, correlate="dense")
-        outputs = model.clip(np.float32(video)[None] / 127.5 - 1, queries_tyx[None])
+        outputs = self.recipe.model(self._training.average).clip(np.float32(video)[None] / 127.5 - 1, queries_tyx[None])
         return {name: np.asarray(array[0]) for name, array in outputs.items()}
 
     def state(self) -> RunState:
@@ -116,30 +119,30 @@ class JaxUpdater:
 
 def _first_weights(config: TrainConfig) -> Arrays:
     key, given = jax.random.key(config.seed), initial_weights(config)
+    model = {"family": family_of(config.model_name), "model_config": config.model_config}
     if given is None:
-        return {name: np.asarray(array) for name, array in _draw_weights(key, config.model_config).items()}
-    shapes = jax.eval_shape(partial(_random_weights, tapir=config.model_config), key)
+        return {name: np.asarray(array) for name, array in _draw_weights(key, **model).items()}
+    shapes = jax.eval_shape(partial(_random_weights, **model), key)
     check_fit(given, shapes, f"{config.init} does not fit the model of this run")
     return given
 
 
-def _random_weights(key: Array, tapir: TapirConfig) -> Parameters:
-    return named_parameters(Tapir(tapir, key))
+def _random_weights(key: Array, family: Family, model_config: Any) -> Parameters:
+    return named_parameters(family.module_class("jax")(model_config, key))
 
 
 # It runs once: optimising it would take longer than running it.
-_draw_weights = jax.jit(
-    _random_weights, static_argnames="tapir", compiler_options={"xla_backend_optimization_level": 0}
-)
+QUICKLY = {"xla_backend_optimization_level": 0}
+_draw_weights = jax.jit(_random_weights, static_argnames=("family", "model_config"), compiler_options=QUICKLY)
 
 
 @partial(jax.jit, static_argnames="recipe", donate_argnames="training")
 def update(
-    training: Training, batch: tuple[Array, ...], learning_rate: Array, *, recipe: Recipe
+    training: Training, batch: Batch, learning_rate: Array, *, recipe: Recipe
 ) -> tuple[Training, dict[str, Array]]:
     """What a step leads to, and its losses; where the gradient is not finite, it leads to the same as before.
 
-    batch: arrays in the order of BATCH (shapes: `training.run.batches.Batch`).
+    batch: see `training.run.batches.Batch`.
     """
     gradient, losses = jax.grad(_losses, has_aux=True)(training.weights, batch, recipe)
     norm = optax.tree.norm(gradient)
@@ -151,44 +154,12 @@ def update(
     return jax.lax.with_sharding_constraint(kept, recipe.everywhere), {**losses, "grad_norm": norm}
 
 
-def _losses(weights: Parameters, batch: tuple[Array, ...], recipe: Recipe) -> tuple[Array, dict[str, Array]]:
+def _losses(weights: Parameters, batch: Batch, recipe: Recipe) -> tuple[Array, dict[str, Array]]:
     """The weighted sum of the mean losses over a batch, and all of them by name."""
-    video, queries_tyx, xy, visible, previous = batch
-    size = video.shape[2:4]
-    model = Tapir.from_weights(replace(recipe.tapir, resolution=size), weights, correlate="dense")
-    if recipe.mixed_precision:
-        model = _with_coarse_encoder(model)
-    grids = model.feature_grids(video.astype(jnp.float32) / 127.5 - 1)
-    queries = model.clip_queries(grids, queries_tyx, size)
-    prior = previous if recipe.tapir.motion_prior else None
-    estimates, _, heatmap = model.trajectories(grids, queries, previous=prior)
-    parts = [estimate_loss(e, xy, visible, size) for e in estimates]
-    losses = {name: sum(p[name] for p in parts) / len(parts) for name in parts[0]}
-    losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size)
-    losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size)
+    # Clips are worked on at their own size.
+    model = recipe.model(weights, resolution=batch["video"].shape[2:4])
+    batch = {**batch, "video": batch["video"].astype(jnp.float32) / 127.5 - 1}
+    losses = recipe.family.losses("jax").batch_losses(model, batch, recipe.mixed_precision)
     factors = {"heatmap": recipe.heatmap_weight, "match": recipe.match_weight}
     losses["total"] = sum(factors.get(name, 1.0) * value for name, value in losses.items())
     return losses["total"], losses
-
-
-class _CoarseConv(eqx.Module):
-    """A convolution in bfloat16 between float32 and float32."""
-
-    conv: Conv
-
-    @property
-    def stride(self) -> int:
-        return self.conv.stride
-
-    def __call__(self, x: Array) -> Array:
-        conv = jax.tree.map(lambda weight: weight.astype(jnp.bfloat16), self.conv)
-        return conv(x.astype(jnp.bfloat16)).astype(jnp.float32)
-
-
-def _with_coarse_encoder(model: Tapir) -> Tapir:
-    def coarse(layer: eqx.Module | Array) -> eqx.Module | Array:
-        return _CoarseConv(layer) if isinstance(layer, Conv) else layer
-
-    encoder = (model.resnet, model.extra_convs)
-    encoder = jax.tree.map(coarse, encoder, is_leaf=lambda layer: isinstance(layer, Conv))
-    return eqx.tree_at(lambda m: (m.resnet, m.extra_convs), model, encoder)

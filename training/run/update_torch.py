@@ -1,4 +1,4 @@
-"""One training step of TAPIR in torch: losses, gradients, update, running mean of the weights.
+"""One training step in torch: losses, gradients, update, running mean of the weights.
 
 Mixed precision is torch.autocast in bfloat16. Several devices: one process each, started by torchrun, which take equal
 shares of every batch and mean their gradients (DistributedDataParallel).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,39 +18,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.models.tapir.losses_torch import cell_cross_entropy, estimate_loss, match_logits
-from training.models.tapir.torch import Tapir
+from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
-from training.run.updaters import BATCH, BETAS, initial_weights
+from training.run.updaters import BETAS, initial_weights
 
 
 class Losses(nn.Module):
     """A model and what is asked of it; one module, so that DistributedDataParallel can wrap it."""
 
-    def __init__(self, model: Tapir, config: TrainConfig) -> None:
+    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         super().__init__()
-        self.model, self.tapir = model, model.config
+        self.model, self.of_family = model, family_of(config.model_name).losses("torch")
         self.weights = {"heatmap": config.heatmap_weight, "match": config.match_weight}
 
-    def forward(
-        self, video: Tensor, queries_tyx: Tensor, xy: Tensor, visible: Tensor, previous: Tensor, seen: Tensor
-    ) -> dict[str, Tensor]:
-        """Mean losses over a batch (shapes: `training.run.batches.Batch`), and their weighted sum under "total".
+    def forward(self, batch: Mapping[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
+        """Mean losses over a batch (`training.run.batches.Batch`), and their weighted sum under "total".
 
         seen: how many positions are visible, the mean over all processes.
         """
-        size, model = (video.shape[2], video.shape[3]), self.model
-        model.config = replace(self.tapir, resolution=size)
-        grids = model.feature_grids(video.float() / 127.5 - 1)
-        queries = model.clip_queries(grids, queries_tyx, size)
-        prior = previous if self.tapir.motion_prior else None
-        estimates, _, heatmap = model.trajectories(grids, queries, previous=prior)
-        parts = [estimate_loss(e, xy, visible, size) for e in estimates]
-        losses = {name: sum(p[name] for p in parts) / len(parts) for name in parts[0]}
-        losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size, seen)
-        losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size, seen)
+        video = batch["video"]
+        # Clips are worked on at their own size.
+        self.model.config = replace(self.model.config, resolution=(video.shape[2], video.shape[3]))
+        losses = self.of_family.batch_losses(self.model, {**batch, "video": video.float() / 127.5 - 1}, seen)
         losses["total"] = sum(self.weights.get(name, 1.0) * value for name, value in losses.items())
         return losses
 
@@ -63,7 +55,8 @@ class TorchUpdater:
         config.check_devices(self.world)
         self.device = _device()
         torch.manual_seed(config.seed)
-        self.model = Tapir(config.model_config, correlate="dense")
+        family = family_of(config.model_name)
+        self.model: nn.Module = family.module_class("torch")(config.model_config, **family.in_training)
         initial = initial_weights(config)
         if initial is not None:
             check_fit(initial, _arrays(self.model), f"{config.init} does not fit the model of this run")
@@ -71,23 +64,21 @@ class TorchUpdater:
         self.model.to(self.device)
         self.average = copy.deepcopy(self.model)
         self.optimizer = _optimizer(self.model, config)
-        losses = Losses(self.model, config)
-        if config.compile:
-            self.model.encode = torch.compile(self.model.encode, dynamic=False)
-            self.model.trajectories = torch.compile(self.model.trajectories, dynamic=False)
-        self.losses: nn.Module = losses
+        self.losses: nn.Module = Losses(self.model, config)
+        for name in family.losses("torch").COMPILED if config.compile else ():
+            setattr(self.model, name, torch.compile(getattr(self.model, name), dynamic=False))
         if self.world > 1:
             _join(self.device)
-            self.losses = DistributedDataParallel(losses)
+            self.losses = DistributedDataParallel(self.losses)
 
     def step(self, batch: Batch, learning_rate: float) -> dict[str, float]:
-        tensors = [torch.as_tensor(batch[name]).to(self.device) for name in BATCH]
+        tensors = {name: torch.as_tensor(array).to(self.device) for name, array in batch.items()}
         seen = self._mean(torch.tensor(float(batch["visible"].sum()), device=self.device))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-            losses = self.losses(*tensors, seen=seen)
+            losses = self.losses(tensors, seen)
         losses["total"].backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         if torch.isfinite(norm):
@@ -158,16 +149,16 @@ def _join(device: torch.device) -> None:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def _optimizer(model: Tapir, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS)
 
 
-def _arrays(model: Tapir) -> Arrays:
+def _arrays(model: nn.Module) -> Arrays:
     return {name: tensor.cpu().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
-def _fill(model: Tapir, arrays: Arrays) -> None:
+def _fill(model: nn.Module, arrays: Arrays) -> None:
     model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import ModelError
-from training.checkpoints.canonical import load_canonical
-from training.checkpoints.convert import convert
-from training.checkpoints.loading import check_framework
+from training.checkpoints.loading import check_framework, read_weights
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState
@@ -23,9 +21,6 @@ UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.
 
 BETAS = (0.9, 0.99)
 """Of AdamW, whose weight decay is decoupled."""
-
-BATCH = ("video", "queries_tyx", "xy", "visible", "previous")
-"""What the losses take of a batch, in order."""
 
 
 class Updater(Protocol):
@@ -67,7 +62,4 @@ def initial_weights(config: TrainConfig) -> Arrays | None:
     """Of `config.init`, by our names; None asks for random ones. Raises CheckpointError."""
     if config.init is None:
         return None
-    path = Path(config.init)
-    if path.suffix == ".safetensors":
-        return load_canonical(path, config.model_name)[0]
-    return convert(path, config.model_name, config.framework).weights
+    return read_weights(config.model_name, Path(config.init), config.framework)[0]

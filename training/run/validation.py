@@ -11,21 +11,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tapsdk.geometry import scale_points
 from tapsdk.video.colors import distinct_colors
 from tapsdk.video.draw import TrackPainter
-from training.data.synthetic import Clip, make_clip
-from training.evaluation.metrics import tapvid_metrics
+from training.data.labelled_video import LabelledVideo
+from training.data.synthetic import held_out
+from training.data.synthetic.clips import VALIDATION_SEED
+from training.evaluation.score import score
+from training.models.family import Family
 from training.run.batches import scene_of
 from training.run.config import TrainConfig
 from training.run.updaters import Updater
 
 CLIPS = 4
 FRAMES = 16
-SEED = 2_000_000
-"""Training draws 32-bit seeds at random; these clips count up from here."""
-
-METRIC_SIZE = (256, 256)
 METRICS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
 
 Tracks = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -37,37 +35,28 @@ TILE = 256
 LINE = (255, 255, 255)
 
 
-def held_out_clips(config: TrainConfig) -> list[Clip]:
+def validation_clips(config: TrainConfig) -> list[LabelledVideo]:
     """As large as those of the last phase, queried wherever points appear; with photographs that training left out."""
-    scene = scene_of(config, config.phases[-1])
-    scene = replace(scene, frames=FRAMES, query="first", split="heldout")
+    scene = replace(scene_of(config, config.phases[-1]), frames=FRAMES, query="first")
     try:
-        return [make_clip(scene, SEED + index) for index in range(CLIPS)]
+        return list(held_out(scene, CLIPS, VALIDATION_SEED))
     except ValueError:  # a folder too small to leave any photograph out
-        return [make_clip(replace(scene, textures=None), SEED + index) for index in range(CLIPS)]
+        return list(held_out(replace(scene, textures=None), CLIPS, VALIDATION_SEED))
 
 
-def track(updater: Updater, clip: Clip) -> Tracks:
-    """By the mean model. TAPIR says that a point is visible if neither logit makes that unlikely."""
+def track(updater: Updater, family: Family, clip: LabelledVideo) -> Tracks:
+    """By the mean model, which is one of `family`."""
     outputs = updater.predict(clip.frames, clip.queries[:, [0, 2, 1]])
-    confidence = _sigmoid(-outputs["occlusion"]) * _sigmoid(-outputs["expected_dist"])
-    return outputs["tracks"], confidence > 0.5
+    return outputs["tracks"], family.visible(outputs)
 
 
-def validate(updater: Updater, clips: list[Clip]) -> dict[str, float]:
+def validate(updater: Updater, family: Family, clips: list[LabelledVideo]) -> dict[str, float]:
     """TAP-Vid's AJ, d_avg (average share of points within 1, 2, 4, 8, 16 px) and OA, the mean over clips."""
-    scores = [_score(clip, track(updater, clip)) for clip in clips]
-    return {name: float(np.mean([score[metric] for score in scores])) for name, metric in METRICS.items()}
+    scores = [score(clip, *track(updater, family, clip)) for clip in clips]
+    return {name: float(np.mean([of_one[metric] for of_one in scores])) for name, metric in METRICS.items()}
 
 
-def _score(clip: Clip, tracks: Tracks) -> dict[str, NDArray[np.float64]]:
-    size = clip.frames.shape[1:3]
-    true, found = (scale_points(xy, size, METRIC_SIZE)[None] for xy in (clip.xy, tracks[0]))
-    queries = clip.queries[None][..., [0, 2, 1]]
-    return tapvid_metrics(queries, ~clip.visible[None], true, ~tracks[1][None], found, "first")
-
-
-def picture(clip: Clip, tracks: Tracks) -> NDArray[np.uint8]:
+def picture(clip: LabelledVideo, tracks: Tracks) -> NDArray[np.uint8]:
     """[H, W, 3] RGB: frames along the clip with true tracks above, and below predicted ones, with lines to the truth.
 
     Discs are visible points, circles hidden ones. Lines lead to points that truly are visible.
@@ -93,7 +82,3 @@ def _corner(xy: NDArray[np.float32]) -> tuple[int, int]:
     """As OpenCV counts: whole pixels, the first one's centre at 0."""
     x, y = np.clip(np.floor(np.nan_to_num(xy)), -(1 << 14), 1 << 14).astype(int).tolist()
     return x, y
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.float32(1) / (1 + np.exp(-np.clip(x, -80, 80)))

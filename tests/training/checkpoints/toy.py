@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from training.models.registry import Family
+from tapsdk.artifact.manifest import Visibility
+from training.models.family import Family
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,18 @@ def official_names(config):
             yield f"{linear}.{name}", f"heads.{name}", half, f"toy/{linear}/{name[0]}", lambda w: w.T
 
 
-FAMILY = Family(
-    ToyConfig,
-    torch=f"{__name__}:Toy",
-    jax=f"{__name__}:Toy",
-    official=__name__,
-)
 CONFIGS = {
     "toy/base": ToyConfig(),
     "toy/wide": ToyConfig(width=4),
     "toy/wide-causal": ToyConfig(width=4, causal=True),
 }
+FAMILY = Family(
+    CONFIGS,
+    Visibility({"logit": 1}),
+    torch=f"{__name__}:Toy",
+    jax=f"{__name__}:Toy",
+    official=__name__,
+)
 
 
 def torch_parameters(width=3):

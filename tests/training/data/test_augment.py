@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.data.augment import LUMA, colour, homography, roll
-from training.data.clip import Clip
+from training.data.labelled_video import LabelledVideo
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -25,7 +25,7 @@ def still_clip(seed=0, frames=5, height=40, width=56, points=30, hidden=0.3):
     xy[~visible] += rng.normal(0, 60, ((~visible).sum(), 2))
     t = visible.argmax(axis=1)
     queries = np.concatenate([t[:, None], xy[np.arange(points), t]], axis=1).astype(np.float32)
-    return Clip(np.repeat(picture[None].astype(np.uint8), frames, 0), xy, visible, queries)
+    return LabelledVideo(np.repeat(picture[None].astype(np.uint8), frames, 0), xy, visible, queries)
 
 
 def colours(frame, xy):
@@ -66,7 +66,7 @@ def test_positions_have_no_bias_of_a_fraction_of_a_pixel(motion):
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     ramps = np.stack([4 * x, 4 * y, 0 * x], -1).round().astype(np.uint8)
     still = still_clip(0, 6, height, width, points=200, hidden=0)
-    clip = Clip(np.repeat(ramps[None], 6, 0), still.xy, still.visible, still.queries)
+    clip = LabelledVideo(np.repeat(ramps[None], 6, 0), still.xy, still.visible, still.queries)
     for seed in range(5):
         moved = MOTIONS[motion](clip, np.random.default_rng(seed), strength=4)
         for t in range(1, 6):
@@ -149,7 +149,7 @@ def test_no_strength_moves_nothing(motion):
 @pytest.mark.parametrize("augment", [*MOTIONS.values(), colour])
 def test_no_points(augment):
     clip = still_clip(8)
-    nothing = Clip(clip.frames, clip.xy[:0], clip.visible[:0], clip.queries[:0])
+    nothing = LabelledVideo(clip.frames, clip.xy[:0], clip.visible[:0], clip.queries[:0])
     assert augment(nothing, np.random.default_rng(0)).xy.shape == (0, 5, 2)
 
 
@@ -160,7 +160,7 @@ def test_a_point_that_turns_out_of_the_frame_gives_its_place_to_a_copy():
     xy[0], visible[0] = 0.2, [False] * 4 + [True]
     xy[1] = 28, 20
     queries = np.float32([[4, 0.2, 0.2], [0, 28, 20]])
-    clip = Clip(clip.frames, xy, visible, queries)
+    clip = LabelledVideo(clip.frames, xy, visible, queries)
     turned = next(
         moved for seed in range(50) if not np.ptp((moved := roll(clip, np.random.default_rng(seed))).xy, axis=0).any()
     )
@@ -170,7 +170,7 @@ def test_a_point_that_turns_out_of_the_frame_gives_its_place_to_a_copy():
 
 def test_a_motion_that_would_lose_every_point_is_left_out():
     clip = still_clip(9, points=1, hidden=0)
-    clip = Clip(clip.frames, np.full_like(clip.xy, 0.2), np.arange(5)[None] == 4, np.float32([[4, 0.2, 0.2]]))
+    clip = LabelledVideo(clip.frames, np.full_like(clip.xy, 0.2), np.arange(5)[None] == 4, np.float32([[4, 0.2, 0.2]]))
     for seed in range(20):
         moved = roll(clip, np.random.default_rng(seed))
         assert moved.visible.any()
@@ -181,7 +181,7 @@ def test_a_motion_that_would_lose_every_point_is_left_out():
 
 def one_colour(*rgb):
     clip = still_clip(points=1)
-    return Clip(np.broadcast_to(np.uint8(rgb), clip.frames.shape).copy(), clip.xy, clip.visible, clip.queries)
+    return LabelledVideo(np.broadcast_to(np.uint8(rgb), clip.frames.shape).copy(), clip.xy, clip.visible, clip.queries)
 
 
 def amounts(**changes):

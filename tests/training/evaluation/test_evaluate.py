@@ -1,6 +1,5 @@
 """Evaluation from videos to a table."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ from tests.training.evaluation.test_predictors import drifting_noise
 from tests.training.evaluation.test_report import read_strictly
 from training.__main__ import main
 from training.evaluation import evaluate as evaluation
-from training.evaluation.evaluate import evaluate, score
-from training.evaluation.predictors import standing_still
-from training.evaluation.queries import Sample
+from training.evaluation.evaluate import evaluate
 
 
 @pytest.fixture
@@ -23,33 +20,14 @@ def badja(tmp_path: Path) -> Path:
     """Drifting noise as a folder with frames and tracks, where nothing is known of frame 3."""
     from PIL import Image
 
-    sample = drifting_noise()
+    video = drifting_noise()
     folder = tmp_path / "data" / "noise"
     folder.mkdir(parents=True)
-    for t, frame in enumerate(sample.frames):
+    for t, frame in enumerate(video.frames):
         Image.fromarray(frame).save(folder / f"{t:05d}.jpg", quality=95)
     known = np.arange(6) != 3
-    np.savez(folder / "tracks.npz", xy=sample.xy, visible=np.tile(known, (3, 1)), annotated=known)
+    np.savez(folder / "tracks.npz", xy=video.xy, visible=np.tile(known, (3, 1)), annotated=known)
     return folder
-
-
-def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
-    sample = drifting_noise(height=64, width=64 + 64)
-    off = sample.xy + np.float32([0, 0.3])
-    assert score(sample, (off, sample.visible))["pts_within_1"] == 0  # 0.3 of 64 rows is 1.2 of 256
-    assert score(sample, (off, sample.visible))["pts_within_2"] == 1
-
-
-@pytest.mark.parametrize("mode", ["first", "strided"])
-def test_frames_of_which_nothing_is_known_are_not_scored(mode: str) -> None:
-    """A tracker that calls points visible there is no worse for it, nor one that is lost there."""
-    full = drifting_noise()
-    known = np.arange(6) != 3
-    xy = np.where(known[:, None], full.xy, np.nan).astype(np.float32)
-    sample = Sample("gap", full.frames, full.queries[:2], xy[:2], full.visible[:2] & known, known)
-    found = np.where(known[:, None], full.xy, 1000)[:2]
-    metrics = score(sample, (found, np.ones((2, 6), bool)), mode)
-    assert all(value == 1 for value in metrics.values())
 
 
 def test_a_model_is_scored_beside_the_baselines(badja: Path, tmp_path: Path, capsys) -> None:
@@ -65,11 +43,11 @@ def test_a_model_is_scored_beside_the_baselines(badja: Path, tmp_path: Path, cap
 
 
 def test_several_models_a_row_per_video_and_predictions_from_a_file(badja: Path, tmp_path: Path, capsys) -> None:
-    sample = drifting_noise()
+    video = drifting_noise()
     strided = np.concatenate([np.arange(3), np.arange(3)])
     mine, worse = str(tmp_path / "mine.npz"), str(tmp_path / "worse.npz")
     for path, off in ((mine, 0), (worse, 500)):
-        np.savez(path, **{"noise/tracks": sample.xy[strided] + off, "noise/visible": np.ones((6, 6), bool)})
+        np.savez(path, **{"noise/tracks": video.xy[strided] + off, "noise/visible": np.ones((6, 6), bool)})
     arguments = [
         "evaluate",
         "--mode",
@@ -91,9 +69,9 @@ def test_several_models_a_row_per_video_and_predictions_from_a_file(badja: Path,
 
 
 def test_predictions_at_another_resolution(badja: Path, tmp_path: Path, capsys) -> None:
-    sample = drifting_noise()
-    xy = sample.xy * np.float32([192 / 128, 48 / 96])
-    np.savez(tmp_path / "mine.npz", **{"noise/tracks": xy, "noise/visible": sample.visible})
+    video = drifting_noise()
+    xy = video.xy * np.float32([192 / 128, 48 / 96])
+    np.savez(tmp_path / "mine.npz", **{"noise/tracks": xy, "noise/visible": video.visible})
     mine = str(tmp_path / "mine.npz")
     assert main(["evaluate", "--model", mine, "--dataset", str(badja), "--resolution", "48x192"]) == 0
     assert capsys.readouterr().out.splitlines()[3].split()[1:] == ["100.0", "100.0", "100.0"]
@@ -131,11 +109,6 @@ def test_each_predictor_gets_each_video(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(evaluation, "predictor", lambda name: lambda s: (s.xy if s is first else s.xy + 100, s.visible))
     scores = evaluate(["x"], [first, second])
     assert [metrics["average_jaccard"] for _, metrics in scores["x"]] == [1.0, 0.0]
-
-
-def test_metrics_of_a_video_are_numbers_that_json_takes() -> None:
-    sample = drifting_noise()
-    assert json.dumps(score(sample, standing_still(sample)))
 
 
 def test_the_metric_function_is_where_the_design_says() -> None:

@@ -16,11 +16,11 @@ from training.data.errors import DatasetError
 from training.evaluation.masks import (
     POINTS,
     MaskedVideo,
-    as_sample,
     evaluate_masks,
     kept,
     read_masked_videos,
     start_points,
+    with_queries,
 )
 
 HEIGHT, WIDTH, SIDE, STEP, FRAMES = 64, 120, 30, 5, 9
@@ -81,17 +81,17 @@ def test_the_edge_of_the_frame_is_no_edge_of_the_object():
 def test_queries_are_on_the_first_frame_that_shows_the_object():
     video = moving_square()
     video.masks[:2] = False
-    sample = as_sample(video, 5)
-    assert (sample.queries[:, 0] == 2).all()
-    np.testing.assert_array_equal(sample.xy[:, 2], sample.queries[:, 1:])
-    assert sample.visible[:, 2].all() and sample.visible.sum() == 5
+    asked = with_queries(video, 5)
+    assert (asked.queries[:, 0] == 2).all()
+    np.testing.assert_array_equal(asked.xy[:, 2], asked.queries[:, 1:])
+    assert asked.visible[:, 2].all() and asked.visible.sum() == 5
 
 
 def test_an_object_that_is_never_there_is_an_error():
     video = moving_square()
     video.masks[:] = False
     with pytest.raises(DatasetError, match="square: its masks are all empty"):
-        as_sample(video)
+        with_queries(video)
 
 
 def test_pairs_are_counted_on_later_frames_that_show_the_object():

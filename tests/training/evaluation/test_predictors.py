@@ -5,11 +5,11 @@ import pytest
 
 import tapsdk
 from tapsdk.errors import TracksError
+from training.data.labelled_video import LabelledVideo
 from training.evaluation.predictors import Predictions, lucas_kanade, predictor, standing_still
-from training.evaluation.queries import Sample
 
 
-def drifting_noise(step: int = 2, height: int = 96, width: int = 128) -> Sample:
+def drifting_noise(step: int = 2, height: int = 96, width: int = 128) -> LabelledVideo:
     """Smooth noise that moves `step` pixels to the right per frame, with queries on different frames."""
     cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install '.[train]'")
     rng = np.random.default_rng(0)
@@ -20,44 +20,44 @@ def drifting_noise(step: int = 2, height: int = 96, width: int = 128) -> Sample:
     xy = start[:, None] + np.float32([step, 0]) * np.arange(6, dtype=np.float32)[None, :, None]
     t = np.array([0, 2, 5])
     queries = np.concatenate([t[:, None], xy[np.arange(3), t]], 1).astype(np.float32)
-    return Sample("noise", frames, queries, xy, np.ones((3, 6), bool))
+    return LabelledVideo(frames, xy, np.ones((3, 6), bool), queries, name="noise")
 
 
 def test_lucas_kanade_follows_a_drift_both_ways():
-    sample = drifting_noise()
-    xy, visible = lucas_kanade(sample)
-    assert np.abs(xy - sample.xy).max() < 0.2
+    video = drifting_noise()
+    xy, visible = lucas_kanade(video)
+    assert np.abs(xy - video.xy).max() < 0.2
     assert visible.all()
 
 
 def test_lucas_kanade_tracks_each_point_alone():
-    sample = drifting_noise()
-    xy, visible = lucas_kanade(sample)
+    video = drifting_noise()
+    xy, visible = lucas_kanade(video)
     for point in range(3):
         rows = slice(point, point + 1)
-        alone = Sample("one", sample.frames, sample.queries[rows], sample.xy[rows], sample.visible[rows])
+        alone = LabelledVideo(video.frames, video.xy[rows], video.visible[rows], video.queries[rows])
         np.testing.assert_array_equal(lucas_kanade(alone)[0][0], xy[point])
         np.testing.assert_array_equal(lucas_kanade(alone)[1][0], visible[point])
 
 
 def test_lucas_kanade_that_lost_a_point_does_not_find_it_again():
-    sample = drifting_noise()
-    sample.frames[2] = np.random.default_rng(1).integers(0, 256, sample.frames[2].shape)
-    _, visible = lucas_kanade(sample)
+    video = drifting_noise()
+    video.frames[2] = np.random.default_rng(1).integers(0, 256, video.frames[2].shape)
+    _, visible = lucas_kanade(video)
     np.testing.assert_array_equal(visible[0], [True, True, False, False, False, False])
     np.testing.assert_array_equal(visible[2], [False, False, False, True, True, True])
 
 
 def test_standing_still_is_as_wrong_as_the_motion_is_large():
-    sample = drifting_noise(step=2)
-    xy, _ = standing_still(sample)
-    np.testing.assert_array_equal(np.abs(xy - sample.xy)[0, :, 0], [0, 2, 4, 6, 8, 10])
+    video = drifting_noise(step=2)
+    xy, _ = standing_still(video)
+    np.testing.assert_array_equal(np.abs(xy - video.xy)[0, :, 0], [0, 2, 4, 6, 8, 10])
 
 
 @pytest.mark.parametrize("name", ["still", "lucas-kanade"])
 def test_no_queries(name):
-    sample = drifting_noise()
-    nothing = Sample("none", sample.frames, sample.queries[:0], sample.xy[:0], sample.visible[:0])
+    video = drifting_noise()
+    nothing = LabelledVideo(video.frames, video.xy[:0], video.visible[:0], video.queries[:0])
     xy, visible = predictor(name)(nothing)
     assert xy.shape == (0, 6, 2) and visible.shape == (0, 6)
 
@@ -72,9 +72,9 @@ def test_a_model_is_asked_for_points_within_the_frame(monkeypatch):
         return tapsdk.Tracks(np.zeros((*shape, 2), np.float32), np.ones(shape, bool), np.ones(shape, np.float32))
 
     monkeypatch.setattr(tapsdk, "track", track)
-    sample = drifting_noise()
-    sample.queries[:] = [[0, -0.5, 20], [3, 128.5, 96.2], [5, 10, 20]]
-    predictor("tapir/other", backend="fast")(sample)
+    video = drifting_noise()
+    video.queries[:] = [[0, -0.5, 20], [3, 128.5, 96.2], [5, 10, 20]]
+    predictor("tapir/other", backend="fast")(video)
     np.testing.assert_array_equal(asked["queries"], [[0, 0, 20], [3, 128, 96], [5, 10, 20]])
     assert (asked["model"], asked["backend"]) == ("tapir/other", "fast")
 
@@ -83,18 +83,19 @@ def test_a_model_is_asked_for_points_within_the_frame(monkeypatch):
 
 
 @pytest.fixture
-def sample():
+def video():
     rng = np.random.default_rng(0)
     xy, visible = rng.uniform(0, 8, (3, 4, 2)).astype(np.float32), rng.random((3, 4)) < 0.5
-    return Sample("dance/twirl", np.zeros((4, 8, 8, 3), np.uint8), np.zeros((3, 3), np.float32), xy, visible)
+    frames, queries = np.zeros((4, 8, 8, 3), np.uint8), np.zeros((3, 3), np.float32)
+    return LabelledVideo(frames, xy, visible, queries, name="dance/twirl")
 
 
-def test_predictions_are_taken_from_a_file(sample, tmp_path):
+def test_predictions_are_taken_from_a_file(video, tmp_path):
     path = tmp_path / "mine.npz"
-    np.savez(path, **{"dance/twirl/tracks": sample.xy.astype(np.float64), "dance/twirl/visible": sample.visible})
-    xy, visible = predictor(str(path))(sample)
-    np.testing.assert_array_equal(xy, sample.xy)
-    np.testing.assert_array_equal(visible, sample.visible)
+    np.savez(path, **{"dance/twirl/tracks": video.xy.astype(np.float64), "dance/twirl/visible": video.visible})
+    xy, visible = predictor(str(path))(video)
+    np.testing.assert_array_equal(xy, video.xy)
+    np.testing.assert_array_equal(visible, video.visible)
     assert xy.dtype == np.float32 and visible.dtype == bool
 
 
@@ -113,10 +114,10 @@ def test_predictions_are_taken_from_a_file(sample, tmp_path):
         ({"dance/twirl/tracks": np.full((3, 4, 2), {})}, "no array of numbers"),
     ],
 )
-def test_predictions_that_do_not_fit(sample, tmp_path, content, says):
+def test_predictions_that_do_not_fit(video, tmp_path, content, says):
     np.savez(tmp_path / "mine.npz", **content)
     with pytest.raises(TracksError, match=says):
-        predictor(str(tmp_path / "mine.npz"))(sample)
+        predictor(str(tmp_path / "mine.npz"))(video)
 
 
 def test_files_that_are_no_predictions(tmp_path):

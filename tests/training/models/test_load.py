@@ -237,4 +237,4 @@ def test_weights_run_as_the_code_that_made_them(tmp_path, layout):
     config = as_published(CONFIGS["tapnext/base"], layout)
     path = tmp_path / "weights.safetensors"
     save_canonical(canonical("tapnext/base", config, {"norm.weight": np.ones(3, np.float32)}), path)
-    assert loading.read_weights("tapnext/base", path)[1] == config
+    assert loading.config_for("tapnext/base", path, loading.read_weights("tapnext/base", path)[1]) == config

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size, scale_points
-from training.data.clip import TrackedVideo
 from training.data.errors import DatasetError
 from training.data.images import natural_order, read_image, stack_frames
+from training.data.labelled_video import LabelledVideo
 
 TRACKS = "tracks.npz"
 
 
-def read_badja(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
+def read_badja(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]:
     """The video in a folder, or in each of its folders. Raises DatasetError.
 
     size: (height, width) to resize videos to; None leaves them as they are.
@@ -39,7 +39,7 @@ def read_badja(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
         yield _video(folder, size)
 
 
-def _video(folder: Path, size: Size | None) -> TrackedVideo:
+def _video(folder: Path, size: Size | None) -> LabelledVideo:
     arrays = _load(folder / TRACKS)
     files = sorted(folder.glob("*.jpg"), key=natural_order)
     if not files:
@@ -56,7 +56,7 @@ def _video(folder: Path, size: Size | None) -> TrackedVideo:
     if not np.isfinite(xy[visible]).all():
         raise DatasetError(f"{folder / TRACKS}: a visible point has no finite position")
     xy = scale_points(xy, first.shape[:2], frames.shape[1:3])
-    return TrackedVideo(folder.name, frames, xy, visible, annotated | visible.any(axis=0))
+    return LabelledVideo(frames, xy, visible, annotated=annotated | visible.any(axis=0), name=folder.name)
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size, scale_points
-from training.data.clip import Clip, TrackedVideo
 from training.data.errors import DatasetError
 from training.data.images import natural_order, stack_frames
+from training.data.labelled_video import LabelledVideo
 from training.data.readers.kubric_tracks import Camera, Scene, choose_pixels, track_pixels
 
 VIDEO_POINTS = 256
 """Per video, as many as the published generator makes."""
 
 
-def kubric_clips(path: Path, points: int = VIDEO_POINTS, seed: int = 0, split: str | None = None) -> Iterator[Clip]:
+def kubric_clips(
+    path: Path, points: int = VIDEO_POINTS, seed: int = 0, split: str | None = None
+) -> Iterator[LabelledVideo]:
     """Clips for training from a TFRecord file, or all in a folder, in the files' order.
 
     points: how many are tracked, from pixels of all frames. seed: draws them, each video's apart.
@@ -36,10 +38,10 @@ def kubric_clips(path: Path, points: int = VIDEO_POINTS, seed: int = 0, split: s
         xy, visible = track_pixels(scene, pixels)
         t = pixels[:, 0]
         queries = np.concatenate([t[:, None], xy[np.arange(len(t)), t]], axis=1).astype(np.float32)
-        yield Clip(frames, xy, visible, queries)
+        yield LabelledVideo(frames, xy, visible, queries)
 
 
-def read_kubric(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
+def read_kubric(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]:
     """Videos for evaluation, with fixed points: of the validation split, where a folder has one.
 
     size: (height, width) to resize videos to; None leaves them as they are. Raises DatasetError.
@@ -52,7 +54,7 @@ def read_kubric(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
         pixels = choose_pixels(scene.segmentation, VIDEO_POINTS, np.random.default_rng(index))
         xy, visible = track_pixels(scene, pixels)
         resized = stack_frames(frames, size, name)
-        yield TrackedVideo(name, resized, scale_points(xy, frames.shape[1:3], resized.shape[1:3]), visible)
+        yield LabelledVideo(resized, scale_points(xy, frames.shape[1:3], resized.shape[1:3]), visible, name=name)
 
 
 def _files(path: Path, split: str | None) -> list[Path]:

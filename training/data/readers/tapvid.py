@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from tapsdk.geometry import Size
 from training.checkpoints.pickles import DamagedPickleError, ForbiddenPickleError, PickledArray, load_pickle
-from training.data.clip import TrackedVideo
 from training.data.errors import DatasetError
 from training.data.images import decode_image, natural_order, stack_frames
+from training.data.labelled_video import LabelledVideo
 
 SUFFIX = ".pkl"
 
 
-def read_tapvid(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
+def read_tapvid(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]:
     """The videos of a pickle, or of all pickles in a folder, one at a time.
 
     size: (height, width) to resize videos to; None leaves them as they are.
@@ -67,7 +67,7 @@ def _load(path: Path) -> dict[str, Any]:
     raise DatasetError(f"{path} is not a TAP-Vid pickle: it holds neither a dictionary nor a list of videos")
 
 
-def _video(example: Any, name: str, where: str, size: Size | None) -> TrackedVideo:
+def _video(example: Any, name: str, where: str, size: Size | None) -> LabelledVideo:
     missing = {"video", "points", "occluded"} - (example.keys() if isinstance(example, Mapping) else set())
     if missing:
         raise DatasetError(f"{where} is not a TAP-Vid video: it lacks {', '.join(sorted(missing))}")
@@ -84,7 +84,7 @@ def _video(example: Any, name: str, where: str, size: Size | None) -> TrackedVid
         raise DatasetError(f"{where}: a visible point has no finite position")
     height, width = frames.shape[1:3]
     # No half pixel is added: the published readers multiply, too.
-    return TrackedVideo(name, frames, (points * (width, height)).astype(np.float32), visible)
+    return LabelledVideo(frames, (points * (width, height)).astype(np.float32), visible, name=name)
 
 
 def _frames(video: Any, where: str) -> Iterator[NDArray[np.uint8]]:

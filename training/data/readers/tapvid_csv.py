@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from tapsdk.geometry import Size
 from tapsdk.video import open_frames
-from training.data.clip import TrackedVideo
 from training.data.errors import DatasetError
 from training.data.images import natural_order, stack_frames
+from training.data.labelled_video import LabelledVideo
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class _Row:
     """[T, 3] (x, y, occluded)"""
 
 
-def read_tapvid_csv(path: Path, size: Size | None = None) -> Iterator[TrackedVideo]:
+def read_tapvid_csv(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]:
     """The videos of a CSV file, or of all in a folder, one at a time.
 
     Videos are looked for in the file's folder and below; those that are not there are left out with a warning, as
@@ -105,7 +105,7 @@ def _video_files(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.rglob("*")) if file.suffix in VIDEO_SUFFIXES}
 
 
-def _videos(name: str, file: Path, rows: list[_Row], size: Size | None) -> Iterator[TrackedVideo]:
+def _videos(name: str, file: Path, rows: list[_Row], size: Size | None) -> Iterator[LabelledVideo]:
     length = len(rows[0].points)
     if any(len(row.points) != length for row in rows):
         raise DatasetError(f"{name}: its tracks have different numbers of frames")
@@ -125,7 +125,8 @@ def _videos(name: str, file: Path, rows: list[_Row], size: Size | None) -> Itera
     parts = -(-len(frames) // MAX_FRAMES)
     for part in range(parts):
         span = slice(part * len(frames) // parts, (part + 1) * len(frames) // parts)
-        yield TrackedVideo(f"{name}-{part}" if parts > 1 else name, frames[span], xy[:, span], visible[:, span])
+        full_name = f"{name}-{part}" if parts > 1 else name
+        yield LabelledVideo(frames[span], xy[:, span], visible[:, span], name=full_name)
 
 
 def _resampled(file: Path, fps: int) -> Iterator[NDArray[np.uint8]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.clip import Clip
+from training.data.labelled_video import LabelledVideo
 from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.config import SceneConfig
 from training.data.synthetic.layers import PosedLayer
@@ -14,7 +17,9 @@ from training.data.synthetic.rendering import Exposure
 from training.data.synthetic.sampling import sample_tracks
 from training.data.synthetic.scene import random_scene
 
-__all__ = ["Clip", "SceneConfig", "make_clip", "render"]
+EVALUATION_SEED = 1_000_000
+VALIDATION_SEED = 2_000_000
+"""First seeds of held-out clips, for what is reported and for watching a run. Training draws 32-bit seeds at random."""
 
 
 def render(
@@ -47,7 +52,7 @@ def _queries(
     return np.concatenate([frame[:, None], at], axis=1).astype(np.float32)
 
 
-def make_clip(config: SceneConfig, seed: int) -> Clip:
+def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
     """The clip that `config` and `seed` determine."""
     # Separate streams: changing an effect of appearance leaves the scene and the points as they were.
     scene_rng, look_rng, point_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
@@ -65,4 +70,13 @@ def make_clip(config: SceneConfig, seed: int) -> Clip:
     if is_flipped:
         frames = np.ascontiguousarray(frames[:, :, ::-1])
         xy[..., 0] = config.width - xy[..., 0]
-    return Clip(frames, xy, visible, _queries(config, xy, visible, point_rng))
+    return LabelledVideo(frames, xy, visible, _queries(config, xy, visible, point_rng))
+
+
+def held_out(config: SceneConfig, count: int, seed: int = EVALUATION_SEED) -> Iterator[LabelledVideo]:
+    """Clips that nothing was trained on, the same every time: of `count` seeds from `seed` on.
+
+    Their photographs are those that training leaves out. Raises ValueError where the folder has none.
+    """
+    config = replace(config, split="heldout")
+    return (make_clip(config, seed + index) for index in range(count))

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.synthetic import Clip, SceneConfig, make_clip
+from training.data.labelled_video import LabelledVideo
+from training.data.synthetic import SceneConfig, make_clip
 
 _TRAIL = 6
 
 
-def draw_tracks(clip: Clip, frame: int, scale: int) -> NDArray[np.uint8]:
+def draw_tracks(clip: LabelledVideo, frame: int, scale: int) -> NDArray[np.uint8]:
     """One frame, enlarged: a dot per point (a ring if it is hidden) and a trail of its last positions."""
     image = cv2.resize(clip.frames[frame], None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     hue = (np.arange(len(clip.xy)) * 180 // max(len(clip.xy), 1)).astype(np.uint8)
@@ -29,7 +30,7 @@ def draw_tracks(clip: Clip, frame: int, scale: int) -> NDArray[np.uint8]:
     return image
 
 
-def contact_sheet(clips: list[Clip], columns: int, scale: int) -> NDArray[np.uint8]:
+def contact_sheet(clips: list[LabelledVideo], columns: int, scale: int) -> NDArray[np.uint8]:
     """One row per clip, `columns` frames spread over its length."""
     rows = []
     for clip in clips:

@@ -77,6 +77,29 @@ class Conv(eqx.Module):
         return x if self.bias is None else x + self.bias
 
 
+class CoarseConv(eqx.Module):
+    """A convolution in bfloat16 between float32 and float32."""
+
+    conv: Conv
+
+    @property
+    def stride(self) -> int:
+        return self.conv.stride
+
+    def __call__(self, x: Array) -> Array:
+        conv = jax.tree.map(lambda weight: weight.astype(jnp.bfloat16), self.conv)
+        return conv(x.astype(jnp.bfloat16)).astype(jnp.float32)
+
+
+def coarse_convs(tree: Any) -> Any:
+    """The tree of modules with every convolution made coarse."""
+
+    def coarse(layer: Any) -> Any:
+        return CoarseConv(layer) if isinstance(layer, Conv) else layer
+
+    return jax.tree.map(coarse, tree, is_leaf=lambda layer: isinstance(layer, Conv))
+
+
 class LayerNorm(eqx.Module):
     """Over the channels."""
 

@@ -1,6 +1,6 @@
 """TAPIR in JAX: one module for every variant of `training.models.tapir.config.TapirConfig`.
 
-Reads side by side with `tapir_torch`: the encoder turns frames into two feature grids; a query point's descriptor is
+Reads side by side with `tapir/torch.py`: the encoder turns frames into two feature grids; a query point's descriptor is
 read off them; the cost-volume head finds the descriptor in every frame on its own; the mixer refines that guess from
 patches of scores around it, iteration by iteration, along time. `Tapir.clip` does this for a whole clip, `init` and
 `step` frame by frame; these three are compiled once for each shape of their arguments.
@@ -474,57 +474,12 @@ class Tapir(eqx.Module):
             some = queries_tyx[:, start : start + chunk]
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(self._pictures(video), grids, queries, some * scale))
+                parts.append(both_ways(self, self._pictures(video), (grids, queries), some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(jnp.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(jnp.concatenate(field, 2) for field in zip(*parts, strict=True))), size)
-
-    def _both_ways(
-        self, pictures: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array
-    ) -> Estimate:
-        """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
-        frames = grids[0].low.shape[1]
-        forwards = self._roll_out(pictures, grids, queries, start, reverse=False)
-        backwards = self._roll_out(pictures, grids, queries, start, reverse=True)
-        later = jnp.arange(frames)[:, None] >= start[:, None, :, 0].round()
-        return Estimate(
-            jnp.where(later[..., None], forwards.xy, backwards.xy),
-            jnp.where(later, forwards.occlusion, backwards.occlusion),
-            jnp.where(later, forwards.expected_dist, backwards.expected_dist),
-        )
-
-    def _roll_out(
-        self, pictures: Array | None, grids: Sequence[Grids], queries: Sequence[Query], start: Array, reverse: bool
-    ) -> Estimate:
-        """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame.
-
-        pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
-        """
-        batch, points = start.shape[:2]
-        start_xy = start[..., :0:-1]
-
-        def visit(past: tuple, now: tuple) -> tuple[tuple, Estimate]:
-            (previous, memory, last), (t, features, frame_now) = past, now
-            begins = start[..., 0].round() == t
-            previous = jnp.where(begins[..., None], start_xy, previous)
-            fresh = begins.reshape(-1, 1, 1)
-            memory = [MixerState(*(jnp.where(fresh, 0, array) for array in state)) for state in memory]
-            frame = [Grids(*(x[:, None] for x in pair), g.size) for pair, g in zip(features, grids, strict=True)]
-            estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
-            final = estimates[-1]
-            if frame_now is not None:
-                final = self._fuse_flow((last, frame_now), previous, final, begins)
-            return (final.xy[:, 0], memory, frame_now), Estimate(*(field[:, 0] for field in final))
-
-        memory = [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
-        features = [(g.high.swapaxes(0, 1), g.low.swapaxes(0, 1)) for g in grids]
-        frames = jnp.arange(grids[0].low.shape[1])
-        pictures = None if pictures is None else pictures.swapaxes(0, 1)
-        first = None if pictures is None else pictures[-1 if reverse else 0]
-        _, found = jax.lax.scan(visit, (start_xy, memory, first), (frames, features, pictures), reverse=reverse)
-        return Estimate(*(field.swapaxes(0, 1) for field in found))
 
     # Frame by frame.
 
@@ -594,6 +549,58 @@ class Tapir(eqx.Module):
             "occlusion": estimate.occlusion.swapaxes(1, 2),
             "expected_dist": estimate.expected_dist.swapaxes(1, 2),
         }
+
+
+def both_ways(
+    model: Tapir, pictures: Array | None, inputs: tuple[Sequence[Grids], Sequence[Query]], start: Array
+) -> Estimate:
+    """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards.
+
+    pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+    inputs: grids of all frames and queries, at every resolution.
+    """
+    frames = inputs[0][0].low.shape[1]
+    forwards = _roll_out(model, pictures, inputs, start, reverse=False)
+    backwards = _roll_out(model, pictures, inputs, start, reverse=True)
+    later = jnp.arange(frames)[:, None] >= start[:, None, :, 0].round()
+    return Estimate(
+        jnp.where(later[..., None], forwards.xy, backwards.xy),
+        jnp.where(later, forwards.occlusion, backwards.occlusion),
+        jnp.where(later, forwards.expected_dist, backwards.expected_dist),
+    )
+
+
+def _roll_out(
+    model: Tapir,
+    pictures: Array | None,
+    inputs: tuple[Sequence[Grids], Sequence[Query]],
+    start: Array,
+    reverse: bool,
+) -> Estimate:
+    """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame."""
+    (grids, queries), (batch, points) = inputs, start.shape[:2]
+    start_xy = start[..., :0:-1]
+
+    def visit(past: tuple, now: tuple) -> tuple[tuple, Estimate]:
+        (previous, memory, last), (t, features, frame_now) = past, now
+        begins = start[..., 0].round() == t
+        previous = jnp.where(begins[..., None], start_xy, previous)
+        fresh = begins.reshape(-1, 1, 1)
+        memory = [MixerState(*(jnp.where(fresh, 0, array) for array in state)) for state in memory]
+        frame = [Grids(*(x[:, None] for x in pair), g.size) for pair, g in zip(features, grids, strict=True)]
+        estimates, memory, _ = model.trajectories(frame, queries, None, memory, previous[:, None])
+        final = estimates[-1]
+        if frame_now is not None:
+            final = model._fuse_flow((last, frame_now), previous, final, begins)
+        return (final.xy[:, 0], memory, frame_now), Estimate(*(field[:, 0] for field in final))
+
+    memory = [model.empty_memory(batch * points)] * (len(grids) - 1) * model.config.iterations
+    features = [(g.high.swapaxes(0, 1), g.low.swapaxes(0, 1)) for g in grids]
+    frames = jnp.arange(grids[0].low.shape[1])
+    by_time = None if pictures is None else pictures.swapaxes(0, 1)
+    first = None if by_time is None else by_time[-1 if reverse else 0]
+    _, found = jax.lax.scan(visit, (start_xy, memory, first), (frames, features, by_time), reverse=reverse)
+    return Estimate(*(field.swapaxes(0, 1) for field in found))
 
 
 def confidence(estimate: Estimate) -> Array:

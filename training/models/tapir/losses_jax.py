@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 from optax.losses import sigmoid_binary_cross_entropy
 
+from training.models.layers.modules_jax import coarse_convs
 from training.models.layers.sampling_jax import tent
-from training.models.tapir.jax import Estimate, Grids, Query
+from training.models.tapir.jax import Estimate, Grids, Query, Tapir
 
 LOSS_SIZE = 256
 HUBER_DELTA = 4.0
@@ -19,6 +21,30 @@ EXPECTED_DIST = 6.0
 """Pixels at 256x256 beyond which an estimate counts as wrong for `expected_dist`."""
 POSITION_WEIGHT = 0.05
 MATCH_TEMPERATURE = 20.0
+
+
+def batch_losses(model: Tapir, batch: Mapping[str, Array], mixed_precision: bool) -> dict[str, Array]:
+    """Mean losses over a batch, by name: of every estimate, of the heatmap and of the features alone.
+
+    Args:
+        model: of the resolution of the batch's video.
+        batch: video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3], xy and previous [B, T, N, 2], visible
+            [B, T, N]; positions in pixels of the video.
+        mixed_precision: the encoder's convolutions, which are most of the arithmetic, compute in bfloat16.
+    """
+    video, xy, visible = batch["video"], batch["xy"], batch["visible"]
+    size = video.shape[2:4]
+    if mixed_precision:
+        model = _with_coarse_encoder(model)
+    grids = model.feature_grids(video)
+    queries = model.clip_queries(grids, batch["queries_tyx"], size)
+    previous = batch["previous"] if model.config.motion_prior else None
+    estimates, _, heatmap = model.trajectories(grids, queries, previous=previous)
+    parts = [estimate_loss(estimate, xy, visible, size) for estimate in estimates]
+    losses = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size)
+    losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size)
+    return losses
 
 
 def estimate_loss(estimate: Estimate, xy: Array, visible: Array, size: Sequence[int]) -> dict[str, Array]:
@@ -70,3 +96,8 @@ def match_logits(grids: Grids, query: Query) -> Array:
     cells = grids.high.reshape(batch, frames, height * width, channels)
     scores = query.high[:, None] @ cells.swapaxes(-1, -2)
     return MATCH_TEMPERATURE * scores.reshape(batch, frames, -1, height, width)
+
+
+def _with_coarse_encoder(model: Tapir) -> Tapir:
+    encoder = coarse_convs((model.resnet, model.extra_convs))
+    return eqx.tree_at(lambda m: (m.resnet, m.extra_convs), model, encoder)

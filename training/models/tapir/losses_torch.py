@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from training.models.layers.sampling_torch import tent
-from training.models.tapir.torch import Estimate, Grids, Query
+from training.models.tapir.torch import Estimate, Grids, Query, Tapir
 
 LOSS_SIZE = 256
 HUBER_DELTA = 4.0
@@ -18,6 +18,30 @@ EXPECTED_DIST = 6.0
 """Pixels at 256x256 beyond which an estimate counts as wrong for `expected_dist`."""
 POSITION_WEIGHT = 0.05
 MATCH_TEMPERATURE = 20.0
+COMPILED = ("encode", "trajectories")
+"""Methods of the model in which training spends its time."""
+
+
+def batch_losses(model: Tapir, batch: Mapping[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
+    """Mean losses over a batch, by name: of every estimate, of the heatmap and of the features alone.
+
+    Args:
+        model: of the resolution of the batch's video.
+        batch: video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3], xy and previous [B, T, N, 2], visible
+            [B, T, N]; positions in pixels of the video.
+        seen: how many positions are visible; where several processes share a batch, the mean over them.
+    """
+    video, xy, visible = batch["video"], batch["xy"], batch["visible"]
+    size = (video.shape[2], video.shape[3])
+    grids = model.feature_grids(video)
+    queries = model.clip_queries(grids, batch["queries_tyx"], size)
+    previous = batch["previous"] if model.config.motion_prior else None
+    estimates, _, heatmap = model.trajectories(grids, queries, previous=previous)
+    parts = [estimate_loss(estimate, xy, visible, size) for estimate in estimates]
+    losses = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size, seen)
+    losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size, seen)
+    return losses
 
 
 def estimate_loss(estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequence[int]) -> dict[str, Tensor]:

@@ -433,57 +433,12 @@ class Tapir(nn.Module):
         for some in queries_tyx.split(chunk, 1):
             queries = self.clip_queries(grids, some, size)
             if self.config.motion_prior:
-                parts.append(self._both_ways(self._pictures(video), grids, queries, some * scale))
+                parts.append(both_ways(self, self._pictures(video), (grids, queries), some * scale))
                 continue
             estimates, _, _ = self.trajectories(grids, queries, known=some * scale)
             final = estimates[self.config.iterations :: self.config.iterations]
             parts.append(Estimate(*(torch.stack(field).mean(0) for field in zip(*final, strict=True))))
         return self._public(Estimate(*(torch.cat(field, 2) for field in zip(*parts, strict=True))), size)
-
-    def _both_ways(
-        self, pictures: Tensor | None, grids: Sequence[Grids], queries: Sequence[Query], start: Tensor
-    ) -> Estimate:
-        """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards."""
-        frames = grids[0].low.shape[1]
-        forwards = self._roll_out(pictures, grids, queries, start, range(frames))
-        backwards = self._roll_out(pictures, grids, queries, start, range(frames - 1, -1, -1))
-        later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
-        return Estimate(
-            torch.where(later[..., None], forwards.xy, backwards.xy),
-            torch.where(later, forwards.occlusion, backwards.occlusion),
-            torch.where(later, forwards.expected_dist, backwards.expected_dist),
-        )
-
-    def _roll_out(
-        self,
-        pictures: Tensor | None,
-        grids: Sequence[Grids],
-        queries: Sequence[Query],
-        start: Tensor,
-        order: Sequence[int],
-    ) -> Estimate:
-        """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame.
-
-        pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
-        """
-        batch, points = start.shape[:2]
-        start_xy = start[..., 1:].flip(-1)
-        previous, memory = start_xy, [self.empty_memory(batch * points)] * (len(grids) - 1) * self.config.iterations
-        found: dict[int, Estimate] = {}
-        last = order[0] if len(order) else 0
-        for t in order:
-            begins = start[..., 0].round() == t
-            previous = torch.where(begins[..., None], start_xy, previous)
-            fresh = begins.reshape(-1, 1, 1)
-            memory = [MixerState(*(tensor.masked_fill(fresh, 0) for tensor in state)) for state in memory]
-            frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
-            estimates, memory, _ = self.trajectories(frame, queries, None, memory, previous[:, None])
-            found[t] = estimates[-1]
-            if pictures is not None:
-                found[t] = self._fuse_flow((pictures[:, last], pictures[:, t]), previous, found[t], begins)
-            previous, last = found[t].xy[:, 0], t
-        ordered = [found[t] for t in range(len(found))]
-        return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
 
     # Frame by frame.
 
@@ -548,6 +503,53 @@ class Tapir(nn.Module):
             "occlusion": estimate.occlusion.transpose(1, 2),
             "expected_dist": estimate.expected_dist.transpose(1, 2),
         }
+
+
+def both_ways(
+    model: Tapir, pictures: Tensor | None, inputs: tuple[Sequence[Grids], Sequence[Query]], start: Tensor
+) -> Estimate:
+    """Frame by frame from the points start [B, N, 3] (t, y, x), forwards and backwards.
+
+    pictures: [B, T, h, w, 3] the frames themselves, where positions follow the picture.
+    inputs: grids of all frames and queries, at every resolution.
+    """
+    frames = inputs[0][0].low.shape[1]
+    forwards = _roll_out(model, pictures, inputs, start, range(frames))
+    backwards = _roll_out(model, pictures, inputs, start, range(frames - 1, -1, -1))
+    later = torch.arange(frames, device=start.device)[:, None] >= start[:, None, :, 0].round()
+    return Estimate(
+        torch.where(later[..., None], forwards.xy, backwards.xy),
+        torch.where(later, forwards.occlusion, backwards.occlusion),
+        torch.where(later, forwards.expected_dist, backwards.expected_dist),
+    )
+
+
+def _roll_out(
+    model: Tapir,
+    pictures: Tensor | None,
+    inputs: tuple[Sequence[Grids], Sequence[Query]],
+    start: Tensor,
+    order: Sequence[int],
+) -> Estimate:
+    """The last iteration's estimates of all frames, visited in `order`; a point begins anew at its own frame."""
+    (grids, queries), (batch, points) = inputs, start.shape[:2]
+    start_xy = start[..., 1:].flip(-1)
+    previous, memory = start_xy, [model.empty_memory(batch * points)] * (len(grids) - 1) * model.config.iterations
+    found: dict[int, Estimate] = {}
+    last = order[0] if len(order) else 0
+    for t in order:
+        begins = start[..., 0].round() == t
+        previous = torch.where(begins[..., None], start_xy, previous)
+        fresh = begins.reshape(-1, 1, 1)
+        memory = [MixerState(*(tensor.masked_fill(fresh, 0) for tensor in state)) for state in memory]
+        frame = [Grids(g.high[:, t : t + 1], g.low[:, t : t + 1], g.size) for g in grids]
+        estimates, memory, _ = model.trajectories(frame, queries, None, memory, previous[:, None])
+        found[t] = estimates[-1]
+        if pictures is not None:
+            found[t] = model._fuse_flow((pictures[:, last], pictures[:, t]), previous, found[t], begins)
+        previous, last = found[t].xy[:, 0], t
+    ordered = [found[t] for t in range(len(found))]
+    return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
 
 
 def confidence(estimate: Estimate) -> Tensor:

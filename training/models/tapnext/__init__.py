@@ -1,1 +1,15 @@
 """TAPNext and TAPNext++."""
+
+from tapsdk.artifact.manifest import Visibility
+from training.models.family import Family
+from training.models.tapnext.config import VARIANTS
+
+# It names no losses: those beside this file are not wired to the training loop.
+FAMILY = Family(
+    VARIANTS,
+    Visibility({"visible_logits": 1}),
+    torch="training.models.tapnext.torch:Tapnext",
+    jax="training.models.tapnext.jax:Tapnext",
+    official="training.models.tapnext.official",
+    stages="export.stages.tapnext",
+)

@@ -1,6 +1,6 @@
 """TAPNext in JAX: one module for every variant of `training.models.tapnext.config.TapnextConfig`.
 
-Reads side by side with `tapnext_torch`: in every frame, each patch of the image is a token and so is each point; where
+Reads side by side with `tapnext/torch.py`: in a frame, each patch of the image is a token and so is each point; where
 a query lies is told once, in the token of its frame. A block looks along time by a recurrence, every token on its own,
 then across the tokens of a frame by attention. Heads read position and visibility off a point's tokens. `Tapnext.clip`
 tracks through a whole clip, `init` and `step` frame by frame, with the same result; what they share, `advance`, is

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.synthetic import SceneConfig, make_clip, preview
+from training.data.synthetic import SceneConfig, held_out, make_clip, preview
+from training.data.synthetic.clips import VALIDATION_SEED
 
 SMALL = SceneConfig(height=64, width=80, frames=6, points=20)
 
@@ -128,6 +129,22 @@ def test_photographs_come_from_the_split_asked_for(tmp_path):
         frames = make_clip(replace(config, split=split), 0).frames.astype(float)
         others = [c for c in range(3) if c != channel]
         assert frames[..., channel].mean() > 1.5 * frames[..., others].mean()
+
+
+def test_held_out_clips_are_the_same_every_time_and_others_for_another_seed():
+    first, again, watched = held_out(SMALL, 2), held_out(SMALL, 2), held_out(SMALL, 2, VALIDATION_SEED)
+    for clip, same, other in zip(first, again, watched, strict=True):
+        np.testing.assert_array_equal(clip.frames, same.frames)
+        assert not np.array_equal(clip.frames, other.frames)
+        np.testing.assert_array_equal(clip.queries, same.queries)
+
+
+def test_held_out_clips_show_photographs_that_training_leaves_out(tmp_path):
+    assert cv2.imwrite(str(tmp_path / "0.png"), np.zeros((64, 64, 3), np.uint8))
+    config = replace(SMALL, textures=str(tmp_path), split="train")
+    make_clip(config, 0)
+    with pytest.raises(ValueError, match=r"no photographs .* for split 'heldout'"):
+        next(held_out(config, 1))
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def framework(request: pytest.FixtureRequest) -> SimpleNamespace:
         pytest.importorskip("optax", reason="needs optax: pip install '.[jax]'")
     array = library.from_numpy if name == "torch" else library.numpy.asarray
     return SimpleNamespace(
-        losses=importlib.import_module(f"training.losses_{name}"),
-        models=importlib.import_module(f"training.models.tapir_{name}"),
+        losses=importlib.import_module(f"training.models.tapir.losses_{name}"),
+        models=importlib.import_module(f"training.models.tapir.{name}"),
         array=array,
         seen=lambda visible: (array(np.float32(visible.sum())[None])[0],) if name == "torch" else (),
     )

@@ -14,7 +14,7 @@ BINS = 8
 def framework(request: pytest.FixtureRequest) -> SimpleNamespace:
     """losses: the module; array: from numpy to the framework's own."""
     library: ModuleType = pytest.importorskip(request.param)
-    losses = importlib.import_module(f"training.tapnext_losses_{request.param}")
+    losses = importlib.import_module(f"training.models.tapnext.losses_{request.param}")
     array = library.from_numpy if request.param == "torch" else library.numpy.asarray
     return SimpleNamespace(losses=losses, array=lambda a: array(np.asarray(a)))
 

@@ -1,0 +1,51 @@
+"""Tracks against the truth, one video at a time."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.training.evaluation.test_predictors import drifting_noise
+from training.data.labelled_video import LabelledVideo
+from training.evaluation.predictors import standing_still
+from training.evaluation.score import METRIC_SIZE, score
+
+
+def test_true_tracks_score_one() -> None:
+    video = drifting_noise()
+    assert set(score(video, video.xy, video.visible).values()) == {1}
+
+
+def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
+    assert METRIC_SIZE == (256, 256)
+    video = drifting_noise(height=64, width=64 + 64)
+    off = video.xy + np.float32([0, 0.3])
+    assert score(video, off, video.visible)["pts_within_1"] == 0  # 0.3 of 64 rows is 1.2 of 256
+    assert score(video, off, video.visible)["pts_within_2"] == 1
+
+
+@pytest.mark.parametrize(("mode", "frames"), [("first", 5 + 3 + 0), ("strided", 5 + 5 + 5)])
+def test_the_mode_says_which_frames_count(mode: str, frames: int) -> None:
+    """A single wrong flag of visibility, before the query of the last point, is one of so many."""
+    video = drifting_noise()
+    visible = video.visible.copy()
+    visible[2, 0] = False
+    wrong = 0 if mode == "first" else 1
+    assert score(video, video.xy, visible, mode)["occlusion_accuracy"] == pytest.approx(1 - wrong / frames)
+
+
+@pytest.mark.parametrize("mode", ["first", "strided"])
+def test_frames_of_which_nothing_is_known_are_not_scored(mode: str) -> None:
+    """A tracker that calls points visible there is no worse for it, nor one that is lost there."""
+    full = drifting_noise()
+    known = np.arange(6) != 3
+    xy = np.where(known[:, None], full.xy, np.nan).astype(np.float32)
+    video = LabelledVideo(full.frames, xy[:2], full.visible[:2] & known, full.queries[:2], known)
+    found = np.where(known[:, None], full.xy, 1000)[:2]
+    metrics = score(video, found, np.ones((2, 6), bool), mode)
+    assert all(value == 1 for value in metrics.values())
+
+
+def test_metrics_of_a_video_are_numbers_that_json_takes() -> None:
+    video = drifting_noise()
+    assert json.dumps(score(video, *standing_still(video)))

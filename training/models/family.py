@@ -1,0 +1,70 @@
+"""What is to be said of a family of models; each family says it beside its code, as `FAMILY`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.artifact.manifest import Visibility
+from tapsdk.runtime.stages import confidence_of
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A family of models; "module:name" says where a thing is. No framework is imported until one is asked for."""
+
+    variants: Mapping[str, Any]
+    """Frozen configurations by "family/variant"."""
+    visibility: Visibility
+    """Which outputs say whether a point is visible, and how."""
+    torch: str
+    """A torch.nn.Module, made from a config."""
+    jax: str
+    """An equinox.Module, made from a config and a random key, or by its `from_weights(config, weights)`."""
+    official: str
+    """Module with `official_names(config)`; with `IGNORED` where official files hold more than parameters, and with
+    `as_published(config, layout)` where DeepMind's PyTorch and JAX code do not compute the same."""
+    stages: str | None = None
+    """Module with `cut(model, style)` (see `export.stages`); None for models that cannot be exported."""
+    losses_torch: str | None = None
+    """Module with `batch_losses(model, batch, seen)` and `COMPILED`; None for models that cannot be trained here."""
+    losses_jax: str | None = None
+    """Module with `batch_losses(model, batch, mixed_precision)`; None as for torch."""
+    in_training: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the modules, beside the config, where they are trained."""
+
+    @property
+    def can_be_trained(self) -> bool:
+        return self.losses_torch is not None and self.losses_jax is not None
+
+    def module_class(self, framework: str) -> Any:
+        """The class of the module in a framework of FRAMEWORKS; imports it."""
+        module, name = getattr(self, framework).split(":")
+        return getattr(importlib.import_module(module), name)
+
+    def losses(self, framework: str) -> Any:
+        """The module of the losses in a framework, of a family that can be trained; imports it."""
+        return importlib.import_module(getattr(self, f"losses_{framework}"))
+
+    def visible(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+        """Whether points are visible, by outputs of a model of the family: [...] as the logits are."""
+        return confidence_of(outputs, self.visibility) > self.visibility.threshold
+
+    def official_names(self, config: Any) -> Iterator[tuple[Any, ...]]:
+        """Rows (our name, PyTorch name, its layout, JAX name, its layout)."""
+        return importlib.import_module(self.official).official_names(config)
+
+    def as_published(self, config: Any, layout: str) -> Any:
+        """The config for weights of an official file, which belong to the code that made them: "torch" or "jax"."""
+        adapt = getattr(importlib.import_module(self.official), "as_published", None)
+        return config if adapt is None else adapt(config, layout)
+
+    @property
+    def ignored_names(self) -> frozenset[str]:
+        """Tensors of official files that are not parameters."""
+        return getattr(importlib.import_module(self.official), "IGNORED", frozenset())
