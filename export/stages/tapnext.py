@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
 from tapsdk.artifact.manifest import NEXT, Causal, FrameSpec, PointSpec, StageSpec, TensorSpec
+from training.models.tapnext import FAMILY
 from training.models.tapnext.torch import Tapnext, TapnextState
 
 N = "N"
