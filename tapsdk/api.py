@@ -97,7 +97,7 @@ def load(
     Raises:
         ModelError, ArtifactError, BackendError: see `tapsdk.errors`.
     """
-    options = RunOptions(backend, "", device, threads, points, resolution, strict)
+    options = RunOptions(backend, device=device, threads=threads, points=points, resolution=resolution, strict=strict)
     return choose(open_artifact(model), options)
 
 

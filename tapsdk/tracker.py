@@ -51,7 +51,9 @@ class Tracker:
         resolution: int | Size | None = None,
         strict: bool = False,
     ) -> None:
-        options = RunOptions(backend, "", device, threads, points, resolution, strict)
+        options = RunOptions(
+            backend, device=device, threads=threads, points=points, resolution=resolution, strict=strict
+        )
         self._stream = loaded(model, options).stream()
         self._ids: list[int] = []
         self._next_id = 0

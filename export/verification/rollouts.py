@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Visibility
@@ -19,6 +19,7 @@ from tapsdk.runtime.model import open_model
 from tapsdk.runtime.stages import confidence_of
 from tapsdk.runtime.whole_video import start_run
 from tapsdk.video.frames import frames_from_array
+from training.models.rollout import frame_by_frame
 
 
 def torch_rollout(
@@ -28,10 +29,11 @@ def torch_rollout(
     txy = _queries(xy, t)
     tyx = torch.from_numpy(txy[None, :, [0, 2, 1]])
     with torch.inference_mode():
-        out = _frame_by_frame(model, video, tyx) if model.config.causal else model.clip(video, tyx)
-    logits = {name: out[name][0].numpy() for name in visibility.logits}
+        out = frame_by_frame(model, video, tyx) if model.config.causal else model.clip(video, tyx)
+    out = {name: np.asarray(array[0]) for name, array in out.items()}
+    logits = {name: out[name] for name in visibility.logits}
     visible = confidence_of(logits, visibility) > visibility.threshold
-    return _without_queries(out["tracks"][0].numpy(), txy), _without_queries(visible, txy)
+    return _without_queries(out["tracks"], txy), _without_queries(visible, txy)
 
 
 def runtime_rollout(
@@ -45,14 +47,6 @@ def runtime_rollout(
 
 def _queries(xy: np.ndarray, t: np.ndarray | None) -> np.ndarray:
     return np.concatenate([np.zeros((len(xy), 1)) if t is None else t[:, None], xy], 1).astype(np.float32)
-
-
-def _frame_by_frame(model: nn.Module, video: Tensor, tyx: Tensor) -> dict[str, Tensor]:
-    state, steps = model.init(video[:, :1], tyx), []
-    for t in range(video.shape[1]):
-        step, state = model.step(video[:, t : t + 1], state)
-        steps.append(step)
-    return {name: torch.cat([step[name] for step in steps], 2) for name in steps[0]}
 
 
 def _without_queries(tracks: np.ndarray, txy: np.ndarray) -> np.ndarray:

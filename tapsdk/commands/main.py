@@ -140,7 +140,12 @@ def _track(args: argparse.Namespace) -> int:
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
         options = RunOptions(
-            args.backend, "", args.device, args.threads, len(query), args.resolution, strict=args.strict
+            args.backend,
+            device=args.device,
+            threads=args.threads,
+            points=len(query),
+            resolution=args.resolution,
+            strict=args.strict,
         )
         run = start_run(loaded(args.model, options), source, query)
         try:

@@ -120,8 +120,8 @@ class Stream:
     def prepare(self, image: Frame) -> Floats:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
         spec = self.manifest.frames
-        seen = (int(image.shape[0]), int(image.shape[1]))
-        return preprocess(image, self._size or working_size(seen, self._area, spec.multiple or 1), spec)
+        size = (int(image.shape[0]), int(image.shape[1]))
+        return preprocess(image, self._size or working_size(size, self._area, spec.multiple or 1), spec)
 
     def advance(self, frame: Floats, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
         """Tracks one frame further.

@@ -23,10 +23,11 @@ from tapsdk.geometry import Size, scale_points
 from tapsdk.points import QueryPoints, check_query_frames
 from tapsdk.runtime.causal import CausalPlan
 from tapsdk.runtime.model import Model
-from tapsdk.runtime.plans import Plan
+from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.sizes import refinement_sizes
 from tapsdk.runtime.stages import confidence_of
 from tapsdk.runtime.video_pass import VideoPass
+from tapsdk.runtime.whole import WholePlan
 from tapsdk.system.progress import with_progress
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
@@ -142,8 +143,7 @@ class CausalRun:
 class OfflineRun:
     """One video being tracked by a model that sees many frames at once. `tracks` gives the points that are done."""
 
-    def __init__(self, model: Model, plan: Plan, source: FrameSource, query: QueryPoints) -> None:
-        assert not isinstance(plan, CausalPlan)
+    def __init__(self, model: Model, plan: RefinedPlan | WholePlan, source: FrameSource, query: QueryPoints) -> None:
         self._model, self._plan, self._source, self._query = model, plan, source, query
         self._size: Size = source.size
         self._sizes = refinement_sizes(source.size, model.options.resolution, model.manifest)

@@ -46,7 +46,7 @@ def choose(artifact: Artifact, options: RunOptions = RunOptions()) -> Model:
 def _choose_any(artifact: Artifact, options: RunOptions) -> Model:
     decision = decide(artifact, options)
     if options.strict:
-        _insist(decision, artifact.manifest)
+        _check_that_none_failed(decision, artifact.manifest)
     while winner := decision.winner:
         try:
             engine = open_backend(winner.backend, options.engine)
@@ -65,7 +65,7 @@ def _choose_plan(artifact: Artifact, engine: Backend, options: RunOptions) -> Mo
         return open_model(artifact, engine, plan, options)
     decision = decide_plan(artifact, engine, options)
     if options.strict:
-        _insist(decision, artifact.manifest)
+        _check_that_none_failed(decision, artifact.manifest)
     winner = decision.winner
     if winner is None:
         raise BackendError(
@@ -86,7 +86,7 @@ def _only_plan(artifact: Artifact, engine: Backend) -> str:
     return plans[0] if len(plans) == 1 else ""
 
 
-def _insist(decision: Decision, manifest: Manifest) -> None:
+def _check_that_none_failed(decision: Decision, manifest: Manifest) -> None:
     """Raises BackendError if anything that was measured failed."""
     if decision.failed:
         raise BackendError(

@@ -14,7 +14,8 @@ from tapsdk import track
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import open_backend
 from tapsdk.errors import ModelError
-from tapsdk.selection.decision import Request, decide
+from tapsdk.runtime.options import RunOptions
+from tapsdk.selection.decision import decide
 from tapsdk.selection.reference import read_reference
 from tapsdk.system.files import sha256
 from tests.support import ROOT, SMALL, import_or_skip, known_model
@@ -142,12 +143,12 @@ def test_the_manifest_says_what_it_is(exported, small_model, small_config):
     manifest = open_artifact(exported).manifest
     assert manifest.model == SMALL
     assert manifest.weights_sha256 == sha256(small_model)
-    assert manifest.resolution == small_config.resolution
-    assert (manifest.precision, manifest.mode, manifest.query_frame) == ("fp32", "causal", "exact")
-    assert manifest.pixel_range == (-1.0, 1.0)
+    assert manifest.points.space == manifest.frames.size == small_config.resolution
+    assert (manifest.precision, manifest.points.query_frame) == ("fp32", "exact")
+    assert manifest.frames.range == (-1.0, 1.0)
     assert list(manifest.stages) == ["encode", "query", "step", "locate", "mixer"]
     assert manifest.formats == ["onnx"]
-    assert manifest.native.iterations == small_config.iterations
+    assert manifest.program.native.iterations == small_config.iterations
     assert {"tapsdk", "torch", "onnx"} <= manifest.tools.keys()
 
 
@@ -166,7 +167,7 @@ def test_the_manifest_holds_the_numbers_of_the_verification(exported):
 def test_it_brings_what_torch_says_of_a_pattern(exported, small_model):
     reference = read_reference(open_artifact(exported))
     frames, xy = reference.pattern()
-    assert reference.size == open_artifact(exported).manifest.resolution
+    assert reference.size == open_artifact(exported).manifest.frames.size
     np.testing.assert_array_equal(reference.xy[:, 0], xy)
     model = load(SMALL, small_model)
     video = torch.from_numpy(frames / np.float32(127.5) - 1)[None]
@@ -180,7 +181,7 @@ def test_it_brings_what_torch_says_of_a_pattern(exported, small_model):
 
 def test_anyone_can_compare_with_it_without_torch(exported):
     artifact = open_artifact(exported)
-    decision = decide(artifact, Request(points=1, plan="fused"))
+    decision = decide(artifact, RunOptions(points=1, plan="fused"))
     (base,) = (each for each in decision.measurements if each.backend == "onnxruntime")
     assert (base.refused, base.pixel_error) == ("", pytest.approx(0, abs=0.01))
 

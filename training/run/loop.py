@@ -34,18 +34,18 @@ def train(config: TrainConfig, updater: Updater, directory: Path, progress: bool
     check_clips(config)
     make_folder(directory)
     start = resume(updater, directory)
-    clerk = _Clerk(config, updater, directory, start) if updater.rank == 0 else None
-    bar = tqdm(total=config.total_steps, initial=start, unit="step", disable=clerk is None or not progress)
+    run_logger = _RunLogger(config, updater, directory, start) if updater.rank == 0 else None
+    bar = tqdm(total=config.total_steps, initial=start, unit="step", disable=run_logger is None or not progress)
     with bar, closing(iterate(config, start, updater.rank, updater.world)) as batches:
         for step, batch in zip(range(start, config.total_steps), batches, strict=True):
             losses = updater.step(batch, config.learning_rate_at(step))
             bar.update()
             if bar.n % LOG_EVERY == 0:
                 bar.set_postfix(loss=f"{losses['total']:.3f}")
-            if clerk is not None:
-                clerk.note(step + 1, losses)
-    if clerk is not None:
-        clerk.report.close()
+            if run_logger is not None:
+                run_logger.note(step + 1, losses)
+    if run_logger is not None:
+        run_logger.report.close()
 
 
 def save(updater: Updater, directory: Path, step: int, config: TrainConfig) -> None:
@@ -68,7 +68,7 @@ def resume(updater: Updater, directory: Path) -> int:
     return checkpoint.step
 
 
-class _Clerk:
+class _RunLogger:
     """Writes down what there is to write down after a step; `step` is the number of steps that are done."""
 
     def __init__(self, config: TrainConfig, updater: Updater, directory: Path, start: int) -> None:

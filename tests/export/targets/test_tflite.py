@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
-from tapsdk.artifact.manifest import entry_point
+from tapsdk.artifact.manifest import Causal, entry_point
 from tapsdk.backends import Options, open_backend
 from tests.export.conftest import SMALL_NEXT
 from tests.support import BUCKETS, SMALL, import_or_skip
@@ -140,7 +140,8 @@ def test_it_computes_what_torch_computes(lowered, seed):
 def test_the_verification_is_in_the_manifest(exported_tflite):
     manifest = open_artifact(exported_tflite).manifest
     assert manifest.formats == ["tflite"]
-    assert (manifest.native, manifest.size_multiple, manifest.buckets) == (None, None, {"tflite": BUCKETS})
+    assert (manifest.program, manifest.frames.multiple) == (Causal(), None)
+    assert manifest.points.buckets == {"tflite": BUCKETS}
     assert manifest.verification["backend"].startswith("litert ")
     assert manifest.verification["pixel_error"]["fused"] <= TARGET.precisions["fp32"]
     assert {"torch", "litert-torch", "ai-edge-quantizer"} <= manifest.tools.keys()

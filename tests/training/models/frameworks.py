@@ -7,15 +7,6 @@ from typing import Any
 import numpy as np
 
 
-def frame_by_frame(model: Any, video: Any, queries_tyx: Any) -> dict[str, np.ndarray]:
-    """The outputs of `init` and `step`, joined as those of `clip`."""
-    state, outputs = model.init(video[:, :1], queries_tyx), []
-    for t in range(video.shape[1]):
-        output, state = model.step(video[:, t : t + 1], state)
-        outputs.append(output)
-    return {name: np.concatenate([np.asarray(o[name]) for o in outputs], 2) for name in outputs[0]}
-
-
 def random_clip(batch: int, frames: int, height: int, width: int, points: int, seed: int = 0) -> tuple[Any, Any]:
     """A video [B, T, H, W, 3] in [-1, 1] and queries [B, N, 3] (t, y, x), one of them on a corner; float32."""
     rng = np.random.default_rng(seed)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.runtime.flow import follow, fuse
+from tapsdk.runtime.stages import confidence_of
+from training.models.tapir import FAMILY
 from training.models.tapir.config import TapirConfig
 
 Floats = NDArray[np.float32]
@@ -34,3 +38,15 @@ def fuse_flow(
         missed = np.where(begins[each], 0.0, missed)
         fused.append(fuse(fusion, xy, missed, estimate[each], confidence[each]))
     return np.stack(fused)
+
+
+def fuse_estimate(
+    config: TapirConfig,
+    frames: tuple[Floats, Floats],
+    previous: Floats,
+    xy: Floats,
+    logits: Mapping[str, Floats],
+    begins: NDArray[np.bool_],
+) -> Floats:
+    """The same, with the model's logits [B, N] by name in place of confidence. frames: the one before, and this one."""
+    return fuse_flow(config, *frames, previous, xy, confidence_of(logits, FAMILY.visibility), begins)

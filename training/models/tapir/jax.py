@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from training.models.layers.modules_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
 from training.models.layers.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.tapir.flow import fuse_flow
+from training.models.tapir.flow import fuse_estimate
 
 CORRELATE: dict[str, Callable[[Array, Array, Array, int], Array]] = {
     "dense": correlate_dense,
@@ -535,11 +535,13 @@ class Tapir(eqx.Module):
         frames: [B, h, w, 3] the frame before, and this one. begins: [B, N] points that were in no frame before.
         """
         begins = jnp.zeros(previous.shape[:2], bool) if begins is None else begins
-        arrays = (*frames, previous, found.xy[:, 0], confidence(found)[:, 0], begins)
+        arrays = (*frames, previous, *(field[:, 0] for field in found), begins)
         shape = jax.ShapeDtypeStruct(previous.shape, jnp.float32)
 
         def call(*arguments: Array) -> np.ndarray:
-            return fuse_flow(self.config, *(np.asarray(argument) for argument in arguments))
+            *frames, previous, xy, occlusion, expected_dist, begins = map(np.asarray, arguments)
+            logits = {"occlusion": occlusion, "expected_dist": expected_dist}
+            return fuse_estimate(self.config, frames, previous, xy, logits, begins)
 
         return found._replace(xy=jax.pure_callback(call, shape, *arrays)[:, None])
 
@@ -601,11 +603,6 @@ def _roll_out(
     first = None if by_time is None else by_time[-1 if reverse else 0]
     _, found = jax.lax.scan(visit, (start_xy, memory, first), (frames, features, by_time), reverse=reverse)
     return Estimate(*(field.swapaxes(0, 1) for field in found))
-
-
-def confidence(estimate: Estimate) -> Array:
-    """How likely a point is seen, and where it is said to be."""
-    return (1 - jax.nn.sigmoid(estimate.occlusion)) * (1 - jax.nn.sigmoid(estimate.expected_dist))
 
 
 def _merge(x: Array) -> Array:

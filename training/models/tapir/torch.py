@@ -25,7 +25,7 @@ from training.models.layers.sampling_torch import (
     sample_frame,
 )
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.tapir.flow import fuse_flow
+from training.models.tapir.flow import fuse_estimate
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
     "dense": correlate_dense,
@@ -491,10 +491,11 @@ class Tapir(nn.Module):
 
         frames: [B, h, w, 3] the frame before, and this one. begins: [B, N] points that were in no frame before.
         """
-        arguments = (*frames, previous, found.xy[:, 0], confidence(found)[:, 0])
         begins = torch.zeros(previous.shape[:2], dtype=torch.bool) if begins is None else begins
-        arrays = (tensor.detach().cpu().numpy() for tensor in (*arguments, begins))
-        xy = fuse_flow(self.config, *arrays)
+        tensors = (*frames, previous, *(field[:, 0] for field in found), begins)
+        *frames, previous, xy, occlusion, expected_dist, begins = (each.detach().cpu().numpy() for each in tensors)
+        logits = {"occlusion": occlusion, "expected_dist": expected_dist}
+        xy = fuse_estimate(self.config, frames, previous, xy, logits, begins)
         return found._replace(xy=torch.from_numpy(xy).to(found.xy)[:, None])
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
@@ -550,11 +551,6 @@ def _roll_out(
         previous, last = found[t].xy[:, 0], t
     ordered = [found[t] for t in range(len(found))]
     return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))
-
-
-def confidence(estimate: Estimate) -> Tensor:
-    """How likely a point is seen, and where it is said to be."""
-    return (1 - estimate.occlusion.sigmoid()) * (1 - estimate.expected_dist.sigmoid())
 
 
 def _log_distance(xy: Tensor, height: int, width: int) -> Tensor:

@@ -109,7 +109,7 @@ def check(stage, folder, points):
 
 def test_tracks_are_those_of_torch_in_a_bucket_that_is_not_full(row, artifact, small_models):
     model, precision = row
-    height, width = artifact.manifest.resolution
+    height, width = artifact.manifest.frames.size
     video = formula.video(8, height, width, seed=3)
     xy = formula.queries(5, 8, height, width, seed=3, first=True)[:, [2, 1]]
     expected_xy, expected_visible = torch_rollout(small_models[model].load(), artifact.manifest.visibility, video, xy)
@@ -221,7 +221,7 @@ def test_functions_for_several_numbers_of_points_share_their_weights(tmp_path):
 
 def test_a_stage_without_points_is_a_single_function(artifact_of):
     artifact = open_artifact(artifact_of(SMALL, "fp32"))
-    assert artifact.manifest.buckets == {"coreml": (POINTS,)}
+    assert artifact.manifest.points.buckets == {"coreml": (POINTS,)}
     for name, entry in (("encode", "main"), ("query", f"points_{POINTS}"), ("step", f"points_{POINTS}")):
         description = ct.utils.load_spec(str(artifact.file(name, "coreml"))).description
         assert [function.name for function in description.functions] == [entry]

@@ -8,6 +8,7 @@ import pytest
 from tests.golden import formula, official
 from training.checkpoints import convert
 from training.models import load
+from training.models.rollout import frame_by_frame
 
 GOLDEN = Path(official.__file__).parent
 PIXELS, LOGITS = 0.01, 0.005
@@ -47,14 +48,6 @@ def run_torch(model, weights, video, queries_tyx, online):
         if not online:
             return {name: value.numpy() for name, value in module.clip(video, queries_tyx).items()}
         return frame_by_frame(module, video, queries_tyx)
-
-
-def frame_by_frame(module, video, queries_tyx):
-    state, outputs = module.init(video[:, :1], queries_tyx), []
-    for t in range(video.shape[1]):
-        output, state = module.step(video[:, t : t + 1], state)
-        outputs.append(output)
-    return {name: np.concatenate([np.asarray(o[name]) for o in outputs], 2) for name in outputs[0]}
 
 
 def run_jax(model, weights, video, queries_tyx, online):

@@ -12,10 +12,11 @@ pytest.importorskip("equinox", reason="needs Equinox: pip install '.[jax]'")
 import equinox as eqx  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from tests.training.models.frameworks import frame_by_frame, random_clip, spread  # noqa: E402
+from tests.training.models.frameworks import random_clip, spread  # noqa: E402
 from training.models.layers import sampling_jax, sampling_torch  # noqa: E402
 from training.models.layers.modules_jax import named_parameters  # noqa: E402
 from training.models.registry import CONFIGS  # noqa: E402
+from training.models.rollout import frame_by_frame  # noqa: E402
 from training.models.tapir.config import TapirConfig  # noqa: E402
 from training.models.tapir.jax import Tapir as JaxTapir  # noqa: E402
 from training.models.tapir.torch import Tapir as TorchTapir  # noqa: E402

@@ -11,7 +11,7 @@ pytest.importorskip("equinox", reason="needs Equinox: pip install '.[jax]'")
 
 import equinox as eqx  # noqa: E402
 
-from tests.training.models.frameworks import frame_by_frame, random_clip, spread  # noqa: E402
+from tests.training.models.frameworks import random_clip, spread  # noqa: E402
 from tests.training.models.tapnext.golden import (  # noqa: E402
     ROWS,
     assert_golden,
@@ -20,6 +20,7 @@ from tests.training.models.tapnext.golden import (  # noqa: E402
     load_golden,
 )
 from training.models.layers.modules_jax import named_parameters  # noqa: E402
+from training.models.rollout import frame_by_frame  # noqa: E402
 from training.models.tapnext import losses_jax as tapnext_losses_jax  # noqa: E402
 from training.models.tapnext import losses_torch as tapnext_losses_torch  # noqa: E402
 from training.models.tapnext.config import TapnextConfig  # noqa: E402

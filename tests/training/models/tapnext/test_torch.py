@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the torch models need PyTorch: pip install '.[train]'")
 
-from tests.training.models.frameworks import frame_by_frame, random_clip  # noqa: E402
+from tests.training.models.frameworks import random_clip  # noqa: E402
 from tests.training.models.tapnext.golden import (  # noqa: E402
     FULL,
     ROWS,
@@ -19,6 +19,7 @@ from tests.training.models.tapnext.golden import (  # noqa: E402
     published_shapes,
 )
 from training.models.registry import CONFIGS  # noqa: E402
+from training.models.rollout import frame_by_frame  # noqa: E402
 from training.models.tapnext.config import TapnextConfig  # noqa: E402
 from training.models.tapnext.official import IGNORED, as_published, official_names  # noqa: E402
 from training.models.tapnext.position_tables import cubic_matrix, sincos_table  # noqa: E402

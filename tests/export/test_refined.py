@@ -1,4 +1,4 @@
-"""A model that sees all of a clip is exported as stages of open length, and tracks as it does in torch."""
+"""A model that refines over whole videos is exported as stages of open length, and tracks as it does in torch."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +8,11 @@ import pytest
 
 from tapsdk import track
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import Refined
 from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import Options, open_backend
-from tapsdk.points import parse_query_points
-from tapsdk.runtime.sizes import refinement_resolutions, refinement_sizes
-from tapsdk.runtime.whole_video import ClipRun
-from tapsdk.selection import choose
-from tapsdk.video.frames import frames_from_array
+from tapsdk.runtime.model import open_model
+from tapsdk.runtime.sizes import refinement_resolutions
 from tests.support import SMALL_CLIP, import_or_skip, known_model, moving_texture
 
 onnx = import_or_skip("onnx")
@@ -67,7 +65,8 @@ def queries(count, video, seed=0):
 
 def test_the_manifest_says_that_all_of_a_clip_is_needed(exported_clip):
     manifest = read_manifest(exported_clip)
-    assert (manifest.mode, manifest.refinement_multiple, manifest.size_multiple) == ("clip", 8, None)
+    assert isinstance(manifest.program, Refined)
+    assert (manifest.program.multiple, manifest.frames.multiple) == (8, None)
     assert list(manifest.stages) == STAGES
     mixer = manifest.stages["mixer"]
     assert {t.shape[:2] for t in (*mixer.inputs, *mixer.outputs)} == {("N", "T")}
@@ -157,12 +156,11 @@ def test_a_model_says_what_it_thinks_of_its_queries_where_the_manifest_wants_it(
     txy = queries(3, video)
     txy[:, 0] = frame
     artifact = open_artifact(exported_clip)
-    manifest = replace(artifact.manifest, query_frame="model")
-    source = frames_from_array(video)
-    query = parse_query_points(txy, frame_size=source.size)
-    choice, sizes = choose(artifact, "onnxruntime:refined"), refinement_sizes(source.size, None, manifest)
+    points = replace(artifact.manifest.points, query_frame="model")
+    outspoken = replace(artifact, manifest=replace(artifact.manifest, points=points))
     expected, _ = in_torch(tapir, video, txy)
-    np.testing.assert_allclose(ClipRun(manifest, choice, sizes, source, query).run().xy, expected, atol=PIXELS)
+    found = track(video, txy, open_model(outspoken, open_backend("onnxruntime"), "refined"))
+    np.testing.assert_allclose(found.xy, expected, atol=PIXELS)
 
 
 @pytest.mark.parametrize("target", ["openvino", pytest.param("torch", marks=pytest.mark.slow)])
@@ -197,12 +195,12 @@ def test_a_motion_prior_needs_frames_in_order(clip_config):
 
 def test_frames_of_one_size_are_refined_at_that_size_alone(clip_config):
     made = cut("tapir", Tapir(clip_config), Style(any_size=False))
-    assert (made.refinement_multiple, made.stages[0].spec.inputs[0].shape) == (None, (1, 64, 96, 3))
+    assert (made.program.multiple, made.stages[0].spec.inputs[0].shape) == (None, (1, 64, 96, 3))
 
 
 def test_a_model_that_keeps_the_aspect_ratio_is_refined_at_its_own_size(clip_config):
     made = cut("tapir", Tapir(replace(clip_config, size_multiple=16)))
-    assert (made.mode, made.size_multiple, made.refinement_multiple) == ("clip", 16, None)
+    assert (made.program.kind, made.frames.multiple, made.program.multiple) == ("refined", 16, None)
 
 
 # The published models
