@@ -78,12 +78,14 @@ def resident_bytes():
     return 1024 * int(line.split()[1])
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if not why_absent(BACKENDS[name])])
-def test_threads_may_share_a_loaded_model(request, backend, video):
+@pytest.mark.parametrize(
+    "backend, artifact", [("onnxruntime", "model"), ("openvino", "model"), ("litert", "exported_tflite")]
+)
+def test_threads_may_share_a_loaded_model(request, backend, artifact, video):
     """Each has points of its own, and gets what it would get alone."""
-    if not set(BACKENDS[backend].formats) & {"onnx"}:
-        pytest.skip(f"{backend} reads no ONNX; tests of its target share its sessions")
-    loaded = load(request.getfixturevalue("model"), backend=f"{backend}:fused", threads=1)
+    if why_absent(BACKENDS[backend]):
+        pytest.skip(why_absent(BACKENDS[backend]))
+    loaded = load(request.getfixturevalue(artifact), backend=f"{backend}:fused", threads=1)
     points = [random_points(3, video, seed) for seed in range(4)]
     alone = [track(video, each, loaded).xy for each in points]
     with ThreadPoolExecutor(4) as pool:
