@@ -131,7 +131,7 @@ def test_a_page_for_a_model_that_it_does_not_run_is_not_built(bundled: Path, tmp
 
 
 def ask_node(module: str, request: Any) -> Any:
-    """What pages/`module`.mjs answers: it calls the page's module of that name. request: JSON, or what to make it of."""
+    """What pages/`module`.mjs answers, which calls the page's module of that name. request: JSON, or the object."""
     script = Path(__file__).parent / "pages" / f"{module}.mjs"
     text = request if isinstance(request, str) else json.dumps(request)
     return json.loads(node(script, WEB / f"{module}.js", input=text))

@@ -25,6 +25,8 @@ BUNDLED = FlowFusion(radius=3, levels=4, slip=0.3, pull=0.2, doubtful=0.7, sure=
 """Of the model that comes with the package."""
 ROUND = FlowFusion(radius=4, levels=3, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
 """Numbers to calculate with in one's head."""
+ONE_LEVEL = FlowFusion(radius=4, levels=1, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
+WIDE = FlowFusion(radius=7, levels=4, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
 GREY = 90
 
 Bytes = NDArray[np.uint8]
@@ -60,8 +62,12 @@ PICTURES = {
     "near": waves(40, 56),
     "odd": waves(33, 27),
     "odd, moved": waves(33, 27, -1.2, 0.6),
-    "low": waves(13, 30),
-    "low, moved": waves(13, 30, 0.9, 0.4),
+    "faint": np.rint(127.5 + (waves(40, 56) - 127.5) / 6).astype(np.uint8),
+    "negative": 255 - waves(40, 56),
+    "15 high": waves(15, 30),
+    "15 high, moved": waves(15, 30, 0.9, 0.4),
+    "16 high": waves(16, 30),
+    "16 high, moved": waves(16, 30, 0.9, 0.4),
     "grey": np.full((20, 24, 3), GREY, np.uint8),
     "light grey": np.full((20, 24, 3), GREY + 60, np.uint8),
 }
@@ -77,11 +83,13 @@ FOLLOW: list[tuple[str, FlowFusion, str, str, tuple[int, int], ArrayLike]] = [
     ("covered", BUNDLED, "waves", "moved", (40, 56), [(26, 18), (24, 21)]),
     ("leaving the frame", BUNDLED, "waves", "moved", (40, 56), [(20.5, 0.3), (10.5, 0.2)]),
     ("far", ROUND, "near", "far", (40, 56), INSIDE),
-    ("one level", FlowFusion(4, 1, 0.5, 0.25, 0.4, 0.8), "waves", "moved", (40, 56), INSIDE),
+    ("one level", ONE_LEVEL, "waves", "moved", (40, 56), INSIDE),
     ("in the space of the points", BUNDLED, "waves", "moved", (256, 256), np.array(INSIDE) * (256 / 56, 256 / 40)),
     ("nothing moves", BUNDLED, "waves", "waves", (40, 56), INSIDE),
     ("odd sides, a small window", FlowFusion(2, 3, 0.5, 0.25, 0.4, 0.8), "odd", "odd, moved", (33, 27), SMALL),
-    ("too small for a pyramid", FlowFusion(7, 4, 0.5, 0.25, 0.4, 0.8), "low", "low, moved", (13, 30), SMALL),
+    ("too small for a pyramid", WIDE, "15 high", "15 high, moved", (15, 30), SMALL),
+    ("just large enough for one", WIDE, "16 high", "16 high, moved", (16, 30), SMALL),
+    ("steps that are cut short", ONE_LEVEL, "faint", "negative", (40, 56), [(14, 24), (14, 18), (8, 24)]),
     ("flat all over, and lighter", BUNDLED, "grey", "light grey", (20, 24), [(12, 10), (2.5, 1), (23, 18.5)]),
     ("between two sizes", BUNDLED, "waves", "odd", (40, 56), [(10.5, 9.5), (0, 40), (np.nan, 3), (-1, 3)]),
 ]
