@@ -11,12 +11,12 @@
 // output is the input of that name for the frame after.
 //
 // stage   way  tensor          shape                 role
-// encode  in   frame           [1, H, W, 3]          frame     pixels from -1 to 1, RGB
+// encode  in   frame           [1, H, W, 3]          frame     RGB in the manifest's range
 // encode  out  high            [1, H/4, W/4, 48]     feature
 // encode  out  low             [1, H/8, W/8, 128]    feature
 // query   in   high            [1, H/4, W/4, 48]     feature
 // query   in   low             [1, H/8, W/8, 128]    feature
-// query   in   xy              [N, 2]                points    in the space of the manifest's resolution
+// query   in   xy              [N, 2]                points    in the space of the manifest's points
 // query   out  features        [N, 176]              query     stays with the point as long as it is tracked
 // step    in   frame           [1, H, W, 3]          frame
 // step    in   features        [N, 176]              query
@@ -37,11 +37,12 @@
 // step    out  next_narrow_2   [5, N, 2, 128]        state
 // step    out  next_wide_2     [5, N, 2, 512]        state
 //
-// Where the manifest has an entry `following`, as here, xy is an estimate: from frame to frame points follow the
-// picture, and are pulled to xy (Following.kt, to be copied with this file). Where they are then is what `step` of
-// this class gives, and is `previous` for the frame after. Without the entry, xy is both.
+// Where the manifest has an entry `flow`, as here, xy is an estimate: from frame to frame points follow the picture,
+// and are pulled to xy (Flow.kt, to be copied with this file). Where they are then is what `step` of this class gives,
+// and is `previous` for the frame after. Without the entry, xy is both.
 //
-// The code goes by the roles in the manifest, so that it runs other models, too.
+// The code goes by the roles in the manifest, so that it runs other models, too. What a manifest asks for and this
+// class does not do, it refuses with an IllegalArgumentException.
 
 package org.tapsdk.examples
 
@@ -109,8 +110,8 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
     /** Where the points are in the next frame, in the order in which they were added. */
     fun step(frame: Frame): List<TrackedPoint> {
         val (height, width) = manifest.frameSize
-        val pixels = frame.resized(height, width)
-        val (joined, seen) = added to if (before.isEmpty()) 0 else ids.size
+        val pixels = frame.resized(height, width, manifest.low, manifest.high)
+        val (joined, followed) = added to if (before.isEmpty()) 0 else ids.size
         if (joined.isNotEmpty()) {
             val begun = Source(begin(pixels, frame), bucket(joined.size), joined.indices.toList())
             setRows(ids.size + joined.size, listOf(Source(read(rows), capacity, ids.indices.toList()), begun))
@@ -127,7 +128,7 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
             .map { it.name to spare.getValue(it.name).readFloat() }.toMap()
         val confidence = ids.indices.map { confidence(found, it) }
         val estimate = found.getValue(step.output("xy"))
-        val xy = manifest.following?.let { settled(it, pixels, estimate, confidence, seen) } ?: estimate
+        val xy = manifest.flow?.let { fusedWithFlow(it, pixels, estimate, confidence, followed) } ?: estimate
         takeTurns(xy)
         return points(xy, confidence, frame, joined)
     }
@@ -183,26 +184,26 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         .map { (logit, sign) -> 1 / (1 + exp(-sign * found.getValue(logit)[row])) }
         .fold(1.0) { product, share -> product * share }
 
-    /** Positions that follow the picture since the frame before, which the first `seen` points have come through. */
-    private fun settled(
-        following: Following, pixels: FloatArray, estimate: FloatArray, confidence: List<Double>, seen: Int
+    /** Positions that follow the picture since the frame before, which the first `followed` points were in. */
+    private fun fusedWithFlow(
+        flow: FlowFusion, pixels: FloatArray, estimate: FloatArray, confidence: List<Double>, followed: Int
     ): FloatArray {
         val (height, width) = manifest.frameSize
-        val (scaleX, scaleY) = manifest.toPixels
         val previous = rows.getValue(manifest.stage("step").input("previous")).readFloat()
-        val now = following.pyramid(pixels, height, width)
+        val now = flow.pyramid(pixels, height, width)
         val xy = estimate.copyOf()
         for (row in ids.indices) {
-            val start = Place(previous[2 * row] * scaleX, previous[2 * row + 1] * scaleY)
-            val followed = if (row < seen) following.follow(before, now, start) else Followed(start, 0.0)
-            val target = Place(estimate[2 * row] * scaleX, estimate[2 * row + 1] * scaleY)
-            val (x, y) = following.blend(followed, target, confidence[row])
-            xy[2 * row] = (x / scaleX).toFloat()
-            xy[2 * row + 1] = (y / scaleY).toFloat()
+            val start = place(previous, row)
+            val moved = if (row < followed) flow.follow(before, now, start, manifest.space) else Followed(start, 0.0)
+            val (x, y) = flow.fuse(moved, place(estimate, row), confidence[row])
+            xy[2 * row] = x.toFloat()
+            xy[2 * row + 1] = y.toFloat()
         }
         before = now
         return xy
     }
+
+    private fun place(xy: FloatArray, row: Int) = Place(xy[2 * row].toDouble(), xy[2 * row + 1].toDouble())
 
     private fun points(
         xy: FloatArray, confidence: List<Double>, frame: Frame, joined: List<TrackedPoint>
@@ -289,8 +290,13 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
 
 /** A frame: pixels [height, width] as 0xAARRGGBB, as `Bitmap.getPixels` gives them. */
 class Frame(val width: Int, val height: Int, private val argb: IntArray) {
-    /** [height, width, 3] from -1 to 1, pixels averaged with triangular weights, as `tapkernels.resize_normalize`. */
-    fun resized(outHeight: Int, outWidth: Int): FloatArray {
+    /**
+     * [height, width, 3], pixels averaged with triangular weights, as `tapkernels.resize_normalize`.
+     *
+     * low, high: what 0 and 255 become.
+     */
+    fun resized(outHeight: Int, outWidth: Int, low: Float, high: Float): FloatArray {
+        val scale = (high - low) / 255
         val (down, across) = listOf(triangleWeights(height, outHeight), triangleWeights(width, outWidth))
         val out = FloatArray(outHeight * outWidth * 3)
         val row = FloatArray(width * 3)
@@ -312,7 +318,7 @@ class Frame(val width: Int, val height: Int, private val argb: IntArray) {
                     columns.weights.forEachIndexed { i, weight ->
                         sum += weight * row[3 * (columns.first + i) + channel]
                     }
-                    out[to++] = sum / 127.5f - 1
+                    out[to++] = sum * scale + low
                 }
             }
         }
@@ -335,38 +341,98 @@ private fun triangleWeights(size: Int, outSize: Int): List<Run> {
     }
 }
 
-/** The manifest, as far as it is needed here. */
+private const val SCHEMA = 2
+
+/** What can be handed to each stage, by role. */
+private val ROLES = mapOf(
+    "encode" to listOf("frame"),
+    "query" to listOf("feature", "points", "delay"),
+    "step" to listOf("frame", "query", "previous", "active", "state")
+)
+private val FLOW = setOf("radius", "levels", "slip", "pull", "doubtful", "sure")
+
+/** The manifest, as far as it is needed here. Throws IllegalArgumentException for what this class does not do. */
 private class Manifest(table: JSONObject) {
-    // (height, width) of the space that positions are in, and of the frames that stages get
-    private val resolution = table.getJSONArray("resolution").ints()
-    val frameSize = table.optJSONArray("frame_size")?.ints() ?: resolution
-    val queryFrame: String = table.getString("query_frame")
-    val buckets = table.getJSONObject("buckets").getJSONArray("tflite").ints().sorted()
+    private val model = table.optString("model")
+
+    init {
+        val schema = table.opt("schema")
+        ensure(schema == SCHEMA) { "it has schema $schema; this class reads schema $SCHEMA: export the model again" }
+        val kind = table.getJSONObject("program").getString("kind")
+        ensure(kind == "causal") { "its program is \"$kind\", and this class runs causal ones alone, frame by frame" }
+    }
+
+    private val frames = table.getJSONObject("frames")
+    private val points = table.getJSONObject("points")
+    val frameSize = frames.getJSONArray("size").ints()
+    val space = points.getJSONArray("space").ints().let { (height, width) ->
+        Space(height.toDouble(), width.toDouble())
+    }
+    val queryFrame = choice(points, "query_frame", "model", "exact")
+    val buckets = points.optJSONObject("buckets")?.optJSONArray("tflite")?.ints()?.sorted() ?: listOf()
+
+    // What 0 and 255 become.
+    private val range = frames.optJSONArray("range")
+    val low = range?.getDouble(0)?.toFloat() ?: -1f
+    val high = range?.getDouble(1)?.toFloat() ?: 1f
+
     private val stages = table.getJSONObject("stages").let { all ->
         all.keys().asSequence().map { it to Stage(all.getJSONObject(it)) }.toMap()
     }
 
     // confidence = product over logits of sigmoid(sign * logit); visible = confidence > threshold
     private val visibility = table.getJSONObject("visibility")
-    val threshold = visibility.getDouble("threshold")
+    val threshold = visibility.optDouble("threshold", 0.5)
     val logits = visibility.getJSONObject("logits").let { all ->
         all.keys().asSequence().map { it to all.getDouble(it) }.toList()
     }
 
-    fun stage(name: String) = stages.getValue(name)
-
-    val following = table.optJSONObject("following")?.let {
-        Following(
+    val flow = table.optJSONObject("flow")?.let {
+        val unknown = it.keys().asSequence().toSet() - FLOW
+        ensure(unknown.isEmpty()) { "flow has the entries $unknown, which this class does not know" }
+        FlowFusion(
             it.getInt("radius"), it.getInt("levels"), it.getDouble("slip"), it.getDouble("pull"),
             it.getDouble("doubtful"), it.getDouble("sure")
         )
     }
 
-    /** What (x, y) in the space of `resolution` are multiplied with for pixels of what stages get. */
-    val toPixels = frameSize[1].toDouble() / resolution[1] to frameSize[0].toDouble() / resolution[0]
+    init {
+        choice(frames, "layout", "THWC")
+        choice(points, "join", "query", "start") // of whole videos; live, points join in the frame they are picked in
+        val multiple = frames.opt("multiple") ?: JSONObject.NULL
+        ensure(multiple == JSONObject.NULL) { "frames.multiple is $multiple, and this class squashes to one size" }
+        ensure(low < high) { "frames.range [$low, $high] does not grow" }
+        ensure(buckets.isNotEmpty()) { "it has no points.buckets for LiteRT: export it with --target tflite" }
+        for ((name, roles) in ROLES) {
+            for (tensor in stages[name]?.inputs ?: listOf()) {
+                ensure(tensor.role in roles) {
+                    "stage $name wants a tensor of the role \"${tensor.role}\", which this class does not have"
+                }
+            }
+        }
+        if (flow != null) {
+            val isUsual = low == -1f && high == 1f
+            ensure(isUsual) { "flow needs frames in the range [-1, 1], not [$low, $high]" }
+            ensure(stage("step").inputs.any { it.role == "previous" }) {
+                "flow needs an input of the role \"previous\" in stage step"
+            }
+        }
+    }
 
-    /** What (x, y) pixels of the frame are multiplied with for the space of `resolution`. */
-    fun scale(frame: Frame) = resolution[1].toDouble() / frame.width to resolution[0].toDouble() / frame.height
+    fun stage(name: String) = stages.getValue(name)
+
+    /** What (x, y) pixels of the frame are multiplied with for the space of the points. */
+    fun scale(frame: Frame) = space.width / frame.width to space.height / frame.height
+
+    /** An entry with one of these values, the first of them if it is left out. */
+    private fun choice(table: JSONObject, entry: String, vararg known: String): String {
+        val value = table.optString(entry, known.first())
+        ensure(value in known) { "$entry is \"$value\", and this class knows ${known.joinToString()}" }
+        return value
+    }
+
+    private fun ensure(isSo: Boolean, complaint: () -> String) =
+        require(isSo) { "$model cannot run here: ${complaint()}" }
 }
 
 private class Stage(table: JSONObject) {
@@ -386,6 +452,12 @@ private class Stage(table: JSONObject) {
 private class Tensor(table: JSONObject) {
     val name: String = table.getString("name")
     val role: String = table.getString("role")
+
+    init {
+        val dtype = table.optString("dtype", "float32")
+        require(dtype == "float32") { "$name is $dtype; this class runs float32 artifacts" }
+    }
+
     val shape = table.getJSONArray("shape").let { all -> List(all.length()) { all.get(it).toString() } }
 
     fun shape(rows: Int) = shape.map { if (it == "N") rows else it.toInt() }

@@ -11,12 +11,12 @@
 // output is the input of that name for the frame after.
 //
 // stage   way  tensor          shape                 role
-// encode  in   frame           [1, H, W, 3]          frame     pixels from -1 to 1, RGB
+// encode  in   frame           [1, H, W, 3]          frame     RGB in the manifest's range
 // encode  out  high            [1, H/4, W/4, 48]     feature
 // encode  out  low             [1, H/8, W/8, 128]    feature
 // query   in   high            [1, H/4, W/4, 48]     feature
 // query   in   low             [1, H/8, W/8, 128]    feature
-// query   in   xy              [N, 2]                points    in the space of the manifest's resolution
+// query   in   xy              [N, 2]                points    in the space of the manifest's points
 // query   out  features        [N, 176]              query     stays with the point as long as it is tracked
 // step    in   frame           [1, H, W, 3]          frame
 // step    in   features        [N, 176]              query
@@ -37,11 +37,12 @@
 // step    out  next_narrow_2   [5, N, 2, 128]        state
 // step    out  next_wide_2     [5, N, 2, 512]        state
 //
-// Where the manifest has an entry `following`, as here, xy is an estimate: from frame to frame points follow the
-// picture, and are pulled to xy (Following.swift, to be copied with this file). Where they are then is what `step` of
-// this class gives, and is `previous` for the frame after. Without the entry, xy is both.
+// Where the manifest has an entry `flow`, as here, xy is an estimate: from frame to frame points follow the picture,
+// and are pulled to xy (Flow.swift, to be copied with this file). Where they are then is what `step` of this class
+// gives, and is `previous` for the frame after. Without the entry, xy is both.
 //
-// The code goes by the roles in the manifest, so that it runs other models, too.
+// The code goes by the roles in the manifest, so that it runs other models, too. What a manifest asks for and this
+// class does not do, it refuses with a TapError.
 
 import CoreML
 import CoreVideo
@@ -75,7 +76,9 @@ public final class TapTracker {
     /// artifact: the directory that the export wrote, with .mlpackage files, or .mlmodelc of the same names.
     public init(artifact: URL, computeUnits: MLComputeUnits = .all) async throws {
         let data = try Data(contentsOf: artifact.appendingPathComponent("manifest.json"))
+        try JSONDecoder().decode(Header.self, from: data).check()
         let manifest = try JSONDecoder().decode(Manifest.self, from: data)
+        try manifest.check()
         self.manifest = manifest
         self.computeUnits = computeUnits
         var compiled: [String: URL] = [:]
@@ -108,8 +111,8 @@ public final class TapTracker {
 
     /// Where the points are in the next frame, in the order in which they were added.
     public func step(_ frame: Frame) throws -> [TrackedPoint] {
-        let size = manifest.frameSize ?? manifest.resolution
-        let pixels = frame.resized(height: size[0], width: size[1])
+        let size = manifest.frames.size
+        let pixels = frame.resized(height: size[0], width: size[1], range: manifest.frames.mapped)
         let image = array(pixels, shape: [1, size[0], size[1], 3])
         let input = [try name(of: "frame", in: manifest.stage("step").inputs): image]
 
@@ -117,14 +120,14 @@ public final class TapTracker {
             let begun = try begin(input, frame)
             rows = try pick([(rows, Array(ids.indices)), (begun, Array(added.indices))])
         }
-        let (joined, seen) = (added, before.isEmpty ? 0 : ids.count)
+        let (joined, followed) = (added, before.isEmpty ? 0 : ids.count)
         ids += joined.map(\.id)
         added = []
         guard !ids.isEmpty else { return [] }
 
         let out = try run("step", input.merging(rows) { first, _ in first }, points: bucket(ids.count))
         let (estimate, confidence) = try read(out)
-        let xy = try settled(estimate, confidence, pixels, seen) ?? estimate
+        let xy = try fusedWithFlow(estimate, confidence, pixels, followed) ?? estimate
         rows = try nextRows(out, xy)
         return points(xy, confidence, frame, joined)
     }
@@ -159,7 +162,7 @@ public final class TapTracker {
         return begun.merging(told) { _, told in told }
     }
 
-    /// What `step` says: xy [N, 2], in the space of the manifest's resolution, and confidence [N].
+    /// What `step` says: xy [N, 2], in the space of the manifest's points, and confidence [N].
     private func read(_ out: [String: MLMultiArray]) throws -> (xy: [Float], confidence: [Double]) {
         let xy = try name(of: "xy", in: manifest.stage("step").outputs)
         var confidence = ids.map { _ in 1.0 }
@@ -170,28 +173,27 @@ public final class TapTracker {
         return (MLShapedArray<Float>(converting: out[xy]!).scalars, confidence)
     }
 
-    /// Positions that follow the picture since the frame before, which the first `seen` points have come through; nil
-    /// if the manifest wants none.
-    private func settled(
-        _ estimate: [Float], _ confidence: [Double], _ pixels: [Float], _ seen: Int
+    /// Positions that follow the picture since the frame before, which the first `followed` points were in; nil if the
+    /// manifest wants none.
+    private func fusedWithFlow(
+        _ estimate: [Float], _ confidence: [Double], _ pixels: [Float], _ followed: Int
     ) throws -> [Float]? {
-        guard let following = manifest.following else { return nil }
-        let size = manifest.frameSize ?? manifest.resolution
-        let scaleX = Double(size[1]) / Double(manifest.resolution[1])
-        let scaleY = Double(size[0]) / Double(manifest.resolution[0])
+        guard let flow = manifest.flow else { return nil }
+        let size = manifest.frames.size
         let places = { (xy: [Float]) in
-            self.ids.indices.map { Place(x: Double(xy[2 * $0]) * scaleX, y: Double(xy[2 * $0 + 1]) * scaleY) }
+            self.ids.indices.map { Place(x: Double(xy[2 * $0]), y: Double(xy[2 * $0 + 1])) }
         }
         let previous = rows[try name(of: "previous", in: manifest.stage("step").inputs)]!
         let starts = places(MLShapedArray<Float>(converting: previous).scalars), targets = places(estimate)
-        let now = following.pyramid(pixels, height: size[0], width: size[1])
-        var followed = following.follow(before, now, from: Array(starts[..<seen]))
-        followed += starts[seen...].map { Followed(place: $0, missed: 0) }
+        let now = flow.pyramid(pixels, height: size[0], width: size[1])
+        var moved: [Followed] = []
+        if followed > 0 { moved = flow.follow(before, now, Array(starts[..<followed]), in: manifest.points.size) }
+        moved += starts[followed...].map { Followed(place: $0, missed: 0) }
         var xy = estimate
         for row in ids.indices {
-            let place = following.blend(followed[row], targets[row], confidence: confidence[row])
-            xy[2 * row] = Float(place.x / scaleX)
-            xy[2 * row + 1] = Float(place.y / scaleY)
+            let place = flow.fuse(moved[row], targets[row], confidence: confidence[row])
+            xy[2 * row] = Float(place.x)
+            xy[2 * row + 1] = Float(place.y)
         }
         before = now
         return xy
@@ -212,7 +214,7 @@ public final class TapTracker {
         _ xy: [Float], _ confidence: [Double], _ frame: Frame, _ joined: [(id: Int, x: Double, y: Double)]
     ) -> [TrackedPoint] {
         let scale = manifest.scale(from: frame)
-        let asked = manifest.queryFrame == "exact" ? joined : []
+        let asked = manifest.points.queryFrame == "exact" ? joined : []
         let exact = Dictionary(uniqueKeysWithValues: asked.map { ($0.id, $0) })
         return ids.enumerated().map { row, id in
             if let point = exact[id] {
@@ -220,13 +222,13 @@ public final class TapTracker {
             }
             return TrackedPoint(
                 id: id, x: Double(xy[2 * row]) / scale.x, y: Double(xy[2 * row + 1]) / scale.y,
-                confidence: confidence[row], visible: confidence[row] > manifest.visibility.threshold)
+                confidence: confidence[row], visible: confidence[row] > manifest.visibility.threshold ?? 0.5)
         }
     }
 
     /// The smallest number of rows that the files take and that `count` points fit into.
     private func bucket(_ count: Int) throws -> Int {
-        guard let buckets = manifest.buckets?["coreml"] else { return count }
+        guard let buckets = manifest.points.buckets?["coreml"] else { return count }
         guard let fitting = buckets.sorted().first(where: { $0 >= count }) else {
             throw TapError("\(count) points are too many: this artifact takes \(buckets.max() ?? 0)")
         }
@@ -281,7 +283,7 @@ public final class TapTracker {
         }
         let configuration = MLModelConfiguration()
         configuration.computeUnits = computeUnits
-        if manifest.buckets?["coreml"] != nil { configuration.functionName = entry }
+        if manifest.points.buckets?["coreml"] != nil { configuration.functionName = entry }
         let model = try MLModel(contentsOf: url, configuration: configuration)
         functions[stage + entry] = model
         return model
@@ -324,8 +326,11 @@ public struct Frame {
         (self.width, self.height, self.bytes, rgb) = (width, height, bytes, [2, 1, 0])
     }
 
-    /// [height, width, 3] from -1 to 1, each pixel an average weighted by a triangle, as `tapkernels.resize_normalize`.
-    func resized(height outHeight: Int, width outWidth: Int) -> [Float] {
+    /// [height, width, 3], each pixel an average weighted by a triangle, as `tapkernels.resize_normalize`.
+    ///
+    /// range: what 0 and 255 become.
+    func resized(height outHeight: Int, width outWidth: Int, range: (low: Float, high: Float)) -> [Float] {
+        let scale = (range.high - range.low) / 255
         let down = triangleWeights(height, outHeight), across = triangleWeights(width, outWidth)
         var out: [Float] = []
         out.reserveCapacity(outHeight * outWidth * 3)
@@ -345,7 +350,7 @@ public struct Frame {
                     for (i, weight) in columns.weights.enumerated() {
                         sum += weight * row[3 * (columns.first + i) + channel]
                     }
-                    out.append(sum / 127.5 - 1)
+                    out.append(sum * scale + range.low)
                 }
             }
         }
@@ -382,20 +387,78 @@ private func name(of role: String, in tensors: [Tensor]) throws -> String {
 
 // MARK: - The manifest, as far as it is needed here
 
+private let readSchema = 2
+private let flowEntries: Set = ["radius", "levels", "slip", "pull", "doubtful", "sure"]
+
+/// What can be handed to each stage, by role.
+private let roles: [String: Set<String>] = [
+    "encode": ["frame"],
+    "query": ["feature", "points", "delay"],
+    "step": ["frame", "query", "previous", "active", "state"],
+]
+
+/// What must be right before the rest can be read.
+private struct Header: Decodable {
+    let schema: Int?
+    let program: Program?
+    let flow: [String: Double]?
+
+    struct Program: Decodable {
+        let kind: String
+    }
+
+    func check() throws {
+        let found = schema ?? 0
+        try ensure(
+            schema == readSchema,
+            "it has schema \(found); this class reads schema \(readSchema): export the model again")
+        let kind = program?.kind ?? ""
+        try ensure(
+            kind == "causal", "its program is \"\(kind)\", and this class runs causal ones alone, frame by frame")
+        let unknown = Set((flow ?? [:]).keys).subtracting(flowEntries)
+        try ensure(unknown.isEmpty, "flow has the entries \(unknown.sorted()), which this class does not know")
+    }
+}
+
 private struct Manifest: Decodable {
     let model: String
-    let resolution: [Int]  // (height, width) of the space that positions are in
-    let frameSize: [Int]?  // (height, width) of frames, if not `resolution`
+    let frames: FrameSpec
+    let points: PointSpec
     let visibility: Visibility
-    let queryFrame: String
     let stages: [String: Stage]
-    let buckets: [String: [Int]]?
-    let following: Following?
+    let flow: FlowFusion?
 
-    enum CodingKeys: String, CodingKey {
-        case model, resolution, visibility, stages, buckets, following
-        case frameSize = "frame_size"
-        case queryFrame = "query_frame"
+    /// Throws TapError for what this class does not do.
+    func check() throws {
+        // `join` is about whole videos; live, points join in the frame that they are picked in.
+        let choices = [
+            ("layout", frames.layout, ["THWC"]), ("join", points.join, ["query", "start"]),
+            ("query_frame", points.queryFrame, ["model", "exact"]),
+        ]
+        for (entry, value, known) in choices {
+            let value = value ?? known[0], listed = known.joined(separator: ", ")
+            try ensure(known.contains(value), "\(entry) is \"\(value)\", and this class knows \(listed)")
+        }
+        let multiple = frames.multiple ?? 0
+        try ensure(multiple == 0, "frames.multiple is \(multiple), and this class squashes to one size")
+        let (low, high) = frames.mapped
+        try ensure(low < high, "frames.range [\(low), \(high)] does not grow")
+        for (name, known) in roles {
+            for tensor in stages[name]?.inputs ?? [] {
+                let role = tensor.role
+                try ensure(
+                    known.contains(role),
+                    "stage \(name) wants a tensor of the role \"\(role)\", which this class does not have")
+            }
+        }
+        for tensor in stages.values.flatMap({ $0.inputs + $0.outputs }) {
+            let dtype = tensor.dtype ?? "float32"
+            try ensure(dtype == "float32", "\(tensor.name) is \(dtype); this class runs float32 artifacts")
+        }
+        guard flow != nil else { return }
+        try ensure(low == -1 && high == 1, "flow needs frames in the range [-1, 1], not [\(low), \(high)]")
+        let follows = stages["step"]?.inputs.contains { $0.role == "previous" } ?? false
+        try ensure(follows, "flow needs an input of the role \"previous\" in stage step")
     }
 
     func stage(_ name: String) throws -> Stage {
@@ -410,16 +473,46 @@ private struct Manifest: Decodable {
         return depends ? "points_\(points)" : "main"
     }
 
-    /// What pixels of the frame are multiplied with for the space of `resolution`.
+    /// What pixels of the frame are multiplied with for the space of the points.
     func scale(from frame: Frame) -> (x: Double, y: Double) {
-        (Double(resolution[1]) / Double(frame.width), Double(resolution[0]) / Double(frame.height))
+        (points.size.width / Double(frame.width), points.size.height / Double(frame.height))
     }
+}
+
+private func ensure(_ isSo: Bool, _ complaint: @autoclosure () -> String) throws {
+    guard isSo else { throw TapError("this artifact cannot run here: \(complaint())") }
+}
+
+private struct FrameSpec: Decodable {
+    let size: [Int]  // (height, width)
+    let multiple: Int?
+    let range: [Float]?
+    let layout: String?
+
+    /// What 0 and 255 become.
+    var mapped: (low: Float, high: Float) {
+        guard let range else { return (-1, 1) }
+        return range.count == 2 ? (range[0], range[1]) : (.nan, .nan)
+    }
+}
+
+private struct PointSpec: Decodable {
+    let space: [Int]  // (height, width) of the space that positions are in
+    let join, queryFrame: String?
+    let buckets: [String: [Int]]?
+
+    enum CodingKeys: String, CodingKey {
+        case space, join, buckets
+        case queryFrame = "query_frame"
+    }
+
+    var size: Space { Space(height: Double(space[0]), width: Double(space[1])) }
 }
 
 /// confidence = product over logits of sigmoid(sign * logit); visible = confidence > threshold.
 private struct Visibility: Decodable {
     let logits: [String: Double]
-    let threshold: Double
+    let threshold: Double?
 }
 
 private struct Stage: Decodable {
@@ -435,6 +528,7 @@ private struct Tensor: Decodable {
     let name: String
     let shape: [Dimension]
     let role: String
+    let dtype: String?
 
     func shape(points: Int) -> [Int] {
         shape.map { if case .size(let size) = $0 { size } else { points } }

@@ -1,18 +1,12 @@
 /** Reads an artifact directory: `manifest.json` and one ONNX file per stage. It knows no model family. */
 
-const SCHEMA = 1;
-const FORMAT = "onnx";
+import { checkManifest, stageFile } from "./manifest.js";
 
-/** The manifest at `url`, a directory. Throws an Error that says what is wrong with it. */
+/** The manifest at `url`, a directory, with all its defaults. Throws an Error that says what is wrong with it. */
 export async function readManifest(url) {
   const response = await fetch(new URL("manifest.json", url));
   if (!response.ok) throw new Error(`${url} is not an artifact: its manifest.json gave status ${response.status}`);
-  const manifest = await response.json();
-  if (manifest.schema !== SCHEMA) {
-    throw new Error(`${url} has schema ${manifest.schema}; this page reads schema ${SCHEMA}: export the model again`);
-  }
-  if (manifest.mode !== "causal") throw new Error(`${manifest.model} needs the whole video, not frame by frame`);
-  return manifest;
+  return checkManifest(await response.json(), url);
 }
 
 /**
@@ -22,9 +16,8 @@ export async function readManifest(url) {
  * that are read after every frame.
  */
 export async function openStage(ort, url, manifest, name, provider) {
-  const { files, inputs, outputs } = manifest.stages[name];
-  const file = files[FORMAT];
-  if (!file) throw new Error(`${manifest.model} is not here as ${FORMAT}: tapsdk export MODEL --target ${FORMAT}`);
+  const { inputs, outputs } = manifest.stages[name];
+  const file = stageFile(manifest, name);
   const strange = [...inputs, ...outputs].find((tensor) => tensor.dtype !== "float32");
   if (strange) throw new Error(`${name}: ${strange.name} is ${strange.dtype}; this page runs float32 artifacts`);
   const bytes = await readFile(new URL(file.path, url), file.sha256);

@@ -9,6 +9,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
+import { checkManifest, stageFile } from "./manifest.js";
+
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ORT = join(HERE, "node_modules", "onnxruntime-web", "dist");
 const PAGE = ["index.html", "style.css"];
@@ -16,10 +18,11 @@ const MODULES = [
   "artifact.js",
   "demo.js",
   "draw.js",
-  "following.js",
+  "flow.js",
+  "manifest.js",
   "page.js",
+  "point_state.js",
   "resize.js",
-  "rows.js",
   "runtime.js",
   "sources.js",
   "tracker.js",
@@ -39,11 +42,11 @@ const { values } = parseArgs({
   },
 });
 
-/** The files of the stages that run in a browser, relative to the artifact. */
+/** The files of the stages that run in a browser, relative to the artifact. Throws an Error for one that cannot. */
 async function modelFiles(artifact) {
-  const manifest = JSON.parse(await readFile(join(artifact, "manifest.json"), "utf8"));
+  const manifest = checkManifest(JSON.parse(await readFile(join(artifact, "manifest.json"), "utf8")), artifact);
   const stages = STAGES.filter((name) => name in manifest.stages);
-  return ["manifest.json", ...stages.map((name) => manifest.stages[name].files.onnx.path)];
+  return ["manifest.json", ...stages.map((name) => stageFile(manifest, name).path)];
 }
 
 async function copy(names, from, to) {
@@ -51,7 +54,8 @@ async function copy(names, from, to) {
   for (const name of names) await cp(join(from, name), join(to, name));
 }
 
+const model = await modelFiles(values.model);
 await copy([...PAGE, ...MODULES], HERE, values.out);
 await copy(RUNTIME, ORT, join(values.out, "ort"));
-await copy(await modelFiles(values.model), values.model, join(values.out, "model"));
+await copy(model, values.model, join(values.out, "model"));
 console.log(`wrote ${values.out}`);

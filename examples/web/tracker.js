@@ -1,9 +1,9 @@
 /** Tracks points frame by frame with an exported model. No DOM: it runs in a page and in a worker. */
 
 import { openStage, readManifest } from "./artifact.js";
-import { blend, follow, makePyramid } from "./following.js";
+import { follow, fuse, makePyramid } from "./flow.js";
+import { pickRows, zeros } from "./point_state.js";
 import { makeResizer, workingSize } from "./resize.js";
-import { pickRows, zeros } from "./rows.js";
 
 /** Prefix of the output that takes the place of the state of the same name. */
 const NEXT = "next_";
@@ -108,9 +108,9 @@ export class Tracker {
       const { ids, tensors } = await this.#join(begun, added, leaving);
       const out = ids.length ? await this.#run("step", { ...input, ...tensors }, made) : null;
       const found = this.#read(out, ids.length);
-      const { following } = this.manifest;
-      const now = out && following ? makePyramid(pixels, view.working, following.levels) : null;
-      if (now) found.xy = this.#settled(found, tensors, ids.length - added.length, now);
+      const { flow } = this.manifest;
+      const now = out && flow ? makePyramid(pixels, view.working, flow.levels) : null;
+      if (now) found.xy = this.#fusedWithFlow(found, tensors, ids.length - added.length, now);
 
       made.push(...Object.values(this.#tensors), ...Object.values(tensors));
       this.#tensors = out ? this.#nextRows(tensors, out, found.xy) : {};
@@ -146,15 +146,15 @@ export class Tracker {
       throw new Error(`point (${outside.x}, ${outside.y}) is outside the frame of ${width} x ${height} pixels`);
     }
     if (this.#view) return this.#view;
-    const { resolution, frame_size, size_multiple, pixel_range } = this.manifest;
-    const working = size_multiple ? workingSize(size, resolution, size_multiple) : (frame_size ?? resolution);
-    return { size, working, resize: makeResizer(size, working, pixel_range) };
+    const { frames } = this.manifest;
+    const working = frames.multiple ? workingSize(size, frames.size, frames.multiple) : frames.size;
+    return { size, working, resize: makeResizer(size, working, frames.range) };
   }
 
   /** The tensors of the points that join at this frame: their query features, and zeros for a state. */
   async #begin(input, added, { size }, made) {
     const { query, step } = this.#stages;
-    const xy = Float32Array.from(added.flatMap(({ x, y }) => scale([x, y], size, this.manifest.resolution)));
+    const xy = Float32Array.from(added.flatMap(({ x, y }) => scale([x, y], size, this.manifest.points.space)));
     const grids = this.#sessions.encode ? await this.#run("encode", input, made) : {};
     const given = {
       feature: ({ name }) => grids[name],
@@ -185,7 +185,7 @@ export class Tracker {
     return { ids, tensors };
   }
 
-  /** What `step` says of its points: {xy: [N, 2] in the space of `resolution`, confidence: [N]}. */
+  /** What `step` says of its points: {xy: [N, 2] in the space of the manifest's points, confidence: [N]}. */
   #read(out, count) {
     if (!out) return { xy: new Float32Array(0), confidence: [] };
     const [xy] = withRole(this.#stages.step.outputs, "xy");
@@ -196,18 +196,18 @@ export class Tracker {
     return { xy: out[xy.name].data, confidence };
   }
 
-  /** Positions that follow the picture since the frame before, which the first `seen` points have come through. */
-  #settled({ xy, confidence }, tensors, seen, now) {
-    const { following, resolution } = this.manifest;
+  /** Positions that follow the picture since the frame before, which the first `followed` points were in. */
+  #fusedWithFlow({ xy, confidence }, tensors, followed, now) {
+    const { flow, points } = this.manifest;
     const [previous] = withRole(this.#stages.step.inputs, "previous");
-    const followed = Float32Array.from(tensors[previous.name].data); // the others begin at their query points
-    const missed = new Float32Array(followed.length / 2);
-    if (seen) {
-      const found = follow(following, this.#before, now, followed.subarray(0, 2 * seen), resolution);
-      followed.set(found.xy);
+    const moved = Float32Array.from(tensors[previous.name].data); // the others begin at their query points
+    const missed = new Float32Array(moved.length / 2);
+    if (followed) {
+      const found = follow(flow, this.#before, now, moved.subarray(0, 2 * followed), points.space);
+      moved.set(found.xy);
       missed.set(found.missed);
     }
-    return blend(following, followed, missed, xy, confidence);
+    return fuse(flow, moved, missed, xy, confidence);
   }
 
   /** The rows for the frame after this one. */
@@ -222,11 +222,11 @@ export class Tracker {
   }
 
   #points(ids, added, { xy, confidence }, { size }) {
-    const { resolution, visibility, query_frame } = this.manifest;
-    const exact = new Map(query_frame === "exact" ? added.map((point) => [point.id, point]) : []);
+    const { points, visibility } = this.manifest;
+    const exact = new Map(points.query_frame === "exact" ? added.map((point) => [point.id, point]) : []);
     return ids.map((id, row) => {
       if (exact.has(id)) return { ...exact.get(id), confidence: 1, visible: true };
-      const [x, y] = scale(xy.subarray(2 * row, 2 * row + 2), resolution, size);
+      const [x, y] = scale(xy.subarray(2 * row, 2 * row + 2), points.space, size);
       return { id, x, y, confidence: confidence[row], visible: confidence[row] > visibility.threshold };
     });
   }

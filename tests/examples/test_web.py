@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tapkernels
 import tapsdk
+from tapsdk.artifact.manifest import FrameSpec
 from tapsdk.runtime.sizes import working_size
+from tapsdk.runtime.stages import preprocess
 from tapsdk.video import VideoWriter
 from tests.examples.browser import CHROMIUM, run_in_chromium
-from tests.examples.pairs import Pair, pairs
+from tests.examples.refusals import ONNX_REFUSALS, REFUSALS, changed
+from tests.golden import flow_cases
 from tests.support import ROOT, copy_artifact, moving_texture, random_points
 
 WEB = ROOT / "examples" / "web"
@@ -55,18 +57,26 @@ def site(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_node
-def test_frames_are_resized_as_by_the_kernel():
+@pytest.mark.parametrize("to_range", [(-1, 1), (0, 1), (-0.5, 255)])
+def test_frames_are_resized_as_by_the_kernel(to_range: tuple[float, float]):
     rng = np.random.default_rng(0)
-    pairs = [((72, 128), (48, 80)), ((9, 7), (64, 96)), ((100, 3), (64, 64)), ((32, 40), (32, 40)), ((1, 1), (16, 16))]
-    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size, _ in pairs]
+    sizes = [((72, 128), (48, 80)), ((9, 7), (64, 96)), ((100, 3), (64, 64)), ((32, 40), (32, 40)), ((1, 1), (16, 16))]
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size, _ in sizes]
     requests = [
-        {"size": image.shape[:2], "to": to, "rgba": np.insert(image, 3, 255, axis=-1).ravel().tolist()}
-        for image, (_, to) in zip(images, pairs, strict=True)
+        {
+            "size": image.shape[:2],
+            "to": to,
+            "range": to_range,
+            "rgba": np.insert(image, 3, 255, axis=-1).ravel().tolist(),
+        }
+        for image, (_, to) in zip(images, sizes, strict=True)
     ]
     answer = ask_node("resize", {"sizes": [], "frames": requests})["frames"]
-    for image, (_, to), values in zip(images, pairs, answer, strict=True):
-        expected = tapkernels.resize_normalize(image, *to)
-        np.testing.assert_allclose(np.reshape(values, expected.shape), expected, atol=1e-5)
+    for image, (_, to), values in zip(images, sizes, answer, strict=True):
+        (expected,) = preprocess(image, to, FrameSpec(to, range=to_range))
+        np.testing.assert_allclose(
+            np.reshape(values, expected.shape), expected, atol=1e-5 * (to_range[1] - to_range[0])
+        )
 
 
 @needs_node
@@ -84,20 +94,47 @@ def test_working_sizes_are_those_of_geometry():
 
 
 @needs_node
-@pairs
-def test_points_are_followed_as_by_the_kernel(pair: Pair):
-    numbers = {name: getattr(pair, name).ravel().tolist() for name in ("before", "after")}
-    xy = [value if np.isfinite(value) else None for value in pair.xy.ravel().tolist()]
-    settings = {"size": pair.before.shape[:2], "radius": pair.radius, "levels": pair.levels}
-    answer = np.array(ask_node("following", {**settings, **numbers, "xy": xy}), np.float64).reshape(-1, 3)
-    answer[np.isnan(answer[:, 2]), 2] = np.inf  # JSON knows neither
-    pair.check(answer)
+def test_points_are_followed_as_the_table_says():
+    flow_cases.check(ask_node("flow", flow_cases.PATH.read_text(encoding="utf-8")))
 
 
-def ask_node(module: str, request: dict[str, Any]) -> Any:
-    """What pages/`module`.mjs answers, which calls the page's module of that name."""
+# What is not done here
+
+
+@needs_node
+@pytest.mark.parametrize("name", [*REFUSALS, *ONNX_REFUSALS])
+def test_what_cannot_be_honoured_is_refused(bundled: Path, name: str):
+    change, said = (REFUSALS | ONNX_REFUSALS)[name]
+    table = json.loads((bundled / "manifest.json").read_text(encoding="utf-8"))
+    fine, refused = ask_node("manifest", [table, changed(table, change)])
+    assert fine is None
+    assert said in refused
+
+
+@needs_node
+def test_what_may_be_left_out_is_left_out(bundled: Path):
+    table = json.loads((bundled / "manifest.json").read_text(encoding="utf-8"))
+    table["frames"] = {"size": table["frames"]["size"]}
+    table["points"] = {"space": table["points"]["space"]}
+    del table["flow"], table["visibility"]["threshold"]
+    assert ask_node("manifest", [table]) == [None]
+
+
+@needs_node
+def test_a_page_for_a_model_that_it_does_not_run_is_not_built(bundled: Path, tmp_path: Path):
+    model = copy_artifact(bundled, tmp_path / "model", lambda table: table.update(program={"kind": "refined"}))
+    command = [NODE, WEB / "build.js", "--model", model, "--out", tmp_path / "site"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert 'its program is "refined"' in result.stderr
+    assert not (tmp_path / "site").exists()
+
+
+def ask_node(module: str, request: Any) -> Any:
+    """What pages/`module`.mjs answers, which calls the page's module of that name. request: JSON, or the object."""
     script = Path(__file__).parent / "pages" / f"{module}.mjs"
-    return json.loads(node(script, WEB / f"{module}.js", input=json.dumps(request)))
+    text = request if isinstance(request, str) else json.dumps(request)
+    return json.loads(node(script, WEB / f"{module}.js", input=text))
 
 
 # What runs in the browser
@@ -165,7 +202,7 @@ def test_mistakes_are_explained_and_leave_the_tracker_as_it_was(site: Path, bund
     said = found["said"]
     expected = {
         "no artifact": "is not an artifact: its manifest.json gave status 404",
-        "another schema": "has schema 99; this page reads schema 1",
+        "another schema": "has schema 99; this page reads schema 2",
         "a damaged file": "query.onnx is damaged",
         "no WebGPU": "WebGPU finds no graphics processor",
         "not a number": "points are [[x, y], ...] in pixels, got [[null,3]]",

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tapkernels import lucas_kanade
+from tapkernels import lucas_kanade, reference
+from tests.golden.flow_cases import check_moved, follow_cases
 
 SEEDS = st.integers(0, 2**32 - 1)
 # An instruction set stays chosen over the examples of a property, which is what is wanted here.
@@ -13,6 +14,10 @@ PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=[Healt
 
 HEIGHT, WIDTH = 60, 84
 INNER = np.float32([[20, 20], [60, 25], [41.3, 33.9], [30.5, 40.5]])
+
+# Those in pixels of two frames of one size, which is what the kernel takes.
+CASES = [case for case in follow_cases() if case.before.shape == case.after.shape == (*case.space, 3)]
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def texture(seed=0, height=HEIGHT + 40, width=WIDTH + 40):
@@ -31,6 +36,18 @@ def frame(image, dx=0.0, dy=0.0, height=HEIGHT, width=WIDTH):
     """The texture after it has moved by (dx, dy), [H, W, 3]."""
     y, x = np.mgrid[:height, :width] + 0.5
     return np.repeat(image(x - dx, y - dy)[..., None], 3, axis=-1).astype(np.float32)
+
+
+@cases
+def test_points_go_where_the_table_says(isa, case):
+    found = lucas_kanade(case.before, case.after, case.xy, case.flow["radius"], case.flow["levels"])
+    check_moved(case, found[:, :2], found[:, 2])
+
+
+@cases
+def test_the_table_says_what_the_reference_does(case):
+    found = reference.lucas_kanade(case.before, case.after, case.xy, case.flow["radius"], case.flow["levels"])
+    check_moved(case, found[:, :2], found[:, 2])
 
 
 @PROPERTY

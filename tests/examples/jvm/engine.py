@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from tapsdk.artifact.manifest import entry_point, read_manifest
+from tapsdk.artifact.manifest import entry_point
+from tapsdk.artifact.manifest_file import read_manifest
 
 REQUESTS, ANSWERS = sys.stdin.buffer, sys.stdout.buffer
 
@@ -26,11 +27,11 @@ def serve(path: Path) -> None:
     manifest = read_manifest(path.parent)
     stage = manifest.stages[path.stem]
     specs = {t.name: t for t in (*stage.inputs, *stage.outputs)}
-    signatures = {entry_point(stage, n): n for n in manifest.buckets["tflite"]}
+    signatures = {entry_point(stage, n): n for n in manifest.points.buckets["tflite"]}
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def shape(name: str, signature: str) -> tuple[int, ...]:
-        return specs[name].shape_for(signatures[signature], manifest.fixed_size)
+        return specs[name].shape_for(signatures[signature], manifest.frames.size)
 
     while REQUESTS.peek(1):
         request, signature = read_text(), read_text()

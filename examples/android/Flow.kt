@@ -1,8 +1,9 @@
 // Points follow the picture from frame to frame, and the model pulls them to where it recognises them: TapTracker.kt
-// does this where the manifest has an entry `following`. Without it, points are where the model says.
+// does this where the manifest has an entry `flow`. Without it, points are where the model says.
 //
 // The numbers are those of Python: of `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet
-// 2001) as in `tapkernels.reference`. A test of this project shows it on a JVM (tests/examples/test_phones.py).
+// 2001) as in `tapkernels.reference`. A test of this project shows it on a JVM (tests/examples/test_phones.py), with
+// the table tests/golden/flow_cases.json.
 
 package org.tapsdk.examples
 
@@ -17,10 +18,13 @@ private const val FLAT = 1e-3 // squared gradient of a window that is too flat t
 private const val SMALLEST = 16 // a level with a shorter side is the last one of its pyramid
 private val BINOMIAL = floatArrayOf(1 / 16f, 4 / 16f, 6 / 16f, 4 / 16f, 1 / 16f)
 
-/** Pixels: (0, 0) is the outer corner of the top-left one. */
+/** (0, 0) is the outer corner of the top-left pixel. */
 internal data class Place(val x: Double, val y: Double)
 
-/** Where the picture takes a point, and by how many pixels the way back leads past its start. */
+/** (height, width) of a space that positions are in. */
+internal data class Space(val height: Double, val width: Double)
+
+/** Where the picture takes a point, and by how many pixels of the frame the way back leads past its start. */
 internal data class Followed(val place: Place, val missed: Double)
 
 /**
@@ -30,7 +34,7 @@ internal data class Followed(val place: Place, val missed: Double)
  * as much, a step counts for nothing. pull: the share of the way to a sure estimate that a point takes with each frame.
  * doubtful, sure: confidence up to which an estimate does not pull, and from which it pulls in full.
  */
-internal class Following(
+internal class FlowFusion(
     private val radius: Int,
     private val levels: Int,
     private val slip: Double,
@@ -52,8 +56,23 @@ internal class Following(
         return images
     }
 
-    /** Between pyramids of one size. What is missed is infinite for a point that begins or ends outside the frame. */
-    fun follow(before: List<Luminance>, after: List<Luminance>, start: Place): Followed {
+    /**
+     * Where a point goes from one frame to the next, as far as the picture tells.
+     *
+     * before, after: pyramids; between two sizes nothing can be followed. xy: in `space`, as is what comes back.
+     */
+    fun follow(before: List<Luminance>, after: List<Luminance>, xy: Place, space: Space): Followed {
+        val (first, second) = before.first() to after.first()
+        if (first.height != second.height || first.width != second.width) {
+            return Followed(xy, Double.POSITIVE_INFINITY)
+        }
+        val (scaleX, scaleY) = second.width / space.width to second.height / space.height
+        val (end, missed) = thereAndBack(before, after, Place(xy.x * scaleX, xy.y * scaleY))
+        return Followed(Place(end.x / scaleX, end.y / scaleY), missed)
+    }
+
+    /** In pixels. What is missed is infinite for a point that begins or ends outside the frame. */
+    private fun thereAndBack(before: List<Luminance>, after: List<Luminance>, start: Place): Followed {
         if (start !in before.first()) return Followed(start, Double.POSITIVE_INFINITY)
         val end = descend(before, after, start)
         if (end !in after.first()) return Followed(end, Double.POSITIVE_INFINITY)
@@ -62,7 +81,7 @@ internal class Following(
     }
 
     /** Between where the picture took a point and where the model sees it. One that joins has missed nothing yet. */
-    fun blend(followed: Followed, estimate: Place, confidence: Double): Place {
+    fun fuse(followed: Followed, estimate: Place, confidence: Double): Place {
         val trust = (2 - followed.missed / slip).coerceIn(0.0, 1.0)
         val certainty = ((confidence - doubtful) / (sure - doubtful)).coerceIn(0.0, 1.0)
         val share = 1 - trust * (1 - pull * certainty)

@@ -1,6 +1,7 @@
 /**
  * Points follow the picture from frame to frame, and the model pulls them to where it recognises them. The same numbers
- * as `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) as in `tapkernels.reference`.
+ * as `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981; Bouguet 2001) as in
+ * `tapkernels.reference`: the table `tests/golden/flow_cases.json` holds for both.
  */
 
 const ITERATIONS = 8;
@@ -29,12 +30,17 @@ export function makePyramid(pixels, [height, width], levels) {
 /**
  * Where points go between two frames, as far as the picture tells: {xy: [N, 2], missed: [N]}.
  *
- * following: the manifest's. before, after: pyramids of one size. xy: [N, 2] in the space of `resolution`, as is what
- * comes back; `missed` is by how many pixels of the pyramids the way back leads past the start.
+ * flow: the manifest's. before, after: pyramids; between two sizes nothing can be followed. xy: [N, 2] in a space of
+ * [height, width] `space`, as is what comes back. `missed` is by how many pixels of the pyramids the way back leads
+ * past the start.
  */
-export function follow(following, before, after, xy, resolution) {
-  const scale = [after[0].width / resolution[1], after[0].height / resolution[0]];
-  const found = lucasKanade(before, after, xy.map((value, i) => value * scale[i % 2]), following.radius);
+export function follow({ radius }, before, after, xy, space) {
+  const [{ height, width }] = after;
+  if (before[0].height !== height || before[0].width !== width) {
+    return { xy, missed: new Float32Array(xy.length / 2).fill(Infinity) };
+  }
+  const scale = [width / space[1], height / space[0]];
+  const found = lucasKanade(before, after, xy.map((value, i) => value * scale[i % 2]), radius);
   return {
     xy: xy.map((_, i) => found[3 * (i >> 1) + (i % 2)] / scale[i % 2]),
     missed: Float32Array.from({ length: xy.length / 2 }, (_, n) => found[3 * n + 2]),
@@ -46,7 +52,7 @@ export function follow(following, before, after, xy, resolution) {
  *
  * A point that has not moved yet is at `followed` with nothing missed.
  */
-export function blend({ slip, pull, doubtful, sure }, followed, missed, estimate, confidence) {
+export function fuse({ slip, pull, doubtful, sure }, followed, missed, estimate, confidence) {
   return estimate.map((value, i) => {
     const n = i >> 1;
     const trust = clamp(2 - missed[n] / slip, 0, 1);
@@ -60,7 +66,7 @@ export function blend({ slip, pull, doubtful, sure }, followed, missed, estimate
  * [N, 3]: x and y in `after` of points [N, 2] of `before`, and by how much the way back leads past the start; infinite
  * where that says nothing, since a point begins or ends outside the frame. As `tapkernels.lucas_kanade`.
  */
-export function lucasKanade(before, after, xy, radius) {
+function lucasKanade(before, after, xy, radius) {
   const [{ height, width }] = before;
   const isInside = ({ x, y }) => x >= 0 && y >= 0 && x <= width && y <= height; // false for NaN
   const weights = gaussian(radius);

@@ -1,9 +1,10 @@
 // Points follow the picture from frame to frame, and the model pulls them to where it recognises them: TapTracker.swift
-// does this where the manifest has an entry `following`. Without it, points are where the model says.
+// does this where the manifest has an entry `flow`. Without it, points are where the model says.
 //
-// The numbers are meant to be those of Python: of `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade 1981;
-// Bouguet 2001) as in `tapkernels.reference`. NOT RUN YET, AND NOT COMPILED; examples/android/Following.kt is the same,
-// and runs.
+// The numbers are meant to be those of Python: of `tapsdk.runtime.flow`, by pyramidal Lucas-Kanade (Lucas and Kanade
+// 1981; Bouguet 2001) as in `tapkernels.reference`. NOT RUN YET, AND NOT COMPILED; examples/android/Flow.kt is the same
+// and runs. Where there is a Swift compiler, a test of this project compares this file with the table
+// tests/golden/flow_cases.json (tests/examples/test_phones.py).
 
 import Foundation
 
@@ -13,19 +14,24 @@ private let flat = 1e-3  // squared gradient of a window that is too flat to be 
 private let smallest = 16  // a level with a shorter side is the last one of its pyramid
 private let binomial: [Float] = [0.0625, 0.25, 0.375, 0.25, 0.0625]
 
-/// Pixels: (0, 0) is the outer corner of the top-left one.
+/// (0, 0) is the outer corner of the top-left pixel.
 struct Place {
     var x, y: Double
 }
 
-/// Where the picture takes a point, and by how many pixels the way back leads past its start.
+/// (height, width) of a space that positions are in.
+struct Space {
+    let height, width: Double
+}
+
+/// Where the picture takes a point, and by how many pixels of the frame the way back leads past its start.
 struct Followed {
     let place: Place
     let missed: Double
 }
 
 /// The entry of that name in the manifest.
-struct Following: Decodable {
+struct FlowFusion: Decodable {
     let radius, levels: Int  // of a window in pixels; of a pyramid at most
     let slip: Double  // pixels that the way back may miss; missed by twice as much, a step counts for nothing
     let pull: Double  // the share of the way to a sure estimate that a point takes with each frame
@@ -45,20 +51,24 @@ struct Following: Decodable {
         return images
     }
 
-    /// Between pyramids of one size. What is missed is infinite for a point that begins or ends outside the frame.
-    func follow(_ before: [Luminance], _ after: [Luminance], from starts: [Place]) -> [Followed] {
+    /// Where points go from one frame to the next, as far as the picture tells.
+    ///
+    /// before, after: pyramids; between two sizes nothing can be followed. xy: in `space`, as is what comes back.
+    func follow(_ before: [Luminance], _ after: [Luminance], _ xy: [Place], in space: Space) -> [Followed] {
+        guard before[0].height == after[0].height, before[0].width == after[0].width else {
+            return xy.map { Followed(place: $0, missed: .infinity) }
+        }
+        let scaleX = Double(after[0].width) / space.width, scaleY = Double(after[0].height) / space.height
         let window = Window(radius: radius)
-        return starts.map { start in
-            guard before[0].contains(start) else { return Followed(place: start, missed: .infinity) }
-            let end = window.descend(before, after, from: start)
-            guard after[0].contains(end) else { return Followed(place: end, missed: .infinity) }
-            let back = window.descend(after, before, from: end)
-            return Followed(place: end, missed: hypot(back.x - start.x, back.y - start.y))
+        return xy.map { place in
+            let start = Place(x: place.x * scaleX, y: place.y * scaleY)
+            let (end, missed) = window.thereAndBack(before, after, start)
+            return Followed(place: Place(x: end.x / scaleX, y: end.y / scaleY), missed: missed)
         }
     }
 
     /// Between where the picture took a point and where the model sees it. One that joins has missed nothing yet.
-    func blend(_ followed: Followed, _ estimate: Place, confidence: Double) -> Place {
+    func fuse(_ followed: Followed, _ estimate: Place, confidence: Double) -> Place {
         let trust = min(max(2 - followed.missed / slip, 0), 1)
         let certainty = min(max((confidence - doubtful) / (sure - doubtful), 0), 1)
         let share = 1 - trust * (1 - pull * certainty)
@@ -128,8 +138,17 @@ private struct Window {
         weights = bell.flatMap { down in bell.map { across in down * across / (sum * sum) } }
     }
 
+    /// In pixels. What is missed is infinite for a point that begins or ends outside the frame.
+    func thereAndBack(_ before: [Luminance], _ after: [Luminance], _ start: Place) -> (end: Place, missed: Double) {
+        guard before[0].contains(start) else { return (start, .infinity) }
+        let end = descend(before, after, from: start)
+        guard after[0].contains(end) else { return (end, .infinity) }
+        let back = descend(after, before, from: end)
+        return (end, hypot(back.x - start.x, back.y - start.y))
+    }
+
     /// Where a point of one frame is in another: matched on the smallest images first, then on larger ones.
-    func descend(_ before: [Luminance], _ after: [Luminance], from point: Place) -> Place {
+    private func descend(_ before: [Luminance], _ after: [Luminance], from point: Place) -> Place {
         var moved = Place(x: 0, y: 0)  // pixels of the level
         for level in before.indices.reversed() {
             // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
