@@ -26,6 +26,7 @@ def track(
     *,
     backend: str = "auto",
     device: str | None = None,
+    threads: int | None = None,
     query_format: str = "txy",
     resolution: int | Size | None = None,
     progress: bool = False,
@@ -42,12 +43,13 @@ def track(
         points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel. Or a
             table with columns named x and y, and t if need be: a pandas DataFrame, or a dict of columns.
         model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, or what `tapsdk.load` gave, which
-            saves opening it again. Then backend, device and strict are as it was loaded.
+            saves opening it again. Then backend, device, threads and strict are as it was loaded.
         backend: the name of one that `tapsdk doctor` lists, which never falls back to another; or "auto": the fastest
             of those that give the right tracks here. To know that, all that are installed are measured once for each
             model and about so many points, which takes from half a second up to some seconds for each.
         device: to run on, as the backend names it, such as "cpu" or "cuda:1"; None: what the backend's environment
             variable names, else its own choice. A backend without such a device fails, or is passed over by "auto".
+        threads: of the processor; None for the engine's own choice.
         query_format: the order of the three columns of `points`: "txy", "tyx" (tapnet) or "xyt" (TAPVid-3D).
         resolution: at which the model works: (height, width), or the side of a square of the same area. More sees finer
             things and takes longer. None: what the model was trained at, which is all that published causal models do.
@@ -67,7 +69,9 @@ def track(
         query = parse_query_points(
             points, query_format=query_format, num_frames=source.num_frames, frame_size=source.size
         )
-        options = RunOptions(backend, device=device, points=len(query), resolution=resolution, strict=strict)
+        options = RunOptions(
+            backend, device=device, threads=threads, points=len(query), resolution=resolution, strict=strict
+        )
         return start_run(loaded(model, options), source, query).run(progress_bars if progress else no_progress)
 
 

@@ -106,7 +106,10 @@ def test_a_loaded_model_works_at_another_resolution_with_the_same_weights(bundle
 
 @pytest.mark.parametrize(
     "late, names",
-    [({"backend": "onnxruntime"}, "backend"), ({"device": "cpu", "strict": True}, "device, strict")],
+    [
+        ({"backend": "onnxruntime"}, "backend"),
+        ({"device": "cpu", "threads": 2, "strict": True}, "device, threads, strict"),
+    ],
 )
 def test_what_is_decided_when_loading_cannot_be_changed_later(model, video, late, names):
     loaded = load(model, backend=FUSED)
