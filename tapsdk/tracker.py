@@ -23,7 +23,7 @@ from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import as_array, to_rgb_uint8
 
 SAVE_FORMAT = "tapsdk.tracker"
-SAVE_VERSION = 1
+SAVE_VERSION = 2
 
 
 class Tracker:

@@ -359,7 +359,7 @@ def rewrite(path, change):
     "change",
     [
         lambda header, arrays: header.update(format="tapsdk.tracks"),
-        lambda header, arrays: header.update(version=2),
+        lambda header, arrays: header.update(version=1),
         lambda header, arrays: header.pop("ids"),
         lambda header, arrays: header.update(unknown=1),
         lambda header, arrays: header["ids"].append(7),
