@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.targets import TARGETS
+from export.targets import TARGETS, how_to_install
+from tapsdk.errors import TapsdkError
+from training.models.registry import resolve
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -17,7 +20,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog, description="Compile a model into a verified artifact that tapsdk runs."
     )
     parser.add_argument("model", help="family/variant: tapir, tapir/boots-causal, ...")
-    parser.add_argument("--target", required=True, help=f"format: {', '.join(TARGETS)}")
+    parser.add_argument("--target", required=True, choices=list(TARGETS), help="format")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="canonical weights, or an official checkpoint")
     parser.add_argument("--precision", default="fp32", help="fp32, fp16, int8, as far as the target has them")
     parser.add_argument("--points", type=int, metavar="N", help="exactly N points; default: any number, or buckets")
@@ -42,17 +45,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> i
     args = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     output = args.output or Path("artifacts") / f"{args.model.replace('/', '-')}-{args.target}"
-    # After the arguments were found to be right: torch takes seconds to import.
     try:
+        resolve(args.model)
+        # After the arguments were found to be right: torch takes seconds to import.
         from export.pipeline import ExportError, Options, export
         from export.verification.verify import VerificationError
-        from tapsdk.errors import TapsdkError
+
+        importlib.import_module(TARGETS[args.target][0])
+    except TapsdkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except ImportError as error:
-        extra = TARGETS[args.target][1] if args.target in TARGETS else "export-onnx"
-        print(
-            f"error: export needs packages that are not installed ({error}); run: pip install 'tapsdk[{extra}]'",
-            file=sys.stderr,
-        )
+        print(f"error: {how_to_install(args.target, error)}", file=sys.stderr)
         return 2
     try:
         options = Options(args.weights, args.precision, args.points, args.size, args.force)
@@ -83,4 +87,6 @@ def _difference(verification: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    # What lies beside this package, before folders of the same names where the user is.
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.exit(main())

@@ -17,7 +17,7 @@ from torch import nn
 import tapsdk
 from export.stages import Cut, cut
 from export.support import why_not
-from export.targets import TARGETS, Request, Target
+from export.targets import TARGETS, Request, Target, how_to_install
 from export.verification.calibration import calibration_samples
 from export.verification.verify import verify, write_reference
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
@@ -90,13 +90,10 @@ def export(model: str, target: str, output: Path, options: Options = Options()) 
 def _target(name: str) -> Target:
     if name not in TARGETS:
         raise ExportError(f"unknown target {name!r}; allowed: {', '.join(TARGETS)}")
-    module, extra = TARGETS[name]
     try:
-        return importlib.import_module(module).TARGET  # type: ignore[no-any-return]
+        return importlib.import_module(TARGETS[name][0]).TARGET  # type: ignore[no-any-return]
     except ImportError as error:
-        raise ExportError(
-            f"target {name!r} needs packages that are not installed ({error}); run: pip install 'tapsdk[{extra}]'"
-        ) from error
+        raise ExportError(how_to_install(name, error)) from error
 
 
 def _check(options: Options, name: str, target: Target) -> None:

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
-from training.checkpoints import cli as checkpoints_cli
-from training.evaluation import evaluate, masks
-from training.run import release
 
 INTERRUPTED = 130
 """Exit code of what Ctrl-C ended, as shells have it."""
@@ -56,6 +53,11 @@ def _add_train(commands: Any) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Raises ImportError where the extra is missing."""
+    from training.checkpoints import cli as checkpoints_cli
+    from training.evaluation import evaluate, masks
+    from training.run import release
+
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and evaluate trackers.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_train(commands)
@@ -67,17 +69,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    """Runs the command and returns its exit status: 0, 1 for an error, 2 without the packages, 130 after Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
+        args = _parser().parse_args(argv)
         args.run(args)
     except TapsdkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        print(
+            f"error: training needs packages that are missing here ({error}); run: pip install 'tapsdk[train]'",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
+    # What lies beside this package, before folders of the same names where the user is.
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.exit(main())

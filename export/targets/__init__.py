@@ -61,3 +61,11 @@ TARGETS = {
     "torch": ("export.targets.torch", "export-torch"),
 }
 """Target: (module that defines `TARGET`, the extra that installs what it needs)."""
+
+
+def how_to_install(target: str, error: ImportError) -> str:
+    """What to tell whoever lacks packages that a target of TARGETS needs."""
+    return (
+        f"export to {target} needs packages that are missing here ({error}); "
+        f"run: pip install 'tapsdk[{TARGETS[target][1]}]'"
+    )

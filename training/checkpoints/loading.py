@@ -26,12 +26,12 @@ OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 def find_weights(model: str) -> Path:
-    """The repository's own weights of a model, else the official file. Raises ModelError, FetchError."""
+    """The weights that come with the package, else the official file. Raises ModelError, FetchError."""
     own = OWN_WEIGHTS / f"{model.replace('/', '-')}.safetensors"
     if own.exists():
         return own
     if model not in OFFICIAL:
-        raise ModelError(f"{own} is missing: check it out again, or give weights= (--weights FILE) of your own")
+        raise ModelError(f"{own} is missing: install tapsdk again, or give weights= (--weights FILE) of your own")
     official = cached(model)
     if official is None:
         raise ModelError(
@@ -86,7 +86,7 @@ def check_framework(framework: str) -> None:
         raise ModelError(f"unknown framework {framework!r}; these exist: {', '.join(FRAMEWORKS)}")
     for package in FRAMEWORKS[framework]:
         if importlib.util.find_spec(package) is None:
-            raise ModelError(f"framework {framework!r} needs the package {package}: pip install {package}")
+            raise ModelError(f"framework {framework!r} needs the package {package}: pip install 'tapsdk[{framework}]'")
 
 
 def build(model: str, config: Any, weights: Mapping[str, ArrayLike], framework: str) -> Any:

@@ -88,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         return read(path)
     except ImportError as error:
-        raise CheckpointError(f"{path} can be read with PyTorch only: pip install torch") from error
+        raise CheckpointError(f"{path} can be read with PyTorch only: pip install 'tapsdk[torch]'") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile, numpy, pickle and torch each raise their own

@@ -52,7 +52,7 @@ def make_updater(config: TrainConfig) -> Updater:
     """Raises ModelError for a framework that is unknown or not installed, and what its updater raises."""
     check_framework(config.framework)
     if config.framework == "jax" and importlib.util.find_spec("optax") is None:
-        raise ModelError("training in framework 'jax' needs the package optax: pip install optax")
+        raise ModelError("training in framework 'jax' needs the package optax: pip install 'tapsdk[jax]'")
     module, name = UPDATERS[config.framework].split(":")
     updater: Any = getattr(importlib.import_module(module), name)
     return updater(config)
