@@ -12,7 +12,6 @@ from typing import Any
 
 from export.targets import TARGETS, how_to_install
 from tapsdk.errors import TapsdkError
-from training.models.registry import resolve
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -46,6 +45,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> i
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     output = args.output or Path("artifacts") / f"{args.model.replace('/', '-')}-{args.target}"
     try:
+        from training.models.registry import resolve
+
         resolve(args.model)
         # After the arguments were found to be right: torch takes seconds to import.
         from export.pipeline import ExportError, Options, export

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tapsdk.backends import Backend
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from export.stages import Stage, Style
+    from tapsdk.backends import Backend
 
     Samples = Mapping[str, Sequence[tuple[Tensor, ...]]]
     """By stage: inputs of real calls, in the order of its spec."""

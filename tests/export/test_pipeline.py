@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import types
 from typing import ClassVar
@@ -18,7 +17,7 @@ from tapsdk.runtime.options import RunOptions
 from tapsdk.selection.decision import decide
 from tapsdk.selection.reference import read_reference
 from tapsdk.system.files import sha256
-from tests.support import ROOT, SMALL, import_or_skip, known_model
+from tests.support import SMALL, import_or_skip, known_model
 
 onnx = import_or_skip("onnx")
 torch = import_or_skip("torch")
@@ -348,25 +347,3 @@ def test_a_folder_that_cannot_be_written_to(run, output, capsys):
     output.parent.write_text("a file where the folder should be")
     assert run() == 1
     assert capsys.readouterr().err.startswith(f"error: {output} could not be written: ")
-
-
-# Without PyTorch
-
-
-def run_without_torch(*arguments):
-    code = "import sys; sys.modules['torch'] = None; import export.__main__; sys.exit(export.__main__.main())"
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_a_machine_without_torch_is_told_what_to_install(tmp_path):
-    result = run_without_torch("tapir", "--target", "onnx", "-o", str(tmp_path / "artifact"))
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: export needs torch (")
-    assert result.stderr.endswith("run: pip install 'tapsdk[export-onnx]'\n")
-
-
-def test_help_needs_no_torch():
-    result = run_without_torch("--help")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "onnx" in result.stdout

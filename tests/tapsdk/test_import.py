@@ -44,8 +44,9 @@ def test_an_array_is_tracked_without_a_video_library_or_a_framework():
     assert loaded.isdisjoint(set(HEAVY) - {"onnxruntime"})
 
 
-def test_help_is_quick_to_come():
-    script = "from tapsdk.commands.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"]], ids=" ".join)
+def test_help_is_quick_to_come(arguments):
+    script = f"from tapsdk.commands.main import main\ntry:\n    main({arguments})\nexcept SystemExit:\n    pass"
     assert modules_after(script).isdisjoint([*HEAVY, "numpy"])
 
 
