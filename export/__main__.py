@@ -14,7 +14,7 @@ from export.targets import TARGETS, how_to_install
 from tapsdk.errors import TapsdkError
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description="Compile a model into a verified artifact that tapsdk runs."
     )
