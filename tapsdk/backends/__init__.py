@@ -23,7 +23,7 @@ Tensor = Any
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How to start an engine.
 

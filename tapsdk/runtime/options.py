@@ -33,4 +33,4 @@ class RunOptions:
     @property
     def engine(self) -> Options:
         """What an engine wants to know of it."""
-        return Options(self.device, self.threads)
+        return Options(device=self.device, threads=self.threads)

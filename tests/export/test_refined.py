@@ -81,8 +81,8 @@ def test_the_manifest_says_that_all_of_a_clip_is_needed(exported_clip):
 def test_it_was_compared_with_torch_over_a_clip(exported_clip):
     verification = read_manifest(exported_clip).verification
     assert verification["stage_error"].keys() == set(STAGES)
-    assert verification["pixel_error"]["clip"] <= PIXELS
-    assert verification["visibility_flips"] == {"clip": 0.0}
+    assert verification["pixel_error"]["refined"] <= PIXELS
+    assert verification["visibility_flips"] == {"refined": 0.0}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -100,7 +100,7 @@ def test_sizes_are_open_where_the_manifest_says_so(exported_clip, name):
 )
 def test_a_stage_computes_what_torch_computes_for_any_size(exported_clip, stages, name, points, frames, size):
     artifact, stage = open_artifact(exported_clip), stages[name]
-    session = open_backend("onnxruntime", Options(1)).open(artifact.file(name, "onnx"), artifact.stage(name))
+    session = open_backend("onnxruntime", Options(threads=1)).open(artifact.file(name, "onnx"), artifact.stage(name))
     inputs = stage.example(points, size, seed=points, frames=frames)
     with torch.inference_mode():
         expected = stage.module(*inputs)

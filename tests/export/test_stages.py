@@ -139,7 +139,7 @@ def native_step(stages, model, known):
     found = stages.run("locate", {**known, **grids})
     mixed = {**found, "features": known["features"]}
     state = {}
-    for i in range(stages.cut.native.iterations):
+    for i in range(stages.cut.program.native.iterations):
         pyramid = Grids(grids["high"][None], grids["low"][None], stages.size)
         patches = model.lookup(pyramid, mixed["xy"][None, None], mixed["features"][None, None])[0, 0]
         memory = {name: known[f"{name}_{i}"] for name in ("narrow", "wide")}
@@ -154,7 +154,7 @@ def native_step(stages, model, known):
 
 def test_levels_name_the_grids_that_refinement_looks_at(tapir):
     stages, _, _ = tapir
-    native = stages.cut.native
+    native = stages.cut.program.native
     grids = {t.name: t.shape for t in stages.by_name["encode"].spec.outputs}
     assert [level.grid for level in native.levels] == list(grids)
     for level in native.levels:

@@ -44,7 +44,7 @@ def test_nothing_of_the_machine_that_exported_it_is_in_the_file(artifact, name):
 def test_it_computes_what_the_stage_computes_for_any_number_of_points_and_size(artifact, stages, name, points, size):
     stage = stages[name]
     manifest = open_artifact(artifact)
-    session = open_backend("torch", Options(1)).open(manifest.file(name, "torch"), manifest.stage(name))
+    session = open_backend("torch", Options(threads=1)).open(manifest.file(name, "torch"), manifest.stage(name))
     inputs = stage.example(points, size, seed=points)
     with torch.inference_mode():
         expected = stage.module(*inputs)

@@ -89,7 +89,7 @@ def skip_what_is_not_installed(row):
 def check(row, directory, model):
     """Tracks points by every plan there is, and compares."""
     manifest = read_manifest(directory)
-    height, width = manifest.fixed_size
+    height, width = manifest.frames.size
     video = formula.video(FRAMES, height, width, seed=3)
     xy = formula.queries(POINTS, FRAMES, height, width, seed=3, first=True)[:, [2, 1]]
     expected_xy, expected_visible = torch_rollout(model, manifest.visibility, video, xy)

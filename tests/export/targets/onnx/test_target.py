@@ -95,7 +95,7 @@ def test_sizes_are_open_where_the_manifest_says_so(graph, exported, name):
 )
 def test_it_computes_what_torch_computes_for_any_number_of_points_and_size(exported, stages, name, points, size):
     artifact, stage = open_artifact(exported), stages[name]
-    session = open_backend("onnxruntime", Options(1)).open(artifact.file(name, "onnx"), artifact.stage(name))
+    session = open_backend("onnxruntime", Options(threads=1)).open(artifact.file(name, "onnx"), artifact.stage(name))
     inputs = stage.example(points, size, seed=points)
     with torch.inference_mode():
         expected = stage.module(*inputs)
