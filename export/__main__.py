@@ -12,6 +12,7 @@ from typing import Any
 
 from export.targets import TARGETS, how_to_install
 from tapsdk.errors import TapsdkError
+from tapsdk.system.imports import ignore_working_folder
 
 
 def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
@@ -88,6 +89,5 @@ def _difference(verification: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    # What lies beside this package, before folders of the same names where the user is.
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    ignore_working_folder(Path(__file__).parents[1])
     sys.exit(main())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
+from tapsdk.system.imports import ignore_working_folder
 
 INTERRUPTED = 130
 """Exit code of what Ctrl-C ended, as shells have it."""
@@ -89,6 +90,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # What lies beside this package, before folders of the same names where the user is.
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    ignore_working_folder(Path(__file__).parents[1])
     sys.exit(main())

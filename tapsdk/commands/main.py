@@ -251,8 +251,9 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _export(argv: Sequence[str]) -> int:
-    # The package lies beside this one; a folder of that name where the user is, is something else.
-    sys.path.insert(0, str(Path(tapsdk.__file__).parents[1]))
+    from tapsdk.system.imports import ignore_working_folder
+
+    ignore_working_folder(Path(tapsdk.__file__).parents[1])
     try:
         run = importlib.import_module("export.__main__").main
     except ImportError as error:
