@@ -208,7 +208,7 @@ def test_shapes_are_the_same_in_all_frameworks(model):
 
 def test_frameworks_that_are_not_installed_are_an_error(monkeypatch):
     monkeypatch.setattr(loading.importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(ModelError, match="pip install torch"):
+    with pytest.raises(ModelError, match=r"needs the package torch: pip install 'tapsdk\[torch\]'"):
         load(TINY, random_weights())
 
 
