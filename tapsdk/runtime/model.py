@@ -18,7 +18,7 @@ from tapsdk.runtime.causal import CausalPlan
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.plans import PLANS, Plan
 from tapsdk.runtime.point_state import EMPTY
-from tapsdk.runtime.sizes import stage_size, working_size
+from tapsdk.runtime.sizes import refinement_sizes, stage_size, working_size
 from tapsdk.runtime.stages import confidence_of, preprocess
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import Frame
@@ -75,8 +75,7 @@ class Model:
 
     def at(self, resolution: int | Size | None) -> Model:
         """The same loaded model, to work at another resolution. Raises ModelError for one that it does not work at."""
-        if resolution != self.options.resolution and self.is_causal:
-            stage_size(resolution, self.manifest)
+        refinement_sizes(self.manifest.frames.size, resolution, self.manifest)
         return replace(self, options=replace(self.options, resolution=resolution))
 
     def stream(self) -> Stream:

@@ -291,7 +291,7 @@ def test_only_frames_up_to_the_last_query_are_kept(run, video, monkeypatch):
 
 
 def test_an_interruption_leaves_what_was_tracked(model, video):
-    """As the command line uses it: an OfflineRun outlives a KeyboardInterrupt."""
+    """As the command line uses it: a run outlives a KeyboardInterrupt."""
     from tapsdk import load
     from tapsdk.points import parse_query_points
     from tapsdk.video import open_frames
