@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,9 @@ def _column_names(points: Any) -> list[str] | None:
     if isinstance(points, Mapping):
         return [str(name) for name in points]
     columns = getattr(points, "columns", None)  # a DataFrame, of whatever library
-    return None if columns is None else [str(name) for name in columns]
+    if columns is None or all(isinstance(name, Integral) for name in columns):  # numbers are no names
+        return None
+    return [str(name) for name in columns]
 
 
 def read_points_file(path: str | os.PathLike[str]) -> Any:

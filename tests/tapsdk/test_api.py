@@ -112,6 +112,11 @@ def test_a_path(run, video, video_file):
     np.testing.assert_array_equal(run(str(video_file), random_points(3, video)).xy, tracks.xy)
 
 
+def test_times_are_those_of_the_video(run, video, video_file):
+    np.testing.assert_allclose(run(video_file, [[5, 5]]).times, np.arange(len(video)) / 25, atol=1e-9)
+    assert run(video, [[5, 5]]).times is None
+
+
 def test_a_generator_is_read_one_frame_at_a_time(run):
     """And let go of: however long the video, only a frame or two of it exist."""
     alive = weakref.WeakSet()

@@ -33,6 +33,17 @@ def test_named_columns_count_whatever_their_order(points, query_format):
     np.testing.assert_array_equal(found.as_txy(), TXY)
 
 
+def test_numbered_columns_are_none_and_go_by_their_order():
+    class Numbered:
+        columns = (np.int64(0), np.int64(1), np.int64(2))
+
+        def __array__(self, dtype=None, copy=None):
+            return TXY[:, [0, 2, 1]]
+
+    found = parse_query_points(Numbered(), query_format="tyx", frame_size=(10, 10))
+    np.testing.assert_array_equal(found.as_txy(), TXY)
+
+
 def test_without_a_column_t_points_are_in_the_first_frame():
     found = parse_query_points({"y": [2.0], "x": [1.0]}, frame_size=(10, 10))
     np.testing.assert_array_equal(found.as_txy(), [[0, 1, 2]])

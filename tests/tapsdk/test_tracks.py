@@ -46,6 +46,23 @@ def test_length_is_points_and_num_frames_is_frames():
     assert tracks.num_frames == 4
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+@pytest.mark.parametrize("times", [None, [0.0, 0.04, 0.1, 1 / 3]], ids=["none", "uneven"])
+def test_times_are_kept(tmp_path, suffix, times):
+    make_tracks(frames=4, times=times).save(tmp_path / f"tracks{suffix}")
+    loaded = Tracks.load(tmp_path / f"tracks{suffix}").times
+    if times is None:
+        assert loaded is None
+    else:
+        assert loaded.dtype == np.float64
+        assert loaded.tolist() == times
+
+
+def test_there_is_a_time_for_every_frame():
+    with pytest.raises(TracksError, match=r"times must have shape \[4\] to fit xy, got \[3\]"):
+        make_tracks(frames=4, times=[0.0, 1.0, 2.0])
+
+
 def test_arrays_are_brought_to_their_types():
     tracks = Tracks(xy=[[[1, 2]]], visible=[[1]], confidence=[[0.5]], queries=[[0, 1, 2]])
     assert tracks.xy.dtype == np.float32

@@ -67,6 +67,27 @@ def test_tracks_are_saved(run, model, video_file, tmp_path, suffix):
     assert files(tmp_path) == [f"out.{suffix}"]
 
 
+@pytest.mark.parametrize("text", ["x,y\n5,6\n40,20\n", "t,y,x\n0,6,5\n0,20,40\n", "5,6\n40,20\n"])
+def test_points_may_come_from_a_file(run, model, video_file, tmp_path, text):
+    (tmp_path / "points.csv").write_text(text)
+    assert run(video_file, "--points-file", "points.csv", "--save", "out.npz") == 0
+    expected = track(video_file, [[5, 6], [40, 20]], model, backend=FUSED)
+    np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
+
+
+def test_a_file_of_points_that_is_none(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--points-file", "none.csv", "--save", "out.npz") == 1
+    assert capfd.readouterr().err == "error: none.csv cannot be read: No such file or directory\n"
+    assert files(tmp_path) == []
+
+
+def test_device_and_threads_may_be_chosen(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--device", "cpu", "--threads", "1") == 0
+    assert run(video_file, "--grid", "2", "--save", "other.npz", "--device", "npu:7") == 1
+    assert "backend 'onnxruntime' has no device 'npu:7'" in capfd.readouterr().err
+    assert files(tmp_path) == ["out.npz"]
+
+
 def test_the_resolution_may_be_chosen(run, model, video_file, tmp_path):
     assert run(video_file, "--grid", "2", "--save", "out.npz", "--resolution", "128") == 0
     expected = track(video_file, grid_points(2, (48, 80)), model, backend=FUSED, resolution=128)

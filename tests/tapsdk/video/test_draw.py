@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapsdk.errors import FramesError, PointsError
+from tapsdk.tracks import Tracks
 from tapsdk.video.draw import TrackPainter
+from tapsdk.video.draw import draw as draw_video
 
 GREY = np.full((60, 90, 3), 128, np.uint8)
 RED, GREEN = [255, 0, 0], [0, 255, 0]
@@ -26,6 +28,24 @@ def draw_path(path, visible=None, **options):
 
 def changed(out, frame=GREY):
     return (out != frame).any(axis=-1)
+
+
+# Whole videos
+
+
+def test_a_video_is_painted_frame_by_frame():
+    xy = np.float32([[[10, 10], [20, 15], [30, 20]], [[70, 50], [60, 45], [50, 40]]])
+    tracks = Tracks(xy, np.array([[True, True, True], [True, False, True]]), np.ones((2, 3)))
+    painter = TrackPainter(2, trail=2, colors=[RED, GREEN])
+    expected = [painter.draw(GREY, xy[:, t], tracks.visible[:, t]) for t in range(3)]
+    found = list(draw_video([GREY] * 5, tracks, trail=2, colors=[RED, GREEN]))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("frames", [0, 2])
+def test_where_the_video_ends_before_the_tracks_so_does_the_picture(frames):
+    tracks = Tracks(np.ones((1, 4, 2)), np.ones((1, 4), bool), np.ones((1, 4)))
+    assert len(list(draw_video([GREY] * frames, tracks))) == frames
 
 
 # Dots
