@@ -102,7 +102,7 @@ def load(
         ModelError, ArtifactError, BackendError: see `tapsdk.errors`.
     """
     options = RunOptions(backend, device=device, threads=threads, points=points, resolution=resolution, strict=strict)
-    return choose(open_artifact(model), options)
+    return loaded(model, options)
 
 
 def loaded(model: str | os.PathLike[str] | Model, options: RunOptions) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -186,7 +186,7 @@ def _read_csv(path: Path) -> Any:
     if not rows:
         raise PointsError(f"{path} holds no points; write x,y or t,x,y, a point a line")
     try:
-        return _numbers(rows)
+        return [[float(cell) for cell in row] for row in rows]
     except ValueError:
         names = [name.strip().lower() for name in rows[0]]
     if any(len(row) != len(names) for row in rows):
@@ -207,7 +207,3 @@ def _read_json(path: Path) -> Any:
 def _read_npy(path: Path) -> Any:
     with open(path, "rb") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _numbers(rows: Sequence[Sequence[str]]) -> list[list[float]]:
-    return [[float(cell) for cell in row] for row in rows]

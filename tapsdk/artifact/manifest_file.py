@@ -132,7 +132,7 @@ def _stage(table: dict[str, Any]) -> StageSpec:
 
 
 def _is_size(entry: Any) -> bool:
-    return SIZE.fullmatch(entry) is not None if isinstance(entry, str) else type(entry) is int and entry > 0
+    return SIZE.fullmatch(entry) is not None if isinstance(entry, str) else _is_count(entry)
 
 
 def _tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -160,7 +160,7 @@ def _refinement(table: dict[str, Any]) -> Refinement:
 
 
 def _buckets(sizes: list[Any]) -> tuple[int, ...]:
-    if not sizes or sorted(set(sizes)) != sizes or not all(type(size) is int and size > 0 for size in sizes):
+    if not sizes or sorted(set(sizes)) != sizes or not all(map(_is_count, sizes)):
         raise ValueError(f"buckets {sizes} are not growing numbers of points")
     return tuple(sizes)
 

@@ -15,6 +15,7 @@ from tapsdk.artifact.manifest import FrameSpec, Level, Visibility
 from tapsdk.backends import Array, Backend, Session
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
+from tapsdk.runtime.point_state import capacity
 from tapsdk.video.frames import Frame
 
 
@@ -63,7 +64,7 @@ class OpenStages:
 
     def open_all(self, names: Iterable[str], points: int) -> None:
         """Opens stages for about so many points, so that whatever cannot be opened is known before the first frame."""
-        room = min((size for size in self.buckets if size >= points), default=max(self.buckets, default=points))
+        room = capacity(min([points, *self.buckets[-1:]]), self.buckets)
         for name in names:
             self.open(name, room)
 

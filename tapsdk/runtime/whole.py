@@ -68,6 +68,7 @@ class WholePlan:
         self.program, self.frames = program, artifact.manifest.frames
         self._stages = OpenStages(artifact, backend)
         self.buckets = self._stages.buckets
+        self.most_points = min([MAX_GROUP, *self.buckets[-1:]])
         self._query, self._track = artifact.stage("query"), artifact.stage("track")
         self._fixed_length = _fixed_length(artifact)
         longest = program.frames + 2 * program.margin
@@ -121,8 +122,8 @@ class WholePass(VideoPass):
             self._spool.append({"frame": preprocess(image, self._size, self._plan.frames)[0]})
 
     def groups(self) -> list[slice]:
-        most = min(MAX_GROUP, self._plan.buckets[-1] if self._plan.buckets else MAX_GROUP)
-        return point_groups(len(self._t), min(self.frames, self._plan.program.frames), MAX_ROWS, most)
+        frames = min(self.frames, self._plan.program.frames)
+        return point_groups(len(self._t), frames, MAX_ROWS, self._plan.most_points)
 
     @property
     def steps(self) -> int:
@@ -145,7 +146,7 @@ class WholePass(VideoPass):
         """All points, each in the chunk of its query's frame."""
         for chunk in chunks_of(self.frames, self._plan.program):
             asked = np.flatnonzero((self._t >= chunk.start) & (self._t < chunk.stop))
-            most = self._plan.buckets[-1] if self._plan.buckets else MAX_GROUP
+            most = self._plan.most_points
             for some in (asked[first : first + most] for first in range(0, len(asked), most)):
                 delay = (self._t[some] - chunk.first).astype(np.float32)
                 for name, rows in self._plan.describe(self._video(chunk), self._start[some], delay).items():
