@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tapsdk.video.colors import position_colors as position_colors
     from tapsdk.video.draw import TrackPainter as TrackPainter
     from tapsdk.video.draw import draw as draw
-    from tapsdk.video.files import VideoWriter as VideoWriter
     from tapsdk.video.files import open_frames as open_frames
     from tapsdk.video.frames import FrameSource as FrameSource
+    from tapsdk.video.writer import VideoWriter as VideoWriter
 
 __version__ = "0.1.0"
 
@@ -39,7 +39,7 @@ _HOMES = {
     "TrackPainter": "tapsdk.video.draw",
     "Tracker": "tapsdk.tracker",
     "Tracks": "tapsdk.tracks",
-    "VideoWriter": "tapsdk.video.files",
+    "VideoWriter": "tapsdk.video.writer",
     "distinct_colors": "tapsdk.video.colors",
     "draw": "tapsdk.video.draw",
     "grid_points": "tapsdk.points",

@@ -1,6 +1,7 @@
 """Frames in and out: arrays, videos, folders of images, and tracks painted over them."""
 
-from tapsdk.video.files import VideoWriter, open_frames
+from tapsdk.video.files import open_frames
 from tapsdk.video.frames import Frame, FrameSource
+from tapsdk.video.writer import VideoWriter
 
 __all__ = ["Frame", "FrameSource", "VideoWriter", "open_frames"]
