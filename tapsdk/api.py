@@ -67,7 +67,7 @@ def track(
     """
     with open_frames(frames) as source:
         query = parse_query_points(
-            points, query_format=query_format, num_frames=source.num_frames, frame_size=source.size
+            points, query_format=query_format, num_frames=source.known_frames, frame_size=source.size
         )
         options = RunOptions(
             backend, device=device, threads=threads, points=len(query), resolution=resolution, strict=strict

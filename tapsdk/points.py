@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.errors import PointsError
 from tapsdk.geometry import MAX_SIDE, Size
+
+logger = logging.getLogger(__name__)
 
 # Columns of (t, x, y) in each layout that is common among point trackers.
 QUERY_FORMATS = {"txy": (0, 1, 2), "tyx": (0, 2, 1), "xyt": (2, 0, 1)}
@@ -48,7 +51,7 @@ def parse_query_points(
         Ints or floats, array or nested list. N may be 0. x in [0, width] and y in [0, height], pixels;
         t a whole number in [0, num_frames - 1]. A table with named columns, x, y and maybe t, goes by the names: a
         DataFrame, a dict of columns, or a structured array.
-    num_frames: None where it is not known yet; `check_query_frames` then checks t later.
+    num_frames: None where it is not certain yet; `check_query_frames` then checks t later.
     frame_size: None where it is not known yet; x and y are then only bounded by what no frame exceeds.
 
     Raises PointsError that names the first row at fault.
@@ -80,7 +83,18 @@ def parse_query_points(
         name, value, _, rule = rules[int(np.argmax(broken[:, row]))]
         found = repr(float(value[row])).removesuffix(".0")
         raise PointsError(f"points[{row}]: {name} = {found}, but {rule}")
+    _warn_of_unit_square(np.stack([x, y], axis=1), (height, width))
     return QueryPoints(t=t.astype(np.int64), xy=np.stack([x, y], axis=1).astype(np.float32))
+
+
+def _warn_of_unit_square(xy: NDArray[np.float64], frame_size: Size) -> None:
+    """Points within the first pixel are seldom meant, unless they are its corners."""
+    if min(frame_size) < 8 or not len(xy) or xy.max() > 1 or (xy % 1 == 0).all():
+        return
+    logger.warning(
+        "%s in [0, 1], inside the first pixel: if %s normalised, multiply by (width, height)",
+        *(("all points lie", "they are") if len(xy) > 1 else ("the point lies", "it is")),
+    )
 
 
 def check_query_frames(t: NDArray[np.int64], num_frames: int) -> None:

@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     track = commands.add_parser("track", help="track points through a video and draw them")
-    track.add_argument("video", help="a video file, or a folder of images")
+    track.add_argument(
+        "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
+    )
     which = track.add_mutually_exclusive_group(required=True)
     which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y on frame 0 or t,x,y")
     which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
@@ -136,7 +138,7 @@ def _track(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video))
         points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args)
-        query = parse_query_points(points, num_frames=source.num_frames, frame_size=source.size)
+        query = parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
         options = RunOptions(

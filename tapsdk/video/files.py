@@ -1,138 +1,187 @@
-"""Videos and folders of images, read through PyAV (FFmpeg)."""
+"""Frames of whatever holds them: `open_frames` looks at what it is given, and calls who reads it."""
 
 from __future__ import annotations
 
-import io
-import logging
+import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from tapsdk.errors import FramesError
-from tapsdk.video.frames import Frame, FrameSource, frames_from_array, frames_from_iterable
+from tapsdk.video.decoding import open_video
+from tapsdk.video.frames import WHAT_FRAMES_ARE, FrameSource, frames_from_array, frames_from_iterable
+from tapsdk.video.images import (
+    IMAGE_SUFFIXES,
+    check_image,
+    is_image,
+    is_tiff,
+    natural_order,
+    open_folder,
+    open_images,
+    open_matches,
+    open_tiff,
+    read_image,
+    reason,
+    suffix_kind,
+)
+from tapsdk.video.pipes import open_bytes, open_stream, standard_input
 
-if TYPE_CHECKING:
-    import av
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
-
-logger = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+# Those that FFmpeg brings; a user who names one asks for the network.
+_URL_SCHEMES = ("http", "https", "rtsp", "rtmp", "rtp", "udp", "srt")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+# Images that may hold an animation, which FFmpeg reads as a video.
+_MAY_MOVE = (".gif", ".png", ".avif")
+_ANIMATED_PNG = b"acTL"
 
 
 def open_frames(frames: Any) -> FrameSource:
     """Frames of anything that holds frames, one at a time; see FrameSource.
 
     frames: [T, H, W, 3] uint8, or float in [0, 1], as a numpy array or what numpy can view as one (a torch
-        tensor on the CPU, a JAX array); a path to a video or to a folder of images (in natural order: 9
-        before 10); or any iterable of frames [H, W, 3], a generator for instance, read only as far as needed.
+        tensor on the CPU, a JAX array); or any iterable of frames [H, W, 3], a generator for instance, read only as
+        far as needed; a list of paths of images, in its order. A path: of a video, an image, a TIFF stack, a folder of
+        images of one kind (in natural order: 9 before 10), a pipe, or "-" for standard input; a pattern such as
+        "folder/*.png"; a URL that FFmpeg reads (http, rtsp and the like). An open binary file, or the bytes of one.
 
-    A video's rotation tag is honoured. Raises FramesError, at once or when the frame at fault is reached.
+    Rotation and mirroring that a file asks for are applied. Damaged frames are passed over, counted in `damaged` and
+    told in a warning. Raises FramesError, at once or when the frame at fault is reached; at the end of a file that was
+    cut off, after all frames that it still holds.
     """
     if isinstance(frames, FrameSource):
         return frames
     if isinstance(frames, (str, os.PathLike)):
-        path = Path(frames)
-        return _open_folder(path) if os.path.isdir(path) else _open_video(path)
+        return _open_path(frames)
+    if isinstance(frames, (bytes, bytearray, memoryview)):
+        return open_bytes(frames)
+    if hasattr(frames, "grab"):
+        raise FramesError(
+            f"frames cannot be read of a {type(frames).__name__}: pass the path that it reads, or a generator of its "
+            "frames in RGB, frame[..., ::-1]"
+        )
+    if hasattr(frames, "read"):
+        name = getattr(frames, "name", None)
+        return open_stream(frames, name if isinstance(name, str) else type(frames).__name__)
     if hasattr(frames, "__array__") or hasattr(frames, "__array_interface__"):
         return frames_from_array(frames)
-    if isinstance(frames, Iterable) and not isinstance(frames, (bytes, bytearray)):
-        return frames_from_iterable(frames)
-    raise FramesError(
-        f"frames must be an array [T, H, W, 3], a path, or an iterable of frames, got {type(frames).__name__}"
-    )
+    if isinstance(frames, Mapping):
+        keys = ", ".join(repr(key) for key in list(frames)[:5])
+        raise FramesError(
+            f"frames are a {type(frames).__name__} with {keys or 'nothing'} in it; pass what holds frames"
+        )
+    if isinstance(frames, Set):
+        raise FramesError("frames are a set, which has no order; pass a list")
+    if isinstance(frames, Iterable):
+        return _open_iterable(frames)
+    raise FramesError(f"frames cannot be read of this, got {type(frames).__name__}: {WHAT_FRAMES_ARE}")
 
 
-def _open_video(path: Path) -> FrameSource:
-    if not os.path.exists(path):
-        raise FramesError(f"{path}: no such file or folder")
-    import av
+def _open_iterable(frames: Iterable[Any]) -> FrameSource:
+    if isinstance(frames, Sequence) and frames and all(isinstance(each, (str, os.PathLike)) for each in frames):
+        return open_images([_existing(each) for each in frames])
+    return frames_from_iterable(frames, _read_path)
 
+
+def _read_path(frame: Any) -> Any:
+    """A frame as it is; of a path, the image there."""
+    if not isinstance(frame, (str, os.PathLike)):
+        return frame
+    path = _existing(frame)
+    check_image(path)
+    return read_image(path)
+
+
+def _existing(path: str | os.PathLike[str]) -> str:
+    """The path; with ~ as the home folder where nothing has that name."""
+    text = os.fspath(path)
+    return text if os.path.exists(text) else os.path.expanduser(text)
+
+
+def _open_path(given: str | os.PathLike[str]) -> FrameSource:
+    text = os.fspath(given)
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if not text:
+        raise FramesError("the path of the frames is empty; give that of a video or of a folder of images")
+    if text == "-":
+        return open_stream(standard_input(), "standard input")
+    path = _existing(text)
     try:
-        # The prefix keeps FFmpeg from reading a colon in the name as a protocol.
-        container = av.open(f"file:{path}")
-    except (av.FFmpegError, OSError) as error:
-        raise FramesError(f"{path}: not a video, or damaged beyond reading ({_reason(error)})") from error
-    if not container.streams.video:
-        container.close()
-        raise FramesError(f"{path}: holds no video stream")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    rate = stream.average_rate or stream.guessed_rate
-    times: list[float | None] = []
-    return FrameSource(
-        _decode(container, stream, path, times),
-        num_frames=stream.frames or None,
-        fps=float(rate) if rate else None,
-        times=times,
-        close=container.close,
-    )
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        return _open_no_file(text)
+    except (OSError, ValueError) as error:
+        raise FramesError(f"{text}: {reason(error)}") from error
+    return open_folder(Path(path)) if stat.S_ISDIR(kind) else _open_file(path, is_pipe=stat.S_ISFIFO(kind))
 
 
-def _decode(container: InputContainer, stream: VideoStream, path: Path, times: list[float | None]) -> Iterator[Frame]:
-    """Every frame of a video; what can be read of a damaged one, then FramesError. Each one's time goes to `times`."""
-    import av
-
-    count = 0
-    damage = ""
+def _open_file(path: str, *, is_pipe: bool) -> FrameSource:
     try:
-        for packet in container.demux(stream):
-            # FFmpeg marks what the end of a cut-off file leaves of a packet, and reports no error.
-            if packet.size:
-                damage = "the file ends in the middle of a frame" if packet.is_corrupt else ""
-            for frame in packet.decode():
-                times.append(frame.time)
-                yield _upright(frame)
-                count += 1
-    except av.FFmpegError as error:
-        damage = _reason(error)
-    if damage:
-        raise FramesError(f"{path}: the video is damaged: {count} frames could be read ({damage})")
-    if count == 0:
-        raise FramesError(f"{path}: the video has no frames")
-    if count < stream.frames:
-        logger.warning("%s declares %d frames and holds %d", path, stream.frames, count)
-
-
-def _upright(frame: av.VideoFrame) -> Frame:
-    """The frame as RGB, turned as its rotation tag says: by whole quarter turns, counter-clockwise."""
-    rgb = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)), dtype=np.uint8)
-
-
-def _open_folder(folder: Path) -> FrameSource:
-    try:
-        names = [entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES]
+        file = open(path, "rb", buffering=0 if is_pipe else -1)  # noqa: SIM115
+        head = b"" if is_pipe else file.read(4096)
     except OSError as error:
-        raise FramesError(f"{folder}: {_reason(error)}") from error
-    # Hidden files are thumbnails and the like.
-    names = sorted((name for name in names if not name.startswith(".")), key=_natural_order)
-    if not names:
-        raise FramesError(f"{folder}: no images in this folder; looked for {', '.join(IMAGE_SUFFIXES)}")
-    return FrameSource((_read_image(folder / name) for name in names), num_frames=len(names))
+        raise FramesError(f"{path}: {reason(error)}") from error
+    if is_pipe:
+        return open_stream(file, path, owned=True)
+    if is_tiff(head):
+        return open_tiff(file, path, read_once=False)
+    file.close()
+    suffix = Path(path).suffix.lower()
+    if is_image(path) and (suffix not in _MAY_MOVE or (suffix == ".png" and _ANIMATED_PNG not in head)):
+        return open_images([path])
+    # The prefix keeps FFmpeg from reading a colon in the name as a protocol.
+    return open_video(f"file:{path}", path, read_once=False)
 
 
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Sort key that counts: frame9 comes before frame10."""
-    parts = re.findall(r"(\d+)|(\D+)", name)
-    return [*((int(digits or 0), text.lower()) for digits, text in parts), (0, name)]
+def _open_no_file(text: str) -> FrameSource:
+    """A URL, a pattern, or an error that says what may have been meant."""
+    url = _URL.match(text)
+    if url:
+        return _open_url(text, url[1].lower())
+    if glob.has_magic(text):
+        found = _matches(os.path.expanduser(text))
+        if not found:
+            raise FramesError(f"{text}: no such file, and no file matches it as a pattern")
+        if len(found) == 1 and not is_image(found[0]):
+            return _open_path(found[0])
+        return open_matches(found, text)
+    advice = ""
+    if re.search(r"%0?\d*d", text):
+        advice = f"; write a pattern as {re.sub('%0?[0-9]*d', '*', text)!r}"
+    elif "\\" in text and os.sep == "/":
+        advice = "; on this system folders are separated by /"
+    raise FramesError(f"{text}: no such file or folder{advice}")
 
 
-def _read_image(path: Path) -> Frame:
-    import av
+def _open_url(text: str, scheme: str) -> FrameSource:
+    if "://" not in text:
+        raise FramesError(f"{text}: this URL has lost a slash, as in a Path; pass it as a str, {scheme}://...")
+    if scheme == "file":
+        raise FramesError(f"{text}: no such file; pass the path, without file://")
+    if scheme not in _URL_SCHEMES:
+        known = ", ".join(_URL_SCHEMES)
+        raise FramesError(f"{text}: {scheme} is not read here ({known} are); download it first, and pass its path")
+    return open_video(text, text, read_once=True)
 
-    try:
-        # From memory, so that FFmpeg goes by the content and does not read a % in the name as a pattern.
-        with av.open(io.BytesIO(path.read_bytes()), "r") as container:
-            return _upright(next(container.decode(video=0)))
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
-        raise FramesError(f"{path}: not an image, or damaged ({_reason(error)})") from error
+
+def _matches(pattern: str) -> list[Path]:
+    """Files that a pattern matches, in natural order, whatever the case of their suffix.
+
+    A folder whose name holds brackets is meant by its name.
+    """
+    folder, name = os.path.split(pattern)
+    stem, suffix = os.path.splitext(name)
+    if is_image(name):
+        spellings = [same for same in IMAGE_SUFFIXES if suffix_kind(same) == suffix_kind(suffix)]
+        names = [stem + re.sub("[a-z]", _either_case, spelling) for spelling in spellings]
+    else:
+        names = [name]
+    within = glob.escape(folder) if os.path.isdir(folder) else folder
+    found = {path for each in names for path in glob.glob(os.path.join(within, each)) if os.path.isfile(path)}
+    return [Path(path) for path in sorted(found, key=natural_order)]
 
 
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+def _either_case(letter: re.Match[str]) -> str:
+    return f"[{letter[0]}{letter[0].upper()}]"

@@ -1,3 +1,4 @@
+import io
 import logging
 import struct
 import subprocess
@@ -171,7 +172,7 @@ def test_a_video_that_ends_in_the_middle_of_a_frame(tmp_path):
     assert f"{len(frames)} frames could be read" in message
 
 
-def test_a_video_with_a_hole(tmp_path):
+def test_damaged_frames_are_passed_over_and_counted(tmp_path, caplog):
     video = random_video(30, 64, 64)
     path = write_mp4(tmp_path / "video.mp4", video)
     data = bytearray(path.read_bytes())
@@ -180,21 +181,122 @@ def test_a_video_with_a_hole(tmp_path):
         intact = sum(packet.pos + packet.size <= hole for packet in container.demux(video=0) if packet.size)
     data[hole : hole + 20_000] = b"\xff" * 20_000
     path.write_bytes(data)
-    frames, message = read_until_error(path)
-    # The decoder may hold back a few frames, and loses them with its error.
-    assert intact - 3 <= len(frames) < 30
-    assert f"{len(frames)} frames could be read" in message
+    with open_frames(path) as source, caplog.at_level(logging.WARNING, logger="tapsdk.video"):
+        frames = list(source)
+    assert intact < len(frames) < 30
+    assert source.damaged == 30 - len(frames)
+    assert f"passed over: {source.damaged} frames, at " in caplog.text
+    # What is given is given at its own time.
+    assert len(source.times) == len(frames)
+    np.testing.assert_allclose(source.times[[0, intact - 3, -1]], [0, (intact - 3) / 25, 29 / 25])
+    missing = np.setdiff1d(np.arange(30), np.rint(source.times * 25))
+    assert f"at {missing[0] / 25:.2f} s to {missing[-1] / 25:.2f} s: frames from {missing[0]} on" in caplog.text
+
+
+@pytest.mark.parametrize("codec, suffix", [("libx264", ".mp4"), ("mjpeg", ".avi"), ("mpeg4", ".avi")])
+@pytest.mark.parametrize("kind", [str, lambda path: io.BytesIO(path.read_bytes())], ids=["path", "open file"])
+def test_only_the_damaged_frames_are_missing_also_at_the_end(tmp_path, codec, suffix, kind, caplog):
+    path = write_video(tmp_path / f"video{suffix}", random_video(30, 64, 64), codec, yuv(codec))
+    with av.open(str(path)) as container:
+        place, size, pts = [(each.pos, each.size, each.pts) for each in container.demux(video=0) if each.size][26]
+        at = float(pts * container.streams.video[0].time_base)
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = b"\xff" * size
+    path.write_bytes(data)
+    with open_frames(kind(path)) as source, caplog.at_level(logging.WARNING, logger="tapsdk.video"):
+        frames = list(source)
+    assert (len(frames), source.damaged) == (29, 1)
+    assert f"passed over: 1 frame, at {at:.2f} s" in caplog.text
+
+
+def yuv(codec):
+    return "yuvj420p" if codec == "mjpeg" else "yuv420p"
+
+
+def test_a_video_whose_every_frame_is_damaged(tmp_path):
+    path = write_mp4(tmp_path / "video.mp4", random_video(5, 64, 64))
+    with av.open(str(path)) as container:
+        packets = [(each.pos, each.size) for each in container.demux(video=0) if each.size]
+    data = bytearray(path.read_bytes())
+    for place, size in packets:
+        data[place : place + size] = b"\xff" * size
+    path.write_bytes(data)
+    with pytest.raises(FramesError, match=r"damaged: 0 frames could be read \(none of its 5 frames"):
+        list(open_frames(path))
+
+
+@pytest.mark.parametrize(
+    "codec, suffix, options",
+    [
+        ("libx264", ".mp4", {"movflags": "faststart"}),
+        ("mpeg4", ".avi", {}),
+        ("mjpeg", ".avi", {}),
+        ("ffv1", ".mkv", {}),
+    ],
+)
+@pytest.mark.parametrize("into_frame", [0, 100])
+def test_a_file_that_was_cut_off_gives_what_it_holds_and_an_error(tmp_path, codec, suffix, options, into_frame):
+    pix_fmt = "bgr0" if codec == "ffv1" else yuv(codec)
+    path = write_video(tmp_path / f"video{suffix}", random_video(30, 64, 64), codec, pix_fmt, **options)
+    with av.open(str(path)) as container:
+        packets = [(each.pos, each.size) for each in container.demux(video=0) if each.size]
+    head = {".mkv": 30, ".avi": 8}.get(suffix, 0)  # some positions are those of what is around a packet
+    path.write_bytes(path.read_bytes()[: packets[19][0] + packets[19][1] + head + into_frame])
+    source = open_frames(path)
+    frames = []
+    with pytest.raises(FramesError, match=r"frames could be read .*(cut off|middle of a frame)"):
+        for frame in source:
+            frames.append(frame)
+    assert len(frames) in (19, 20, 21)  # the last one in part
+
+
+def test_frames_of_which_nothing_is_left_are_told_by_the_times(tmp_path, caplog):
+    path = tmp_path / "video.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height = stream.width = 32
+        stream.pix_fmt = "yuv420p"
+        for number in [*range(20), *range(40, 60)]:
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with caplog.at_level(logging.WARNING, logger="tapsdk.video"):
+        assert len(list(open_frames(path))) == 40
+    assert "no frames between 0.76 s and 1.60 s, frames 19 and 20" in caplog.text
 
 
 def test_fewer_frames_than_declared_are_logged(tmp_path, caplog):
-    path = write_mp4(tmp_path / "video.mp4", random_video(30, 64, 64), movflags="faststart")
-    with av.open(str(path)) as container:
-        ends = sorted(packet.pos + packet.size for packet in container.demux(video=0) if packet.size)
-    # Between two packets, where nothing tells the cut from an end.
-    path.write_bytes(path.read_bytes()[: ends[9]])
+    path = write_video(tmp_path / "video.avi", random_video(10, 64, 64), "mjpeg", "yuvj420p")
+    data = bytearray(path.read_bytes())
+    for box, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        struct.pack_into("<I", data, data.index(box) + offset, 30)
+    path.write_bytes(data)
+    source = open_frames(path)
+    assert source.num_frames == 30
     with caplog.at_level(logging.WARNING, logger="tapsdk.video"):
-        assert len(list(open_frames(path))) == 10
+        assert len(list(source)) == 10
     assert "declares 30 frames and holds 10" in caplog.text
+
+
+def test_what_a_video_declares_is_a_hint(tmp_path):
+    path = write_mp4(tmp_path / "video.mp4", random_video(36, 32, 32), movflags="frag_keyframe", g="12")
+    with open_frames(path) as source:
+        assert source.known_frames is None
+        assert len(list(source)) == 36
+
+
+def test_a_title_that_is_not_utf8_is_no_matter(tmp_path):
+    with av.open(str(tmp_path / "titled.mp4"), "w") as container:
+        container.metadata["title"] = "XYZWtitle"
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    data = (tmp_path / "titled.mp4").read_bytes()
+    (tmp_path / "titled.mp4").write_bytes(data.replace(b"XYZWtitle", "Café là!!".encode("latin-1")))
+    assert len(list(open_frames(tmp_path / "titled.mp4"))) == 1
 
 
 # Folders of images

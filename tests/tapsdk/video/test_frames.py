@@ -67,6 +67,43 @@ def test_strided_views_come_out_contiguous(view):
     assert all(frame.flags.c_contiguous for frame in frames)
 
 
+class Sized:
+    def __init__(self, length, frames):
+        self.length, self.frames = length, frames
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(self.frames)
+
+
+@pytest.mark.parametrize(
+    "wrap, exact", [(np.asarray, True), (list, True), (lambda v: Sized(99, v), False), (iter, False)]
+)
+def test_only_what_cannot_be_wrong_bounds_queries(wrap, exact):
+    source = open_frames(wrap(random_video(frames=3)))
+    assert source.known_frames == (3 if exact else None)
+    assert source.exact == exact
+    assert source.damaged == 0
+
+
+@pytest.mark.parametrize(
+    "wrap, once", [(np.asarray, False), (list, False), (iter, True), (lambda v: (f for f in v), True)]
+)
+def test_what_can_be_read_only_once_says_so(wrap, once):
+    assert open_frames(wrap(random_video())).read_once == once
+
+
+@pytest.mark.parametrize("top, warned", [(1, True), (0, False), (2, False), (255, False)])
+def test_masks_are_told_from_pictures(top, warned, caplog):
+    frames = np.zeros((3, 4, 4, 3), np.uint8)
+    frames[:, 1:3] = top
+    list(open_frames(frames))
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
+    assert ("holds only 0 and 1" in caplog.text) == warned
+
+
 def test_a_source_passes_through():
     source = open_frames(random_video())
     assert open_frames(source) is source
@@ -142,11 +179,17 @@ IMAGE = np.zeros((5, 7, 3), np.uint8)
 BAD = {
     "a single frame": (IMAGE, r"frames\[None\]"),
     "channels first": (np.zeros((2, 3, 5, 7), np.uint8), r"transpose\(0, 2, 3, 1\)"),
-    "grey": (np.zeros((2, 5, 7), np.uint8), r"\[T, H, W, 3\], got \[2, 5, 7\]"),
-    "with alpha": (np.zeros((2, 5, 7, 4), np.uint8), r"got \[2, 5, 7, 4\]"),
-    "a batch": (np.zeros((1, 2, 5, 7, 3), np.uint8), r"got \[1, 2, 5, 7, 3\]"),
-    "ints": (np.zeros((2, 5, 7, 3), np.int64), "uint8.*float.*int64"),
-    "bools": (np.zeros((2, 5, 7, 3), bool), "uint8.*float.*bool"),
+    "grey": (
+        np.zeros((2, 5, 7), np.uint8),
+        r"\[T, H, W, 3\], got \[2, 5, 7\]; repeat the grey channel: np.repeat\(frames\[\.\.\., None\]",
+    ),
+    "with alpha": (
+        np.zeros((2, 5, 7, 4), np.uint8),
+        r"got \[2, 5, 7, 4\]; leave the alpha channel out: frames\[\.\.\., :3\]",
+    ),
+    "a batch": (np.zeros((1, 2, 5, 7, 3), np.uint8), r"got \[1, 2, 5, 7, 3\]; .*frames\[0\]"),
+    "ints": (np.zeros((2, 5, 7, 3), np.int64), "uint8.*float.*int64; write frames.astype"),
+    "bools": (np.zeros((2, 5, 7, 3), bool), "uint8.*float.*bool; write frames"),
     "bytes as floats": (np.full((2, 5, 7, 3), 255.0), r"frame 0 spans \[255, 255\].*255"),
     "model input": (np.linspace(-1, 1, 210).reshape(2, 5, 7, 3), r"frame 0 spans \[-1, "),
     "NaN": (np.full((2, 5, 7, 3), np.nan), "frame 0 spans"),
@@ -156,7 +199,22 @@ BAD = {
     "an empty generator": (iter(()), "no frames"),
     "a number": (5, "got int"),
     "None": (None, "got NoneType"),
-    "raw bytes": (b"\x00\x01", "got bytes"),
+    "raw bytes": (b"\x00\x01", "2 bytes: not a video"),
+    "no bytes": (b"", "bytes, and empty"),
+    "a dict": ({"frames": IMAGE}, "a dict with 'frames' in it"),
+    "a set": ({1, 2}, "a set, which has no order"),
+    "an object": (object(), "got object: pass an array"),
+    "a list of objects": ([object()], "frame 0 is object <object.*which is no frame: pass an array"),
+    "a nested list of paths": ([["a.png"]], "frame 0 is an array of <U5, which is no frame"),
+    "a list with a number": ([IMAGE, 3], "frame 1 is int 3, which is no frame"),
+    "a grey frame": ([IMAGE[..., 0]], r"got \[5, 7\]; repeat the grey channel: np.repeat\(frame"),
+    "frames with one channel": (np.zeros((2, 5, 7, 1), np.uint8), r"; repeat the grey channel: np.repeat\(frames, 3"),
+    "a frame with alpha": ([np.zeros((5, 7, 4), np.uint8)], r"leave the alpha channel out: frame\[\.\.\., :3\]"),
+    "a frame with channels first": ([np.zeros((3, 5, 7), np.uint8)], r"channels last: frame.transpose\(1, 2, 0\)"),
+    "one frame with channels first": (np.zeros((3, 5, 7), np.uint8), r"transpose\(1, 2, 0\)\[None"),
+    "a batch of two": (np.zeros((2, 2, 5, 7, 3), np.uint8), "a batch of 2 videos"),
+    "12 bits": (np.full((2, 5, 7, 3), 4000, np.uint16), "uint16; divide by 4095"),
+    "16 bits": (np.full((2, 5, 7, 3), 40000, np.uint16), "uint16; divide by 65535"),
     "a list of numbers": ([1, 2, 3], r"frame 0.*\[H, W, 3\]"),
     "ragged rows": ([[[1, 2, 3], [1, 2]]], "frame 0 cannot be read as a numpy array"),
     "a tensor elsewhere": (Tensor(None, TypeError("use .cpu() first")), r"numpy array: use .cpu\(\) first"),
