@@ -3,8 +3,12 @@ import logging
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import av
 import numpy as np
@@ -351,3 +355,88 @@ def test_importing_loads_no_codec():
     code += "import sys; print([name for name in ('av', 'tqdm', 'onnxruntime', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Paths, patterns and URLs
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        ("", "the path of the frames is empty"),
+        ("frame%04d.png", r"no such file or folder; write a pattern as 'frame\*\.png'"),
+        ("none*.png", "no such file, and no file matches it as a pattern"),
+        ("~/no such file.mp4", r"~/no such file\.mp4: no such file"),
+        ("s3://bucket/a.mp4", r"s3 is not read here \(http, .*\); download it first"),
+        ("https:/host/a.mp4", "this URL has lost a slash.* pass it as a str, https://"),
+        (Path("https://host/a.mp4"), "this URL has lost a slash.* pass it as a str, https://"),
+        ("file:///a.mp4", "pass the path, without file://"),
+        ("http://127.0.0.1:1/a.mp4", r"http://127\.0\.0\.1:1/a\.mp4: not a video.*"),
+        ("a\0b", "null"),
+    ],
+)
+def test_paths_that_lead_nowhere_say_what_may_have_been_meant(path, message):
+    with pytest.raises(FramesError, match=message):
+        open_frames(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it may be a path")
+def test_a_path_of_windows_elsewhere():
+    with pytest.raises(FramesError, match="folders are separated by /"):
+        open_frames("C:\\videos\\a.mp4")
+
+
+def test_a_url_is_read_by_ffmpeg(tmp_path):
+    write_mp4(tmp_path / "video.mp4", random_video(5, 32, 32))
+    handler = partial(QuietHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with open_frames(f"http://127.0.0.1:{server.server_port}/video.mp4") as source:
+            assert source.read_once
+            assert len(list(source)) == 5
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows allows fewer names")
+def test_a_name_that_looks_like_a_pattern_is_a_name_where_it_exists(tmp_path):
+    folder = tmp_path / "shot[1]*"
+    folder.mkdir()
+    (tmp_path / "shot1").mkdir()
+    write_image(tmp_path / "shot1" / "0.png", np.zeros((4, 4, 3), np.uint8))
+    for number in range(3):
+        write_image(folder / f"frame[{number}].png", np.full((4, 4, 3), 2 * number, np.uint8))
+    assert len(list(open_frames(folder))) == 3
+    assert len(list(open_frames(folder / "*.png"))) == 3
+    (frame,) = open_frames(folder / "frame[2].png")
+    assert frame.max() == 4
+
+
+def test_a_pattern_that_matches_one_video_is_that_video(tmp_path):
+    write_video(tmp_path / "clip.mkv", random_video())
+    assert len(list(open_frames(tmp_path / "*.mkv"))) == 3
+    write_video(tmp_path / "clip2.mkv", random_video())
+    with pytest.raises(FramesError, match="2 files of other kinds; give the path of one video"):
+        open_frames(tmp_path / "*.mkv")
+
+
+def test_a_pattern_over_folders(tmp_path):
+    for number in (10, 9):
+        (tmp_path / f"shot{number}").mkdir()
+        write_image(tmp_path / f"shot{number}" / "0.png", np.full((4, 4, 3), number, np.uint8))
+    assert [frame.max() for frame in open_frames(tmp_path / "shot*" / "0.png")] == [9, 10]
+
+
+def test_a_tilde_is_the_home_folder_unless_it_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_video(tmp_path / "clip.mkv", random_video())
+    assert len(list(open_frames("~/clip.mkv"))) == 3
+    (tmp_path / "~").mkdir()
+    write_video(tmp_path / "~" / "clip.mkv", random_video(1))
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_frames("~/clip.mkv"))) == 1
