@@ -88,8 +88,10 @@ def parse_query_points(
 
 
 def _warn_of_unit_square(xy: NDArray[np.float64], frame_size: Size) -> None:
-    """Points within the first pixel are seldom meant, unless they are its corners."""
-    if min(frame_size) < 8 or not len(xy) or xy.max() > 1 or (xy % 1 == 0).all():
+    """Points within the first pixel are seldom meant, unless it is one at a corner."""
+    if min(frame_size) < 8 or not len(xy) or xy.max() > 1:
+        return
+    if (xy % 1 == 0).all() and (xy == xy[0]).all():
         return
     logger.warning(
         "%s in [0, 1], inside the first pixel: if %s normalised, multiply by (width, height)",

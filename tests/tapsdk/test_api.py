@@ -3,6 +3,7 @@
 import itertools
 import weakref
 
+import av
 import numpy as np
 import pytest
 
@@ -141,6 +142,23 @@ def test_a_generator_is_read_one_frame_at_a_time(run):
     tracks = run(frames(), [[40, 24]])
     assert tracks.num_frames == 12
     assert most <= 2
+
+
+def test_a_point_beyond_what_a_video_declares_is_tracked_if_the_frame_is_there(run, video, tmp_path):
+    path = tmp_path / "video.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "4"})
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for image in video:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    last = len(video) - 1
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames < last
+    assert run(path, [[last, 40, 24]]).num_frames == len(video)
+    with pytest.raises(PointsError, match=rf"t must be in \[0, {last}\]"):
+        run(path, [[len(video), 40, 24]])
 
 
 def test_a_generator_that_fails_fails_the_call(run, video):

@@ -231,6 +231,29 @@ def test_an_unknown_layout_lists_the_known_ones():
         parse_query_points([[0, 1, 1]], query_format="yxt", frame_size=SIZE)
 
 
+@pytest.mark.parametrize(
+    "points, warned",
+    [
+        ([[0.5, 0.5]], True),
+        ([[0.25, 0.5], [0.75, 1.0]], True),
+        ([[0, 0], [1, 1]], True),
+        ([[3, 0.25, 0.5]], True),
+        ([[0, 0]], False),
+        ([[1, 1]], False),
+        ([[0.5, 0.5], [1.5, 0.5]], False),
+        (np.zeros((0, 2)), False),
+    ],
+)
+def test_points_that_look_normalised_are_told(points, warned, caplog):
+    parse_query_points(points, frame_size=SIZE)
+    assert ("multiply by (width, height)" in caplog.text) == warned
+
+
+def test_points_in_a_tiny_picture_are_no_surprise(caplog):
+    parse_query_points([[0.5, 0.5]], frame_size=(2, 2))
+    assert not caplog.records
+
+
 @PROPERTY
 @given(st.integers(0, 2**53))
 def test_without_a_known_length_any_whole_frame_passes_and_stays_exact(t):

@@ -1,5 +1,6 @@
 """The command line: what a person types, and what they get to see when it goes wrong."""
 
+import io
 import os
 import signal
 import subprocess
@@ -450,3 +451,11 @@ def test_output_that_finds_no_room():
         result = run_module("models", stdout=full)
     assert result.returncode == 1
     assert result.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_a_dash_is_standard_input(run, video_file, tmp_path, monkeypatch):
+    sent = io.TextIOWrapper(io.BytesIO(video_file.read_bytes()))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", sent)
+        assert run("-", "--grid", 2, "--save", "out.npz", "--quiet") == 0
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
