@@ -202,7 +202,7 @@ def _tracks(
         visible,
         confidence,
         queries=query.as_txy(),
-        fps=source.fps,
+        fps=source.mean_fps,
         times=source.times[:frames] if source.times is not None else None,
         report=replace(model.report, frames_per_second=frames / seconds if seconds else None),
     )

@@ -14,6 +14,7 @@ from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
 from tapsdk.system.spool import Spool
 from tapsdk.tracker import Tracker
+from tapsdk.video import VideoWriter
 from tests.support import EXACT, PLANS, copy_artifact, moving_texture, random_points
 
 SEEN = 1e-5
@@ -115,6 +116,25 @@ def test_a_path(run, video, video_file):
 def test_times_are_those_of_the_video(run, video, video_file):
     np.testing.assert_allclose(run(video_file, [[5, 5]]).times, np.arange(len(video)) / 25, atol=1e-9)
     assert run(video, [[5, 5]]).times is None
+
+
+def test_a_rate_may_be_given_to_what_has_none_or_another(run, video, video_file):
+    for frames in (video, video_file, iter(video)):
+        tracks = run(frames, [[5, 5]], fps=50)
+        assert tracks.fps == 50
+        np.testing.assert_allclose(tracks.times, np.arange(len(video)) / 50)
+    with pytest.raises(FramesError, match="fps must be a positive number of frames per second, got 0"):
+        run(video, [[5, 5]], fps=0)
+
+
+def test_the_rate_of_uneven_frames_is_their_mean(run, video, tmp_path):
+    times = [0, 0.04, 0.08, 1, 2, 3]
+    with VideoWriter(tmp_path / "uneven.mkv", 25, video.shape[1:3]) as writer:
+        for frame, time in zip(video, times, strict=True):
+            writer.write(frame, time)
+    tracks = run(tmp_path / "uneven.mkv", [[5, 5]])
+    np.testing.assert_allclose(tracks.times, times, atol=1e-3)
+    assert tracks.fps == pytest.approx(5 / 3, rel=1e-3)
 
 
 def test_a_generator_is_read_one_frame_at_a_time(run):
