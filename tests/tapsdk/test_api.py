@@ -9,7 +9,9 @@ import pytest
 from tapsdk import track
 from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
+from tapsdk.runtime import model as model_module
 from tapsdk.runtime import whole_video
+from tapsdk.runtime.model import Stream
 from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
 from tapsdk.system.spool import Spool
@@ -242,6 +244,33 @@ def test_a_track_depends_on_no_other_point(run, video, plan):
         np.testing.assert_allclose(apart.confidence, together.confidence[some], atol=SEEN)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_many_points_are_tracked_in_groups_and_no_track_changes(run, video, monkeypatch, plan):
+    xy = random_points(30, video)
+    points = np.concatenate([np.arange(30)[:, None] % len(video), xy], axis=1)
+    together = run(video, points, backend=f"onnxruntime:{plan}")
+    monkeypatch.setattr(model_module, "POINTS_AT_ONCE", 7)
+    grouped = run(video, points, backend=f"onnxruntime:{plan}")
+    np.testing.assert_allclose(grouped.xy, together.xy, atol=EXACT)
+    np.testing.assert_allclose(grouped.confidence, together.confidence, atol=SEEN)
+    np.testing.assert_array_equal(grouped.visible, together.visible)
+
+
+def test_points_that_see_each_other_are_tracked_together(model, video, tmp_path, monkeypatch):
+    attend = copy_artifact(model, tmp_path / "attend", lambda manifest: manifest["points"].pop("independent"))
+    together = []
+    advance = Stream.advance
+
+    def counted(self, frame, size, added, delay=None):
+        together.append(len(added))
+        return advance(self, frame, size, added, delay)
+
+    monkeypatch.setattr(Stream, "advance", counted)
+    monkeypatch.setattr(model_module, "POINTS_AT_ONCE", 7)
+    track(video, random_points(20, video), attend, backend=FUSED)
+    assert together == [20, *[0] * (len(video) - 1)]
+
+
 def test_queries_on_different_frames_are_separate_calls_in_one(run, video):
     points = [at(t, random_points(2, video, seed=t)) for t in (4, 0, 2)]
     together = run(video, np.concatenate(points))
@@ -450,8 +479,8 @@ def test_strict_fails_if_something_that_is_installed_gives_other_tracks(run, vid
 
 
 def test_more_points_than_an_artifact_takes_shows_before_the_video_is_read(model, tmp_path, video):
-    buckets = {"onnx": [4, 16]}
-    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(buckets=buckets))
+    points = {"buckets": {"onnx": [4, 16]}, "independent": False}
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(points))
     read = []
 
     def frames():
