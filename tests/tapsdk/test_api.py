@@ -256,6 +256,14 @@ def test_many_points_are_tracked_in_groups_and_no_track_changes(run, video, monk
     np.testing.assert_array_equal(grouped.visible, together.visible)
 
 
+def test_more_points_than_a_fixed_shape_takes_are_tracked_in_groups(model, tmp_path, video):
+    buckets = {"onnx": [4, 16]}
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(buckets=buckets))
+    points = random_points(21, video)
+    found = track(video, points, fixed, backend=FUSED)
+    np.testing.assert_allclose(found.xy, track(video, points, model, backend=FUSED).xy, atol=EXACT)
+
+
 def test_points_that_see_each_other_are_tracked_together(model, video, tmp_path, monkeypatch):
     attend = copy_artifact(model, tmp_path / "attend", lambda manifest: manifest["points"].pop("independent"))
     together = []
