@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,7 @@ class CausalRun:
     def __init__(self, model: Model, source: FrameSource, query: QueryPoints) -> None:
         self._stream, self._source, self._query = model.stream(), source, query
         self._size: Size = source.size
+        self._clock = Clock(source, source.delivered)
         self._groups = self._split()
         self._last_query = int(query.t.max(initial=0))
         self._first: list[Tracks] = []
@@ -139,7 +140,7 @@ class CausalRun:
         points after the other; those whose turn has not come stay at their queries, unseen."""
         found = self._gather() if self._found is None else self._found
         arrays = found.xy, found.visible, found.confidence
-        return _tracks(self._stream.model, self._source, self._query, arrays, self._seconds)
+        return _tracks(self._stream.model, self._clock, self._query, arrays, self._seconds)
 
 
 class OfflineRun:
@@ -148,6 +149,7 @@ class OfflineRun:
     def __init__(self, model: Model, plan: RefinedPlan | WholePlan, source: FrameSource, query: QueryPoints) -> None:
         self._model, self._plan, self._source, self._query = model, plan, source, query
         self._size: Size = source.size
+        self._clock = Clock(source, source.delivered)
         self._sizes = refinement_sizes(source.size, model.options.resolution, model.manifest)
         self._hold(0)
         self._seconds = 0.0
@@ -174,7 +176,7 @@ class OfflineRun:
         """What was tracked so far; points whose turn has not come stay at their queries, unseen."""
         visible = self._confidence > self._model.manifest.visibility.threshold
         found = self._xy, visible, self._confidence
-        return _tracks(self._model, self._source, self._query, found, self._seconds)
+        return _tracks(self._model, self._clock, self._query, found, self._seconds)
 
     def _hold(self, frames: int) -> None:
         """Makes room for the tracks of so many frames."""
@@ -193,9 +195,20 @@ class OfflineRun:
             self._xy[group], self._confidence[group] = xy, confidence
 
 
-def _tracks(
-    model: Model, source: FrameSource, query: QueryPoints, found: tuple[Any, Any, Any], seconds: float
-) -> Tracks:
+@dataclass(frozen=True)
+class Clock:
+    """When the frames of a source are shown. passed: those that somebody took from it before."""
+
+    source: FrameSource
+    passed: int
+
+    def times(self, frames: int) -> NDArray[np.float64] | None:
+        """[T] seconds of the next frames; None if the source does not say."""
+        times = self.source.times
+        return None if times is None else times[self.passed : self.passed + frames]
+
+
+def _tracks(model: Model, clock: Clock, query: QueryPoints, found: tuple[Any, Any, Any], seconds: float) -> Tracks:
     """found: xy [N, T, 2], visible [N, T], confidence [N, T]. seconds: that they took, without reading frames."""
     xy, visible, confidence = found
     frames = xy.shape[1]
@@ -204,7 +217,7 @@ def _tracks(
         visible,
         confidence,
         queries=query.as_txy(),
-        fps=source.mean_fps,
-        times=source.times[:frames] if source.times is not None else None,
+        fps=clock.source.mean_fps,
+        times=clock.times(frames),
         report=replace(model.report, frames_per_second=frames / seconds if seconds else None),
     )

@@ -75,6 +75,11 @@ class FrameSource(Iterator[Frame]):
         return self._pixel_aspects[0] if self._pixel_aspects else None
 
     @property
+    def delivered(self) -> int:
+        """Frames that the iteration gave so far."""
+        return self._count - (self._peeked is not None)
+
+    @property
     def times(self) -> NDArray[np.float64] | None:
         """[T] seconds at which each of the frames that were read is shown, growing; None if the origin does not say."""
         if self._times_follow_fps and self.fps:

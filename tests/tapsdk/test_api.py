@@ -16,7 +16,7 @@ from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
 from tapsdk.system.spool import Spool
 from tapsdk.tracker import Tracker
-from tapsdk.video import VideoWriter
+from tapsdk.video import VideoWriter, open_frames
 from tests.support import EXACT, PLANS, copy_artifact, moving_texture, random_points
 
 SEEN = 1e-5
@@ -118,6 +118,15 @@ def test_a_path(run, video, video_file):
 def test_times_are_those_of_the_video(run, video, video_file):
     np.testing.assert_allclose(run(video_file, [[5, 5]]).times, np.arange(len(video)) / 25, atol=1e-9)
     assert run(video, [[5, 5]]).times is None
+
+
+def test_frames_that_were_taken_before_count_for_nothing(run, video, video_file):
+    with open_frames(video_file) as source:
+        next(source)
+        next(source)
+        tracks = run(source, [[5, 5]])
+    assert tracks.num_frames == len(video) - 2
+    np.testing.assert_allclose(tracks.times, np.arange(2, len(video)) / 25, atol=1e-9)
 
 
 def test_a_rate_may_be_given_to_what_has_none_or_another(run, video, video_file):
@@ -356,7 +365,6 @@ def test_an_interruption_leaves_what_was_tracked(model, video):
     """As the command line uses it: a run outlives a KeyboardInterrupt."""
     from tapsdk import load
     from tapsdk.points import parse_query_points
-    from tapsdk.video import open_frames
 
     points = np.float32([[0, 9, 9], [1, 8, 8], [4, 7, 7]])
 
