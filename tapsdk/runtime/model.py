@@ -151,7 +151,8 @@ class Stream:
         if state.count:
             estimates, state = self._plan.step(frame, state)
             xy = scale_points(estimates.xy, space, size)
-            confidence = confidence_of(estimates.logits, self.manifest.visibility)
+            sure = estimates.confidence
+            confidence = confidence_of(estimates.logits, self.manifest.visibility) if sure is None else sure
         if self.manifest.points.query_frame == "exact":
             asked = np.arange(state.count - len(added), state.count)[delay == 0]
             xy[asked], confidence[asked] = added[delay == 0], 1.0

@@ -43,7 +43,20 @@ MANIFEST = Manifest(
             files={"onnx": File("step.onnx", "onnx", "cd" * 32, 1234)},
         )
     },
-    flow=FlowFusion(radius=4, levels=3, slip=0.5, pull=0.1, doubtful=0.5, sure=0.9),
+    flow=FlowFusion(
+        radius=4,
+        levels=3,
+        slip=(0.5, 1.0),
+        shown=(0.3, 0.6),
+        pull=0.1,
+        sure=(0.5, 0.9),
+        leap=(0.5, 0.7),
+        apart=(8.0, 16.0),
+        texture=(0.25, 0.5),
+        doubt=(3.0, 1.0),
+        contrast=2.0,
+        hidden="occlusion",
+    ),
     verification={"pixel_error": {"fused": 0.001}},
     tools={"torch": "2.13.0"},
 )
@@ -162,10 +175,37 @@ GOLDEN = """\
  "flow": {
   "radius": 4,
   "levels": 3,
-  "slip": 0.5,
+  "slip": [
+   0.5,
+   1.0
+  ],
+  "shown": [
+   0.3,
+   0.6
+  ],
   "pull": 0.1,
-  "doubtful": 0.5,
-  "sure": 0.9
+  "sure": [
+   0.5,
+   0.9
+  ],
+  "leap": [
+   0.5,
+   0.7
+  ],
+  "apart": [
+   8.0,
+   16.0
+  ],
+  "texture": [
+   0.25,
+   0.5
+  ],
+  "doubt": [
+   3.0,
+   1.0
+  ],
+  "contrast": 2.0,
+  "hidden": "occlusion"
  },
  "reference": null,
  "verification": {
