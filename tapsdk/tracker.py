@@ -20,7 +20,7 @@ from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system.files import AtomicFile
 from tapsdk.tracks import RunReport, Tracks
-from tapsdk.video.frames import as_array, to_rgb_uint8
+from tapsdk.video.arrays import as_array, to_rgb_uint8
 
 SAVE_FORMAT = "tapsdk.tracker"
 SAVE_VERSION = 2

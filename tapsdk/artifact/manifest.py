@@ -125,6 +125,8 @@ class PointSpec:
     space: (height, width) of the space that positions are in, whatever the frames' size.
     join: when points of a whole video are added: in their query's frame, or all in the first one, with a delay.
     query_frame: what a track says at its query's frame: the query point itself, or the model's own estimate.
+    independent: whether a point's track is the same whatever points are tracked beside it, so that many can be tracked
+    in groups. Where the manifest does not say, they are not.
     buckets: by format, the numbers of points that its files take, each by an entry point (`entry_point`). Formats that
     are not named take any number.
     """
@@ -132,6 +134,7 @@ class PointSpec:
     space: Size
     join: Join = "query"
     query_frame: QueryFrame = "model"
+    independent: bool = False
     buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -198,25 +201,46 @@ Program: TypeAlias = Causal | Refined | Whole
 PROGRAMS: Mapping[str, type[Causal] | type[Refined] | type[Whole]] = {p.kind: p for p in (Causal, Refined, Whole)}
 
 
+Ramp: TypeAlias = tuple[float, float]
+"""Where a weight begins to change, and where it is through: in between it goes along a straight line."""
+
+
 @dataclass(frozen=True)
 class FlowFusion:
-    """How positions of a causal model follow the picture from frame to frame (`tapsdk.runtime.flow`).
+    """How positions of a causal model follow the picture from frame to frame, and how sure of them that leaves it.
 
-    All of it is continuous, so that engines that differ a little differ a little.
+    What each does is told in `tapsdk.runtime.flow`. All of it is continuous, so that engines that differ a little
+    differ a little.
 
     radius, levels: of `tapkernels.lucas_kanade`, in pixels of the frames that the model gets.
-    slip: pixels of these frames that the way back may miss a point by; missed by twice as much, a step counts for
-        nothing.
+    slip: pixels of these frames by which the way back misses a point; up to the first a step counts in full, from the
+        second not at all.
+    shown: probability that a point is seen; up to the first a step counts for nothing, from the second in full.
     pull: the share of the way to a sure estimate that a point takes with each frame.
-    doubtful, sure: confidence up to which an estimate does not pull, and from which it pulls in full.
+    sure: the model's confidence; up to the first an estimate does not pull, from the second in full.
+    leap: the model's confidence in an estimate that is apart; up to the first the point stays, from the second it goes
+        there at once.
+    apart: pixels of the points' space between a position and the estimate; up to the first they speak of one place,
+        from the second of two.
+    texture: structure of the picture around a point where it was asked for; up to the first the surface is bare, from
+        the second it is not.
+    doubt: powers to which the probability of being near is raised, on a bare surface and on others.
+    contrast: the power that stretches confidence between 1/2 and 1.
+    hidden: the logit that says that a point is not seen. The others of the visibility's say that it is near.
     """
 
     radius: int
     levels: int
-    slip: float
+    slip: Ramp
+    shown: Ramp
     pull: float
-    doubtful: float
-    sure: float
+    sure: Ramp
+    leap: Ramp
+    apart: Ramp
+    texture: Ramp
+    doubt: tuple[float, float]
+    contrast: float
+    hidden: str
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +25,7 @@ from tapsdk.artifact.manifest import (
     PointSpec,
     Program,
     QueryFrame,
+    Ramp,
     Refined,
     Refinement,
     Role,
@@ -34,6 +35,9 @@ from tapsdk.artifact.manifest import (
     Whole,
 )
 from tapsdk.errors import ArtifactError
+
+RAMPS = ("slip", "shown", "sure", "leap", "apart", "texture")
+"""Entries of `flow` that are ramps."""
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -69,7 +73,7 @@ def _parse(table: dict[str, Any]) -> Manifest:
             "visibility": Visibility(**table["visibility"]),
             "program": _program(table["program"]),
             "stages": {name: _stage(stage) for name, stage in table["stages"].items()},
-            "flow": FlowFusion(**table["flow"]) if table.get("flow") else None,
+            "flow": _flow(table["flow"]) if table.get("flow") else None,
             "reference": File(**table["reference"]) if table.get("reference") else None,
         }
     )
@@ -95,6 +99,8 @@ def _points(table: dict[str, Any]) -> PointSpec:
     points = PointSpec(**{**table, "space": _size("space", table["space"]), "buckets": buckets})
     _check_choice("query_frame", points.query_frame, get_args(QueryFrame))
     _check_choice("join", points.join, get_args(Join))
+    if not isinstance(points.independent, bool):
+        raise ValueError(f"independent is {points.independent!r}, not true or false")
     return points
 
 
@@ -116,9 +122,31 @@ def _program(table: dict[str, Any]) -> Program:
     return program
 
 
+def _flow(table: dict[str, Any]) -> FlowFusion:
+    pairs = {name: _ramp(name, table[name]) for name in RAMPS if name in table}
+    flow = FlowFusion(**{**table, **pairs})
+    flow = replace(flow, doubt=_pair(table["doubt"]))
+    if not (_is_count(flow.radius) and _is_count(flow.levels)):
+        raise ValueError(f"a radius of {flow.radius!r} and {flow.levels!r} levels are none")
+    for name, value in (("pull", flow.pull), ("contrast", flow.contrast), ("doubt", min(flow.doubt))):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value!r}, not a number from 0")
+    return flow
+
+
+def _ramp(name: str, values: list[Any]) -> Ramp:
+    low, high = values
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"{name} {values!r} does not grow")
+    return float(low), float(high)
+
+
 def _check_flow(manifest: Manifest) -> None:
     if manifest.flow is None:
         return
+    if manifest.flow.hidden not in manifest.visibility.logits:
+        known = ", ".join(manifest.visibility.logits)
+        raise ValueError(f"'flow' asks for the logit {manifest.flow.hidden!r}, and visibility knows {known}")
     step = manifest.stages.get("step")
     if not (step and step.with_role("previous")):
         raise ValueError("'flow' needs a stage 'step' with an input of the role 'previous'")

@@ -18,7 +18,7 @@ from tapsdk.errors import PointsError, TapsdkError
 
 if TYPE_CHECKING:
     from tapsdk.tracks import Tracks
-    from tapsdk.video import VideoWriter
+    from tapsdk.video import FrameSource, VideoWriter
 
 INTERRUPTED = 130
 
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument(
         "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
     )
+    track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
     track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
     track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")
@@ -127,7 +128,7 @@ def _track(args: argparse.Namespace) -> int:
     from tapsdk.runtime.options import RunOptions
     from tapsdk.runtime.whole_video import no_progress, progress_bars, start_run
     from tapsdk.tracks_files import check_save_path
-    from tapsdk.video import VideoWriter, open_frames
+    from tapsdk.video import open_frames
 
     if not (args.output or args.save):
         raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
@@ -136,11 +137,11 @@ def _track(args: argparse.Namespace) -> int:
     wrap = no_progress if args.quiet else progress_bars
     status = 0
     with ExitStack() as stack:
-        source = stack.enter_context(open_frames(args.video))
+        source = stack.enter_context(open_frames(args.video, args.fps))
         points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args)
         query = parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
         # Opened before the work, so that a wrong path shows at once.
-        writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
+        writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
         options = RunOptions(
             args.backend,
             device=args.device,
@@ -164,6 +165,12 @@ def _track(args: argparse.Namespace) -> int:
     if not args.quiet:
         _summarise(args, tracks)
     return status
+
+
+def _open_writer(path: str, source: FrameSource) -> VideoWriter:
+    from tapsdk.video import VideoWriter
+
+    return VideoWriter(path, source.fps, source.size, pixel_aspect=source.pixel_aspect)
 
 
 def _read_points(args: argparse.Namespace) -> Any:
@@ -192,8 +199,9 @@ def _paint(args: argparse.Namespace, writer: VideoWriter, tracks: Tracks) -> Non
 
     wrap = no_progress if args.quiet else progress_bars
     with open_frames(args.video) as source:
-        for frame in wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing"):
-            writer.write(frame)
+        frames = wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing")
+        for t, frame in enumerate(frames):
+            writer.write(frame, None if tracks.times is None else tracks.times[t])
 
 
 def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:

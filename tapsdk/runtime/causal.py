@@ -15,9 +15,9 @@ from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import NEXT, Causal, FlowFusion, Manifest
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.errors import BackendError
-from tapsdk.runtime.flow import follow, fuse
+from tapsdk.runtime.flow import Followed, follow, fuse, sighting, texture_around
 from tapsdk.runtime.point_state import PointState, StateStore, pad
-from tapsdk.runtime.stages import Estimates, Lookup, OpenStages, confidence_of
+from tapsdk.runtime.stages import Estimates, Lookup, OpenStages
 
 
 class CausalPlan(ABC):
@@ -65,29 +65,37 @@ class CausalPlan(ABC):
         described = self._open("query", capacity).run(inputs, keep=[t.name for t in stage.outputs])
         memory = self.store.zeros([name for name in self._memory if name not in described], count)
         active = self._backend.keep(pad(np.ones(count, np.float32), 0, capacity))
-        return PointState(count, {**memory, **dict.fromkeys(self._active, active), **self._at(xy), **described})
+        tensors = {**memory, **dict.fromkeys(self._active, active), **self._at(xy), **described}
+        fusion = self._manifest.flow
+        texture = texture_around(fusion, frame[0], xy, self._manifest.points.space) if fusion else None
+        return PointState(count, tensors, texture=texture)
 
     def step(self, frame: Array, state: PointState) -> tuple[Estimates, PointState]:
         """Estimates for frame [1, H, W, 3], and the state for the next one. At least one point."""
         found, memory = self._estimate(frame, state)
         fusion = self._manifest.flow
         if fusion:
-            found = replace(found, xy=self._fused_with_flow(fusion, frame, state, found))
+            xy, confidence = self._fused_with_flow(fusion, frame, state, found)
+            found = replace(found, xy=xy, confidence=confidence)
         tensors = {**state.tensors, **self._at(found.xy), **memory}
-        return found, PointState(state.count, tensors, frame if fusion else None, state.count)
+        return found, PointState(state.count, tensors, frame if fusion else None, state.count, state.texture)
 
     @abstractmethod
     def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, dict[str, Tensor]]:
         """The model's estimates, and what it remembers for the next frame."""
 
-    def _fused_with_flow(self, fusion: FlowFusion, frame: Array, state: PointState, found: Estimates) -> Array:
-        """Positions [N, 2] that follow the picture since the frame before."""
+    def _fused_with_flow(
+        self, fusion: FlowFusion, frame: Array, state: PointState, found: Estimates
+    ) -> tuple[Array, Array]:
+        """Positions [N, 2] that follow the picture since the frame before, and the confidence [N] in them."""
         (name,) = self._previous
         xy = np.array(self._backend.fetch(state.tensors[name])[: state.count])
         missed, old = np.zeros(state.count, np.float32), slice(state.followed)
         if state.frame is not None:
             xy[old], missed[old] = follow(fusion, state.frame[0], frame[0], xy[old], self._manifest.points.space)
-        return fuse(fusion, xy, missed, found.xy, confidence_of(found.logits, self._manifest.visibility))
+        texture = np.full(state.count, np.inf, np.float32) if state.texture is None else state.texture
+        seen = sighting(found.xy, found.logits, self._manifest.visibility, fusion)
+        return fuse(fusion, Followed(xy, missed, texture), seen)
 
     def _at(self, xy: Array) -> dict[str, Tensor]:
         """What the model wants to know of where the points are, for the next frame."""

@@ -18,18 +18,22 @@ class PointState:
 
     Where a format takes only certain numbers of points, rows of zeros after those of the `count` points fill them up.
     A tensor without a points axis belongs to the video: it comes with the first points and stays with the last.
-    frame: [1, H, W, 3] the frame that the first `followed` rows have come through, where positions follow the picture.
+    Where positions follow the picture, there is more to remember:
+
+    frame: [1, H, W, 3] the frame that the first `followed` rows have come through.
+    texture: [count] float32 of the picture around each point where it was asked for (`tapsdk.runtime.flow`).
     """
 
     count: int
     tensors: Mapping[str, Tensor]
     frame: Array | None = None
     followed: int = 0
+    texture: Array | None = None
 
 
 EMPTY = PointState(0, {})
-FRAME = "frame"
-"""Name of `PointState.frame` among saved arrays."""
+FRAME, TEXTURE = "frame", "texture"
+"""Names of what `PointState` holds beside its tensors, among saved arrays."""
 
 
 def pad(array: Array, axis: int, capacity: int) -> Array:
@@ -85,7 +89,9 @@ class StateStore:
             return self._keep(spec, np.concatenate([self._fetch(spec, part) for part in parts], spec.points_axis))
 
         first = parts[0] if parts else EMPTY
-        return PointState(count, {s.name: joined(s) for s in self.specs if parts}, first.frame, first.followed)
+        texture = None if first.texture is None else np.concatenate([part.texture for part in parts])
+        tensors = {s.name: joined(s) for s in self.specs if parts}
+        return PointState(count, tensors, first.frame, first.followed, texture)
 
     def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""
@@ -96,17 +102,24 @@ class StateStore:
             return self._keep(spec, np.take(self._fetch(spec, state), index, spec.points_axis))
 
         followed = int((index < state.followed).sum())
-        return PointState(len(index), {s.name: selected(s) for s in self.specs if state.count}, state.frame, followed)
+        texture = None if state.texture is None else state.texture[index]
+        tensors = {s.name: selected(s) for s in self.specs if state.count}
+        return PointState(len(index), tensors, state.frame, followed, texture)
 
     def to_arrays(self, state: PointState) -> dict[str, Array]:
         """Copies for saving, without the rows that only fill up; none without points."""
-        frame = {} if state.frame is None or not state.count else {FRAME: state.frame}
-        return {s.name: self._fetch(s, state) for s in self.specs if state.count} | frame
+        if not state.count:
+            return {}
+        beside = {FRAME: state.frame, TEXTURE: state.texture}
+        kept = {name: array for name, array in beside.items() if array is not None}
+        return {s.name: self._fetch(s, state) for s in self.specs} | kept
 
     def from_arrays(self, arrays: Mapping[str, Array], count: int) -> PointState:
         """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have."""
         arrays = dict(arrays)
-        frame = arrays.pop(FRAME, None)
+        frame, texture = arrays.pop(FRAME, None), arrays.pop(TEXTURE, None)
+        if texture is not None and (texture.shape != (count,) or texture.dtype != np.float32):
+            raise ValueError(f"it holds a texture {texture.dtype} {list(texture.shape)}, not float32 [{count}]")
         if frame is not None and (frame.ndim != 4 or frame.shape[::3] != (1, 3) or frame.dtype != np.float32):
             raise ValueError(f"it holds a frame {frame.dtype} {list(frame.shape)}, not float32 [1, H, W, 3]")
         specs = {s.name: s for s in self.specs if count}
@@ -115,7 +128,7 @@ class StateStore:
         if found != wanted:
             raise ValueError(f"it holds {found or 'no tensors'}, but {count} points have {wanted or 'none'}")
         tensors = {name: self._keep(specs[name], array) for name, array in arrays.items()}
-        return PointState(count, tensors, frame, count)
+        return PointState(count, tensors, frame, count, texture)
 
     def _fetch(self, spec: TensorSpec, state: PointState) -> Array:
         array = self.backend.fetch(state.tensors[spec.name])

@@ -21,19 +21,27 @@ from tapsdk.video.frames import Frame
 
 @dataclass(frozen=True)
 class Estimates:
-    """xy [N, 2] float32 in the points' space, logits [N] by name; [N, T, ...] of many frames."""
+    """xy [N, 2] float32 in the points' space, logits [N] by name; [N, T, ...] of many frames.
+
+    confidence: [N] where it is not what the logits say, because positions follow the picture.
+    """
 
     xy: Array
     logits: Mapping[str, Array]
+    confidence: Array | None = None
 
 
 def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> NDArray[np.float32]:
     """The manifest's rule: the product of sigmoid(sign * logit), [N]."""
-    shares = [
-        1 / (1 + np.exp(-sign * np.clip(logits[name].astype(np.float64), -80, 80)))
+    return np.asarray(np.prod([*shares_of(logits, visibility).values()], axis=0), np.float32)
+
+
+def shares_of(logits: Mapping[str, Array], visibility: Visibility) -> dict[str, NDArray[np.float64]]:
+    """What the manifest's rule is the product of: sigmoid(sign * logit) by the logits' names, [N]."""
+    return {
+        name: 1 / (1 + np.exp(-sign * np.clip(logits[name].astype(np.float64), -80, 80)))
         for name, sign in visibility.logits.items()
-    ]
-    return np.asarray(np.prod(shares, axis=0), np.float32)
+    }
 
 
 def preprocess(image: Frame, size: Size, spec: FrameSpec) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from tapsdk.errors import FramesError
 from tapsdk.video.completeness import missing_bytes
 from tapsdk.video.frames import Damage, Frame, FrameSource
 from tapsdk.video.images import MAX_PIXELS, FirstLook, reason, rgb_of
-from tapsdk.video.orientation import UPRIGHT, exif_orientation, frame_orientation, turned_upright
+from tapsdk.video.orientation import QUARTER_TURNED, UPRIGHT, exif_orientation, frame_orientation, turned_upright
 
 if TYPE_CHECKING:
     import av
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 URL_SECONDS = 30.0
 # Frames are missing where most of them follow one another in one step, and two of them in so many.
 MOSTLY, GAP_STEPS = 0.9, 5
+# After damage, a decoder's frames may be so many places from where they belong.
+HELD_BACK = 4
 _STILL_CODECS = ("mjpeg", "png", "apng", "webp", "tiff")
 
 
@@ -42,6 +45,7 @@ def open_video(origin: str | IO[bytes], name: str, *, read_once: bool) -> FrameS
         num_frames=stream.frames or None,
         fps=float(rate) if rate else None,
         times=reader.times,
+        pixel_aspects=reader.pixel_aspects,
         close=reader.close,
         read_once=read_once,
         damage=reader.damage,
@@ -49,11 +53,13 @@ def open_video(origin: str | IO[bytes], name: str, *, read_once: bool) -> FrameS
 
 
 class _Reader:
-    """One video being read. times: of the frames that were given. damage: what was passed over."""
+    """One video being read. times: of the frames that were given. pixel_aspects: of the first one, once it was. damage:
+    what was passed over."""
 
     def __init__(self, origin: str | IO[bytes], name: str, read_once: bool) -> None:
         self._origin, self._name, self._read_once = origin, name, read_once
         self.times: list[float | None] = []
+        self.pixel_aspects: list[Fraction | None] = []
         self.damage = Damage()
         self._look = FirstLook(name)
         # FFmpeg decodes frames beside each other and, where one is damaged, drops some that are not. So what cannot
@@ -71,6 +77,7 @@ class _Reader:
         self._waiting: dict[int, float] = {}
         self._hides_frames, self._last_failed = False, False
         self._errors, self._concealed, self._cut = 0, 0, ""
+        self._held: list[av.VideoFrame] = []
         self._orientation = UPRIGHT
 
     def frames(self) -> Iterator[Frame]:
@@ -85,31 +92,50 @@ class _Reader:
         self._conclude()
 
     def _decode(self, skip: int) -> Iterator[Frame]:
-        """All frames but the first ones, `skip` of them. Raises _DamageMetError at the first damage, unless careful."""
-        import av
-
+        """All frames but those given before, `skip` of them. Raises _DamageMetError at the first damage, unless
+        careful."""
+        last = self.times[-1] if skip else None
         for packet in self._packets():
-            try:
-                decoded = self.stream.decode(packet)
-            except (av.FFmpegError, OSError) as error:
-                if not self._careful:
-                    raise _DamageMetError from error
-                self._hides_frames = self._hides_frames or (not self._errors and self._frames_are_hidden())
-                self._errors += 1
-                self._last_failed = True
-                continue
-            for frame in decoded:
-                if frame.pts is not None:
-                    self._waiting.pop(frame.pts, None)
-                self._concealed += frame.is_corrupt
-                if skip:
-                    skip -= 1
-                else:
+            for frame in self._in_order(self._decoded(packet), at_end=packet is None):
+                time = self._time(frame.pts)
+                again = skip > 0 if time is None or last is None else time <= last
+                skip -= 1
+                if not again:
                     picture = self._picture(frame)
-                    self.times.append(self._time(frame.pts))
+                    self.times.append(time)
                     yield picture
         if self._waiting and not self._careful and not self._frames_are_hidden():
             raise _DamageMetError
+
+    def _decoded(self, packet: Packet[VideoStream] | None) -> list[av.VideoFrame]:
+        """The frames that are complete with a packet; none where it is damaged."""
+        import av
+
+        try:
+            decoded = self.stream.decode(packet)
+        except (av.FFmpegError, OSError) as error:
+            if not self._careful:
+                raise _DamageMetError from error
+            self._hides_frames = self._hides_frames or (not self._errors and self._frames_are_hidden())
+            self._errors += 1
+            self._last_failed = True
+            return []
+        for frame in decoded:
+            if frame.pts is not None:
+                self._waiting.pop(frame.pts, None)
+            self._concealed += frame.is_corrupt
+        return decoded
+
+    def _in_order(self, decoded: list[av.VideoFrame], *, at_end: bool) -> Iterator[av.VideoFrame]:
+        """Frames in the order in which they are shown."""
+        if not self._errors:
+            yield from decoded
+            return
+        self._held += decoded
+        if all(frame.pts is not None for frame in self._held):
+            self._held.sort(key=lambda frame: frame.pts or 0)
+        while len(self._held) > (0 if at_end else HELD_BACK):
+            yield self._held.pop(0)
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """Packets to the end or to where the file cannot be followed further; then None, for what is held back."""
@@ -148,6 +174,8 @@ class _Reader:
             orientation = frame_orientation(frame)
             if orientation is None:
                 orientation = self._orientation if self._orientation != UPRIGHT else _TURNS.get(frame.rotation % 360, 1)
+            if not self.pixel_aspects:
+                self.pixel_aspects.append(_aspect(self.stream.sample_aspect_ratio, orientation))
             return turned_upright(rgb_of(frame), orientation)
         except (av.FFmpegError, ValueError) as error:
             raise FramesError(f"{self._name}: frame {len(self.times)} cannot be shown ({reason(error)})") from error
@@ -167,10 +195,15 @@ class _Reader:
         if count == 0 and not (self._cut or self._errors):
             raise FramesError(f"{self._name}: the video has no frames")
         if self._cut or count == 0:
-            why = self._cut or f"none of its {self._errors} frames can be decoded"
+            why = self._cut or self._why_nothing()
             raise FramesError(f"{self._name}: the video is damaged: {_frames(count)} could be read ({why})")
         if count + self.damage.frames < declared:
             logger.warning("%s declares %d frames and holds %d", self._name, declared, count)
+
+    def _why_nothing(self) -> str:
+        packets = max(self._errors, len(self._waiting))
+        others = "" if packets == self._errors else f": what is damaged, {_frames(self._errors)}, the others build on"
+        return f"none of its {_frames(packets)} can be decoded{others}"
 
     def _report_damage(self) -> None:
         missing = sorted(self._waiting.values())
@@ -204,6 +237,13 @@ class _Reader:
 
 def _frames(count: int) -> str:
     return "1 frame" if count == 1 else f"{count} frames"
+
+
+def _aspect(stored: Fraction | None, orientation: int) -> Fraction | None:
+    """Width / height of the pixels of the upright picture, None if that is not said; a quarter turn swaps the two."""
+    if not stored:
+        return None
+    return 1 / stored if orientation in QUARTER_TURNED else stored
 
 
 _TURNS = {270: 6, 180: 3, 90: 8}

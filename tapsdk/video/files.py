@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import FramesError
+from tapsdk.video.arrays import WHAT_FRAMES_ARE
 from tapsdk.video.decoding import open_video
-from tapsdk.video.frames import WHAT_FRAMES_ARE, FrameSource, frames_from_array, frames_from_iterable
+from tapsdk.video.frames import FrameSource, frames_from_array, frames_from_iterable
 from tapsdk.video.images import (
     IMAGE_SUFFIXES,
     check_image,
@@ -32,12 +33,13 @@ from tapsdk.video.pipes import open_bytes, open_stream, standard_input
 # Those that FFmpeg brings; a user who names one asks for the network.
 _URL_SCHEMES = ("http", "https", "rtsp", "rtmp", "rtp", "udp", "srt")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_DESCRIPTOR = re.compile(r"/dev/stdin|(?:/dev|/proc/self)/fd/(\d+)")
 # Images that may hold an animation, which FFmpeg reads as a video.
 _MAY_MOVE = (".gif", ".png", ".avif")
 _ANIMATED_PNG = b"acTL"
 
 
-def open_frames(frames: Any) -> FrameSource:
+def open_frames(frames: Any, fps: float | None = None) -> FrameSource:
     """Frames of anything that holds frames, one at a time; see FrameSource.
 
     frames: [T, H, W, 3] uint8, or float in [0, 1], as a numpy array or what numpy can view as one (a torch
@@ -45,11 +47,21 @@ def open_frames(frames: Any) -> FrameSource:
         far as needed; a list of paths of images, in its order. A path: of a video, an image, a TIFF stack, a folder of
         images of one kind (in natural order: 9 before 10), a pipe, or "-" for standard input; a pattern such as
         "folder/*.png"; a URL that FFmpeg reads (http, rtsp and the like). An open binary file, or the bytes of one.
+    fps: frames per second, in place of the rate and the times that a video has, and for what has none.
 
     Rotation and mirroring that a file asks for are applied. Damaged frames are passed over, counted in `damaged` and
     told in a warning. Raises FramesError, at once or when the frame at fault is reached; at the end of a file that was
     cut off, after all frames that it still holds.
     """
+    source = _open(frames)
+    try:
+        return source if fps is None else source.at_rate(fps)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _open(frames: Any) -> FrameSource:
     if isinstance(frames, FrameSource):
         return frames
     if isinstance(frames, (str, os.PathLike)):
@@ -119,7 +131,10 @@ def _open_path(given: str | os.PathLike[str]) -> FrameSource:
 
 def _open_file(path: str, *, is_pipe: bool) -> FrameSource:
     try:
-        file = open(path, "rb", buffering=0 if is_pipe else -1)  # noqa: SIM115
+        open_already = _DESCRIPTOR.fullmatch(path) if is_pipe else None
+        # To open a named pipe anew waits for another writer, for ever if the only one is done.
+        what = os.dup(int(open_already[1] or 0)) if open_already else path
+        file = open(what, "rb", buffering=0 if is_pipe else -1)  # noqa: SIM115
         head = b"" if is_pipe else file.read(4096)
     except OSError as error:
         raise FramesError(f"{path}: {reason(error)}") from error

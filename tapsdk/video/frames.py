@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -13,19 +15,10 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import FramesError
 from tapsdk.geometry import Size
+from tapsdk.video.arrays import Frame as Frame
+from tapsdk.video.arrays import array_advice, as_array, check_dtype, shape_advice, to_rgb_uint8
 
 logger = logging.getLogger(__name__)
-
-Frame = NDArray[np.uint8]
-"""[H, W, 3] uint8 RGB, C-contiguous."""
-
-WHAT_FRAMES_ARE = (
-    "pass an array [T, H, W, 3], the path of a video or of a folder of images, an open binary file, or an iterable of "
-    "frames [H, W, 3] or of paths of images"
-)
-
-# How far a float frame may leave [0, 1], so that the ringing of a resize passes and [0, 255] does not.
-FLOAT_SLACK = 1e-3
 
 
 @dataclass
@@ -45,7 +38,7 @@ class FrameSource(Iterator[Frame]):
         video declares may be too small (one that is written in fragments) and too large (one that was cut off).
     exact: the origin holds `num_frames` frames, no more and no fewer, as an array, a list or a folder does.
     read_once: the origin cannot be opened again, such as a pipe, an open file or a generator.
-    fps: frames per second, None if unknown.
+    fps: frames per second as the origin declares them or `at_rate` says, None if unknown.
     """
 
     def __init__(
@@ -55,12 +48,14 @@ class FrameSource(Iterator[Frame]):
         num_frames: int | None = None,
         fps: float | None = None,
         times: Sequence[float | None] | None = None,
+        pixel_aspects: Sequence[Fraction | None] = (),
         close: Callable[[], None] | None = None,
         exact: bool = False,
         read_once: bool = False,
         damage: Damage | None = None,
     ) -> None:
-        """times, damage: grow as `frames` is read. times: None for an origin without timestamps."""
+        """times: grows as `frames` is read; None for an origin without timestamps. pixel_aspects: filled
+        with the first frame; empty for an origin that does not say. damage: grows as `frames` is read."""
         self.num_frames = num_frames
         self.exact = exact and num_frames is not None
         self.read_once = read_once
@@ -68,6 +63,9 @@ class FrameSource(Iterator[Frame]):
         self._damage = damage or Damage()
         self._frames = frames
         self._times = times
+        self._times_follow_fps = False
+        self._warned = False
+        self._pixel_aspects = pixel_aspects
         self._close = close
         self._count = 0
         # Both those of the first frame, once it is read.
@@ -93,11 +91,50 @@ class FrameSource(Iterator[Frame]):
         return self._damage.frames
 
     @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width / height of a pixel where it is shown, None if the origin does not say. Positions do not heed it: they
+        are counted in pixels. Reads the first frame if need be, as `size` does."""
+        _ = self.size
+        return self._pixel_aspects[0] if self._pixel_aspects else None
+
+    @property
+    def delivered(self) -> int:
+        """Frames that the iteration gave so far."""
+        return self._count - (self._peeked is not None)
+
+    @property
     def times(self) -> NDArray[np.float64] | None:
-        """[T] seconds at which each of the frames that were read is shown; None if the origin does not say."""
-        if not self._times or None in self._times:
+        """[T] seconds at which each of the frames that were read is shown, growing; None if the origin does not say."""
+        if self._times_follow_fps and self.fps:
+            return np.arange(self._count) / self.fps
+        if not self._times:
             return None
-        return np.array(self._times, np.float64)
+        # Of a frame that was refused, such as one of another size, there is a time too.
+        times = np.array(self._times[: self._count], np.float64)  # None becomes NaN, which no comparison lets pass
+        if np.isfinite(times).all() and (np.diff(times) > 0).all():
+            return times
+        if not self._warned:
+            logger.warning("the times of the frames are missing or do not grow; their rate, fps, stands for them")
+            self._warned = True
+        return None
+
+    @property
+    def mean_fps(self) -> float | None:
+        """`fps`, unless the times of the frames that were read contradict it: then as many as they say, on average."""
+        times = self.times
+        if times is None or len(times) < 2:
+            return self.fps
+        steps, seconds = len(times) - 1, float(times[-1] - times[0])
+        # Files round times, by less than half a frame.
+        agree = self.fps is not None and abs(seconds * self.fps - steps) < 0.5
+        return self.fps if agree else steps / seconds
+
+    def at_rate(self, fps: float) -> FrameSource:
+        """This source, with frames shown at this rate from 0 on, whatever the origin says. Raises FramesError."""
+        if not (math.isfinite(fps) and fps > 0):
+            raise FramesError(f"fps must be a positive number of frames per second, got {fps}")
+        self.fps, self._times_follow_fps = float(fps), True
+        return self
 
     def __iter__(self) -> FrameSource:
         return self
@@ -172,42 +209,12 @@ def frames_from_array(frames: Any) -> FrameSource:
     """Frames of one array [T, H, W, 3], uint8 or float in [0, 1]; also of anything numpy can view as one."""
     array = as_array(frames, "frames")
     if array.ndim != 4 or array.shape[3] != 3:
-        advice = _shape_advice(array.shape[1:], "frames") if array.ndim == 4 else _array_advice(array.shape)
+        advice = shape_advice(array.shape[1:], "frames") if array.ndim == 4 else array_advice(array.shape)
         raise FramesError(f"frames must have shape [T, H, W, 3], got {list(array.shape)}{advice}")
-    _check_dtype(array, "frames")
+    check_dtype(array, "frames")
     if not len(array):
         raise FramesError("the video has no frames")
     return FrameSource(iter(array), num_frames=len(array), exact=True)
-
-
-def _array_advice(shape: tuple[int, ...]) -> str:
-    if len(shape) == 3 and shape[2] == 3:
-        return "; pass a single frame as frames[None]"
-    if len(shape) == 3 and shape[0] in (3, 4):
-        return "; put the channels of a single frame last: frames.transpose(1, 2, 0)[None, ..., :3]"
-    if len(shape) == 3:
-        return "; repeat the grey channel: np.repeat(frames[..., None], 3, axis=-1)"
-    if len(shape) == 5 and shape[0] == 1:
-        return "; take the video out of its batch: frames[0]"
-    if len(shape) == 5:
-        return f"; that is a batch of {shape[0]} videos: track each by itself, frames[0] for one"
-    return ""
-
-
-def _shape_advice(shape: tuple[int, ...], name: str) -> str:
-    """How frames of a shape are brought into [H, W, 3]; "" where that is not clear. name: what the user has."""
-    many = name == "frames"
-    if len(shape) == 2 and min(shape) > 4:
-        return f"; repeat the grey channel: np.repeat({name}[..., None], 3, axis=-1)"
-    if len(shape) != 3:
-        return ""
-    if shape[2] == 4:
-        return f"; leave the alpha channel out: {name}[..., :3]"
-    if shape[2] == 1:
-        return f"; repeat the grey channel: np.repeat({name}, 3, axis=-1)"
-    if shape[0] in (1, 3, 4):
-        return f"; put the channels last: {name}.transpose({'0, 2, 3, 1' if many else '1, 2, 0'})"
-    return ""
 
 
 def frames_from_iterable(frames: Iterable[Any], read: Callable[[Any], Any] | None = None) -> FrameSource:
@@ -222,58 +229,5 @@ def frames_from_iterable(frames: Iterable[Any], read: Callable[[Any], Any] | Non
     )
 
 
-def as_array(value: Any, name: str) -> NDArray[Any]:
-    """`value` as a numpy array; the exception of a foreign library becomes ours."""
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        elsewhere = "" if "cpu" in str(error) or not hasattr(value, "cpu") else "; pass tensor.cpu().numpy()"
-        raise FramesError(f"{name} cannot be read as a numpy array: {error}{elsewhere}") from error
-
-
-def _check_dtype(array: NDArray[Any], name: str) -> None:
-    if array.dtype == np.uint8 or array.dtype.kind == "f":
-        return
-    advice = ""
-    if array.dtype == bool:
-        advice = "; write frames * np.uint8(255)"
-    elif array.dtype.kind in "iu" and array.size:
-        top = int(array.max())
-        whole = 255 if top < 256 else 2 ** top.bit_length() - 1
-        advice = "; write frames.astype(np.uint8)" if whole == 255 else f"; divide by {whole}, or what is white in them"
-    raise FramesError(f"{name} must be uint8 in [0, 255] or float in [0, 1], got {array.dtype}{advice}")
-
-
-def to_rgb_uint8(array: NDArray[Any], name: str) -> Frame:
-    """One frame [H, W, 3], uint8 or float in [0, 1], in the form of `Frame`; `name` is for the error."""
-    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        if array.ndim == 0 or array.dtype.kind not in "uifb":
-            raise FramesError(f"{name} is {_named(array)}, which is no frame: {WHAT_FRAMES_ARE}")
-        advice = _shape_advice(array.shape, "frame")
-        raise FramesError(f"{name} must have shape [H, W, 3], got {list(array.shape)}{advice}")
-    _check_dtype(array, name)
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    low, high = float(array.min()), float(array.max())
-    # Written so that NaN, which min and max hand on, fails too.
-    if not (low >= -FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
-        raise FramesError(
-            f"float frames must lie in [0, 1], but {name} spans [{low:g}, {high:g}]; "
-            "divide frames in [0, 255] by 255, or pass them as uint8"
-        )
-    # Half precision is too coarse to round at 255.
-    unit = np.clip(array.astype(np.float32), 0.0, 1.0)
-    return np.ascontiguousarray(np.rint(unit * 255.0), dtype=np.uint8)
-
-
 def _extent(size: Size) -> str:
     return f"{size[1]} x {size[0]} pixels"
-
-
-def _named(array: NDArray[Any]) -> str:
-    """What an array that holds no numbers was made of, for an error."""
-    if array.ndim:
-        return f"an array of {array.dtype}"
-    value = array.item()
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 UPRIGHT = 1
 """Of the numbers of EXIF: 1 upright, 2 mirrored, 3 turned by 180 degrees, ... 8."""
 
+QUARTER_TURNED = (5, 6, 7, 8)
+"""Those whose rows are stored as columns."""
+
 # Signs of (a, b, c, d) in a display matrix, x' = a x + c y and y' = b x + d y, for each number of EXIF.
 _MATRICES = {
     (1, 0, 0, 1): 1,
@@ -36,7 +39,7 @@ _MOST_STEPS = 4096
 
 def turned_upright(stored: Frame, orientation: int) -> Frame:
     """A stored picture [H, W, 3] as it is displayed, C-contiguous. orientation: EXIF's number, 1 to 8."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in QUARTER_TURNED:
         stored = stored.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         stored = stored[::-1]

@@ -2,8 +2,8 @@
 
 pictures: by name, (height, width) and RGB bytes, a base64 text per row; frames are these bytes / 127.5 - 1.
 follow: between two pictures, each with an entry `flow` of a manifest and a space of (height, width) that positions are
-in. Of every point: `xy` in the first, `moved` and `missed` as `tapsdk.runtime.flow.follow` says, and what `fuse` makes
-of that with an `estimate` and its `confidence`.
+in. Of every point: `xy` in the first, `moved` and `missed` as `tapsdk.runtime.flow.follow` says, `texture` around `xy`
+in the first picture, and what `fuse` makes of that (`fused`, `confidence`) with an `estimate`, `seen` and `near`.
 fuse: of every point what goes into `fuse`, and what comes out. One that has not moved yet has missed nothing.
 null: what JSON cannot write, NaN of a position and infinity of what was missed.
 
@@ -23,8 +23,12 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tapsdk.artifact.manifest import FlowFusion
+
 PATH = Path(__file__).with_name("flow_cases.json")
 Floats = NDArray[np.float32]
+OF_FUSE = ("missed", "texture", "estimate", "seen", "near", "fused", "confidence")
+"""Entries of a point that both kinds of cases have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +41,14 @@ class FollowCase:
     before: Floats
     after: Floats
     xy: Floats
-    estimate: Floats
-    confidence: Floats
     moved: Floats
     missed: Floats
+    texture: Floats
+    estimate: Floats
+    seen: Floats
+    near: Floats
     fused: Floats
+    confidence: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +59,34 @@ class FuseCase:
     flow: Mapping[str, Any]
     followed: Floats
     missed: Floats
+    texture: Floats
     estimate: Floats
-    confidence: Floats
+    seen: Floats
+    near: Floats
     fused: Floats
+    confidence: Floats
 
 
-class Moved(TypedDict):
-    """Of one case of `follow`: positions [N, 2], what was missed [N], and what `fuse` made of it [N, 2]."""
+class Fused(TypedDict):
+    """Of one case: positions [N, 2] that `fuse` gives, and confidence [N]."""
+
+    fused: ArrayLike
+    confidence: ArrayLike
+
+
+class Moved(Fused):
+    """Of one case of `follow`, also: positions [N, 2], what was missed [N], and texture [N]."""
 
     moved: ArrayLike
     missed: ArrayLike
-    fused: ArrayLike
+    texture: ArrayLike
 
 
 class Answers(TypedDict):
-    """What a language says of the whole table, a row per case; of `fuse` the positions [N, 2]."""
+    """What a language says of the whole table, a row per case."""
 
     follow: Sequence[Moved]
-    fuse: Sequence[ArrayLike]
+    fuse: Sequence[Fused]
 
 
 @cache
@@ -83,7 +100,7 @@ def follow_cases() -> list[FollowCase]:
             tuple(case["space"]),
             pictures[case["before"]],
             pictures[case["after"]],
-            **_columns(case["points"], "xy", "estimate", "confidence", "moved", "missed", "fused"),
+            **_columns(case["points"], "xy", "moved", *OF_FUSE),
         )
         for case in table["follow"]
     ]
@@ -91,8 +108,15 @@ def follow_cases() -> list[FollowCase]:
 
 @cache
 def fuse_cases() -> list[FuseCase]:
-    columns = ("followed", "missed", "estimate", "confidence", "fused")
-    return [FuseCase(case["name"], case["flow"], **_columns(case["points"], *columns)) for case in _table()["fuse"]]
+    return [
+        FuseCase(case["name"], case["flow"], **_columns(case["points"], "followed", *OF_FUSE))
+        for case in _table()["fuse"]
+    ]
+
+
+def flow_of(case: FollowCase | FuseCase) -> FlowFusion:
+    """The case's entry `flow`, as a manifest with it is read."""
+    return FlowFusion(**{name: tuple(v) if isinstance(v, list) else v for name, v in case.flow.items()})
 
 
 def check_moved(case: FollowCase, moved: ArrayLike, missed: ArrayLike) -> None:
@@ -100,17 +124,23 @@ def check_moved(case: FollowCase, moved: ArrayLike, missed: ArrayLike) -> None:
     _check(f"{case.name}: missed", missed, case.missed, np.inf)
 
 
-def check_fused(case: FollowCase | FuseCase, fused: ArrayLike) -> None:
+def check_texture(case: FollowCase, texture: ArrayLike) -> None:
+    np.testing.assert_allclose(_numbers(texture), case.texture, rtol=1e-2, atol=1e-7, err_msg=f"{case.name}: texture")
+
+
+def check_fused(case: FollowCase | FuseCase, fused: ArrayLike, confidence: ArrayLike) -> None:
     _check(f"{case.name}: fused", fused, case.fused)
+    _check(f"{case.name}: confidence", confidence, case.confidence)
 
 
 def check(answers: Answers) -> None:
     """Every number of every case is the table's, within its tolerance."""
     for case, answer in zip(follow_cases(), answers["follow"], strict=True):
         check_moved(case, answer["moved"], answer["missed"])
-        check_fused(case, answer["fused"])
+        check_texture(case, answer["texture"])
+        check_fused(case, answer["fused"], answer["confidence"])
     for fuse_case, fused in zip(fuse_cases(), answers["fuse"], strict=True):
-        check_fused(fuse_case, fused)
+        check_fused(fuse_case, fused["fused"], fused["confidence"])
 
 
 @cache

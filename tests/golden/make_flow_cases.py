@@ -1,15 +1,15 @@
 """Writes `flow_cases.json`: python -m tests.golden.make_flow_cases
 
-Expected numbers are those of `tapkernels.reference`, in float64, and of `fuse` as written down here by hand. Points
-whose way hangs on the last bits of a number are refused: no two languages would agree on them.
+Expected numbers are those of `tapkernels.reference`, in float64, and what `fuse` makes of rows is written down here by
+hand. Points whose way hangs on the last bits of a number are refused: no two languages would agree on them.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,16 +17,30 @@ from numpy.typing import ArrayLike, NDArray
 from tapkernels import reference
 from tapsdk.artifact.manifest import FlowFusion
 from tapsdk.geometry import scale_points
-from tapsdk.runtime.flow import fuse
+from tapsdk.runtime.flow import Followed, Sighting, fuse, texture_around
 from tests.golden.flow_cases import PATH
+from training.models.registry import CONFIGS
 
 TOLERANCE = 1e-3
-BUNDLED = FlowFusion(radius=3, levels=4, slip=0.3, pull=0.2, doubtful=0.7, sure=0.95)
+BUNDLED = CONFIGS["tapir/tiny"].flow
 """Of the model that comes with the package."""
-ROUND = FlowFusion(radius=4, levels=3, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
+ROUND = FlowFusion(
+    radius=4,
+    levels=3,
+    slip=(0.5, 1.0),
+    shown=(0.2, 0.6),
+    pull=0.25,
+    sure=(0.4, 0.8),
+    leap=(0.6, 0.8),
+    apart=(10.0, 20.0),
+    texture=(0.1, 0.3),
+    doubt=(2.0, 1.0),
+    contrast=2.0,
+    hidden="occlusion",
+)
 """Numbers to calculate with in one's head."""
-ONE_LEVEL = FlowFusion(radius=4, levels=1, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
-WIDE = FlowFusion(radius=7, levels=4, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
+ONE_LEVEL = replace(ROUND, levels=1)
+WIDE = replace(ROUND, radius=7, levels=4)
 GREY = 90
 
 Bytes = NDArray[np.uint8]
@@ -79,14 +93,14 @@ SMALL = [(12.5, 6.5), (3, 10.2), (20.1, 4), (0, 0), (25, 12)]
 
 FOLLOW: list[tuple[str, FlowFusion, str, str, tuple[int, int], ArrayLike]] = [
     ("inside, on edges and outside", BUNDLED, "waves", "moved", (40, 56), INSIDE + EDGES + OUTSIDE),
-    ("on a flat post", FlowFusion(3, 1, 0.3, 0.2, 0.7, 0.95), "waves", "moved", (40, 56), [(46, 20), (46.5, 3.5)]),
+    ("on a flat post", replace(BUNDLED, levels=1), "waves", "moved", (40, 56), [(46, 20), (46.5, 3.5)]),
     ("covered", BUNDLED, "waves", "moved", (40, 56), [(26, 18), (24, 21)]),
     ("leaving the frame", BUNDLED, "waves", "moved", (40, 56), [(20.5, 0.3), (10.5, 0.2)]),
     ("far", ROUND, "near", "far", (40, 56), INSIDE),
     ("one level", ONE_LEVEL, "waves", "moved", (40, 56), INSIDE),
     ("in the space of the points", BUNDLED, "waves", "moved", (256, 256), np.array(INSIDE) * (256 / 56, 256 / 40)),
     ("nothing moves", BUNDLED, "waves", "waves", (40, 56), INSIDE),
-    ("odd sides, a small window", FlowFusion(2, 3, 0.5, 0.25, 0.4, 0.8), "odd", "odd, moved", (33, 27), SMALL),
+    ("odd sides, a small window", replace(ROUND, radius=2), "odd", "odd, moved", (33, 27), SMALL),
     ("too small for a pyramid", WIDE, "15 high", "15 high, moved", (15, 30), SMALL),
     ("just large enough for one", WIDE, "16 high", "16 high, moved", (16, 30), SMALL),
     ("steps that are cut short", ONE_LEVEL, "faint", "negative", (40, 56), [(14, 24), (14, 18), (8, 24)]),
@@ -94,36 +108,47 @@ FOLLOW: list[tuple[str, FlowFusion, str, str, tuple[int, int], ArrayLike]] = [
     ("between two sizes", BUNDLED, "waves", "odd", (40, 56), [(10.5, 9.5), (0, 40), (np.nan, 3), (-1, 3)]),
 ]
 
-FUSE: list[tuple[str, FlowFusion, list[tuple[str, float, float, float]]]] = [
-    # What it is, what the way back missed, confidence, and the share of the way to the estimate.
+Row: TypeAlias = tuple[str, float, float, float, float, float, float, float]
+"""What it is; what the way back missed, texture, pixels to the estimate, seen, near; the share of the way there that
+the point goes, and the confidence in where it is then."""
+
+FUSE: list[tuple[str, FlowFusion, list[Row]]] = [
     (
         "round numbers",
         ROUND,
         [
-            ("joins just now, the model is sure", 0, 1, 0.25),
-            ("joins just now, the model sees nothing", 0, 0, 0),
-            ("trusted, and as doubtful as may be", 0.5, 0.4, 0),
-            ("trusted, and just sure", 0, 0.8, 0.25),
-            ("half as sure", 0, 0.6, 0.125),
-            ("missed by less than slip", 0.3, 0.8, 0.25),
-            ("missed by half more than slip", 0.75, 0, 0.5),
-            ("missed by half more than slip, the model is sure", 0.75, 1, 0.625),
-            ("missed by twice slip", 1, 0, 1),
-            ("missed by more", 7.5, 0.9, 1),
-            ("no way back", np.inf, 1, 1),
-            ("no way back, and the model sees nothing", np.inf, 0, 1),
+            ("joins just now, the model is sure", 0, 1, 5, 1, 1, 0.25, 1),
+            ("the model says that it is hidden", 0, 1, 5, 0, 1, 1, 0),
+            ("half hidden", 0, 1, 5, 0.4, 1, 0.5, 0.4),
+            ("seen, not near", 0, 1, 5, 1, 0, 0, 0),
+            ("trusted, half as sure", 0, 1, 5, 1, 0.6, 0.125, 0.52),
+            ("missed by less than slip", 0.3, 1, 5, 1, 0.8, 0.25, 0.68),
+            ("missed by half more than slip", 0.75, 1, 5, 1, 0, 0.5, 0),
+            ("missed by half more than slip, the model is sure", 0.75, 1, 5, 1, 1, 0.625, 1),
+            ("missed by twice slip", 1, 1, 5, 1, 0.5, 1, 0.5),
+            ("no way back", np.inf, 1, 5, 1, 0.5, 1, 0.5),
+            ("no way back, and the model sees nothing", np.inf, 1, 5, 0, 1, 1, 0),
+            ("the model is sure of another place", 0, 1, 20, 1, 0.8, 1, 0.68),
+            ("the model is not sure of another place", 0, 1, 20, 1, 0.6, 0.125, 0.15),
+            ("the model is sure of a place half apart", 0, 1, 15, 1, 1, 0.5, 1),
+            ("no way back, the estimate is far: it speaks of where the point is put", np.inf, 1, 90, 1, 0.8, 1, 0.68),
+            ("on a bare surface", 0, 0, 5, 1, 0.8, 0.25, 0.5392),
+            ("on a bare surface, and the model knows the place", 0, 0, 5, 1, 1, 0.25, 1),
+            ("half bare", 0, 0.2, 5, 1, 0.5, 0.0625, 0.5**1.5),
         ],
     ),
     (
         "as bundled",
         BUNDLED,
         [
-            ("joins just now", 0, 0.99, 0.2),
-            ("trusted, the model doubts", 0.1, 0.69, 0),
-            ("trusted, half sure", 0.29, 0.825, 0.1),
-            ("missed by a third more than slip", 0.4, 0.7, 1 / 3),
-            ("missed by two thirds more than slip, half sure", 0.5, 0.825, 0.7),
-            ("no way back", np.inf, 0.2, 1),
+            ("joins just now", 0, 1, 4, 1, 1, 0.2, 1),
+            ("trusted, the model doubts", 0.1, 1, 4, 1, 0.3, 0, 0.3**0.7),
+            ("half hidden", 0.1, 1, 4, 0.45, 0.6, 0.5, 0.45 * 0.6**0.7),
+            ("missed by a third more than slip", 0.4, 1, 4, 1, 0.3, 1 / 3, 0.3**0.7),
+            ("sure of another place", 0, 1, 100, 1, 1, 1, 1),
+            ("not sure of another place", 0, 1, 100, 1, 0.5, 0, 0),
+            ("on a bare surface", 0, 5e-6, 4, 1, 0.75, 0.04, 0.75**3),
+            ("no way back", np.inf, 1, 4, 0.2, 1, 1, 0.2),
         ],
     ),
 ]
@@ -139,12 +164,13 @@ def follow_rows(
         size = first.shape[:2]
         found = follow_surely(flow, first / 127.5 - 1, second / 127.5 - 1, scale_points(xy, space, size))
         moved, missed = scale_points(found[:, :2], size, space), found[:, 2]
+    texture = texture_around(flow, (first / 127.5 - 1).astype(np.float32), xy, space)
     rng = np.random.default_rng(len(xy))
-    estimate = np.round(np.nan_to_num(moved, nan=5.0) + rng.uniform(-1.5, 1.5, xy.shape), 2).astype(np.float32)
-    confidence = np.round(rng.uniform(0.3, 1, len(xy)), 3).astype(np.float32)
-    fused = fuse(flow, moved, missed, estimate, confidence)
-    columns = (xy, moved, missed, estimate, confidence, fused)
-    names = ("xy", "moved", "missed", "estimate", "confidence", "fused")
+    estimate = np.round(np.nan_to_num(moved, nan=5.0) + rng.uniform(-9, 9, xy.shape), 2).astype(np.float32)
+    seen, near = np.round(rng.uniform((0.3, 0.5), 1, (len(xy), 2)), 3).astype(np.float32).T
+    fused, confidence = fuse(flow, Followed(moved, missed, texture), Sighting(estimate, seen, near))
+    columns = (xy, moved, missed, texture, estimate, seen, near, fused, confidence)
+    names = ("xy", "moved", "missed", "texture", "estimate", "seen", "near", "fused", "confidence")
     return [dict(zip(names, map(plain, row), strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -161,26 +187,29 @@ def follow_surely(flow: FlowFusion, before: ArrayLike, after: ArrayLike, xy: NDA
     return found
 
 
-def fuse_rows(rows: list[tuple[str, float, float, float]]) -> list[dict[str, Any]]:
-    followed, estimate = np.array([10.0, 20.0]), np.array([14.0, 28.0])
+def fuse_rows(rows: list[Row]) -> list[dict[str, Any]]:
+    followed, direction = np.array([10.0, 20.0]), np.array([0.6, 0.8])
     return [
         {
             "what": what,
             "followed": plain(followed),
             "missed": plain(missed),
-            "estimate": plain(estimate),
-            "confidence": confidence,
-            "fused": plain(followed + share * (estimate - followed)),
+            "texture": texture,
+            "estimate": plain(followed + far * direction),
+            "seen": seen,
+            "near": near,
+            "fused": plain(followed + share * far * direction),
+            "confidence": plain(confidence),
         }
-        for what, missed, confidence, share in rows
+        for what, missed, texture, far, seen, near, share, confidence in rows
     ]
 
 
 def plain(values: ArrayLike) -> Any:
-    """Numbers for JSON, null for what is not finite."""
+    """Numbers for JSON to seven digits, null for what is not finite."""
     if np.ndim(values):
         return [plain(value) for value in np.asarray(values)]
-    return round(float(values), 5) if np.isfinite(values) else None
+    return float(f"{values:.7g}") if np.isfinite(values) else None
 
 
 def picture_rows(picture: Bytes) -> dict[str, Any]:

@@ -43,7 +43,20 @@ MANIFEST = Manifest(
             files={"onnx": File("step.onnx", "onnx", "cd" * 32, 1234)},
         )
     },
-    flow=FlowFusion(radius=4, levels=3, slip=0.5, pull=0.1, doubtful=0.5, sure=0.9),
+    flow=FlowFusion(
+        radius=4,
+        levels=3,
+        slip=(0.5, 1.0),
+        shown=(0.3, 0.6),
+        pull=0.1,
+        sure=(0.5, 0.9),
+        leap=(0.5, 0.7),
+        apart=(8.0, 16.0),
+        texture=(0.25, 0.5),
+        doubt=(3.0, 1.0),
+        contrast=2.0,
+        hidden="occlusion",
+    ),
     verification={"pixel_error": {"fused": 0.001}},
     tools={"torch": "2.13.0"},
 )
@@ -73,6 +86,7 @@ GOLDEN = """\
   ],
   "join": "query",
   "query_frame": "exact",
+  "independent": false,
   "buckets": {
    "tflite": [
     16,
@@ -161,10 +175,37 @@ GOLDEN = """\
  "flow": {
   "radius": 4,
   "levels": 3,
-  "slip": 0.5,
+  "slip": [
+   0.5,
+   1.0
+  ],
+  "shown": [
+   0.3,
+   0.6
+  ],
   "pull": 0.1,
-  "doubtful": 0.5,
-  "sure": 0.9
+  "sure": [
+   0.5,
+   0.9
+  ],
+  "leap": [
+   0.5,
+   0.7
+  ],
+  "apart": [
+   8.0,
+   16.0
+  ],
+  "texture": [
+   0.25,
+   0.5
+  ],
+  "doubt": [
+   3.0,
+   1.0
+  ],
+  "contrast": 2.0,
+  "hidden": "occlusion"
  },
  "reference": null,
  "verification": {
@@ -204,6 +245,14 @@ def test_reading_loses_nothing_of_the_bundled_manifest(bundled):
     stored = json.loads((bundled / "manifest.json").read_text(encoding="utf-8"))
     read = json.loads(read_manifest(bundled).to_json())
     assert {entry: read[entry] for entry in stored} == stored
+
+
+def test_points_are_not_independent_unless_the_manifest_says_so(tmp_path):
+    table = json.loads(GOLDEN)
+    del table["points"]["independent"]
+    assert not read_manifest(write(tmp_path, json.dumps(table))).points.independent
+    table["points"]["independent"] = True
+    assert read_manifest(write(tmp_path, json.dumps(table))).points.independent
 
 
 # What it says
@@ -310,6 +359,7 @@ def with_entry(*path_and_value):
         (with_entry("program", "native", {"radius": 3}), "levels"),
         (with_entry("program", "native", "iterations", "3"), "'3' iterations"),
         (with_entry("points", "query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
+        (with_entry("points", "independent", 1), "independent is 1, not true or false"),
         (with_entry("points", "buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
         (with_entry("points", "buckets", {"onnx": []}), r"buckets \[\] are not growing"),
         (with_entry("points", "buckets", {"onnx": ["N"]}), r"buckets \['N'\] are not growing"),

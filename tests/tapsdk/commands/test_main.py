@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -104,6 +105,39 @@ def test_tracks_are_drawn(run, video_file, tmp_path):
     changed = np.abs(drawn.astype(int) - plain).max(-1) > 60
     assert (changed.mean((1, 2)) > 0.01).all()
     assert files(tmp_path) == ["out.mp4"]
+
+
+UNEVEN = [0, 0.04, 0.08, 3600, 7200, 7200.5]
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A video whose frames and pixels are not even."""
+    video = moving_texture()
+    with VideoWriter(tmp_path / "uneven.mkv", 25, video.shape[1:3], pixel_aspect=Fraction(4, 3)) as writer:
+        for frame, time in zip(video, UNEVEN, strict=True):
+            writer.write(frame, time)
+    return tmp_path / "uneven.mkv"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_what_is_drawn_keeps_times_and_the_shape_of_pixels(run, uneven, tmp_path, name):
+    assert run(uneven, "--grid", "2", "-o", name, "--save", "out.csv") == 0
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], UNEVEN, atol=1e-3)
+    np.testing.assert_allclose(Tracks.load(tmp_path / "out.csv").times, UNEVEN, atol=1e-3)
+
+
+def test_the_rate_may_be_given(run, uneven, tmp_path, capfd):
+    assert run(uneven, "--grid", "2", "--fps", "50", "-o", "out.mp4", "--save", "out.npz") == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], np.arange(6) / 50)
+    tracks = Tracks.load(tmp_path / "out.npz")
+    assert tracks.fps == 50
+    np.testing.assert_allclose(tracks.times, np.arange(6) / 50)
+    assert run(uneven, "--grid", "2", "--fps", "0", "--save", "none.npz") == 1
+    assert "fps must be a positive number of frames per second, got 0" in capfd.readouterr().err
 
 
 def test_both_at_once_and_a_summary(run, video_file, tmp_path, capsys):

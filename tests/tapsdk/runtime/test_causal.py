@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.artifact.manifest import Causal, FlowFusion
+from tapsdk.artifact.manifest import Causal
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.runtime.plans import PLANS
@@ -94,8 +94,9 @@ def test_points_on_the_border_are_tracked(plan, frames):
 def test_positions_follow_the_picture_where_the_model_is_in_doubt(model, engine, frames):
     """Weights are random, so the model's own estimates are anywhere: what follows the texture is not theirs."""
     alone = open_artifact(model)
-    # Never sure, so that nothing pulls.
-    doubtful = FlowFusion(radius=4, levels=4, slip=0.4, pull=0.1, doubtful=1.0, sure=2.0)
+    # Never sure and never hidden, so that nothing pulls.
+    usual = open_artifact("tapir").manifest.flow
+    doubtful = replace(usual, radius=4, slip=(0.4, 0.8), shown=(-2.0, -1.0), sure=(1.0, 2.0), leap=(1.0, 2.0))
     xy = np.float32([[30, 30], [50, 20]])
     fused = Artifact(alone.directory, replace(alone.manifest, flow=doubtful))
     found, _ = roll_out(PLANS["fused"](fused, engine), frames, xy)

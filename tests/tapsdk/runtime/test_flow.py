@@ -1,40 +1,101 @@
 """Between the picture and the model: where a point is said to be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapsdk.artifact.manifest import FlowFusion
-from tapsdk.runtime.flow import follow, fuse
+from tapsdk.artifact import open_artifact
+from tapsdk.runtime.flow import Followed, Sighting, follow, fuse, texture_around
 from tapsdk.runtime.sizes import working_size
-from tests.golden.flow_cases import check_fused, check_moved, follow_cases, fuse_cases
+from tests.golden.flow_cases import check_fused, check_moved, check_texture, flow_of, follow_cases, fuse_cases
 from tests.support import moving_texture
 
-FUSION = FlowFusion(radius=4, levels=3, slip=0.5, pull=0.25, doubtful=0.4, sure=0.8)
-FOLLOWED, ESTIMATE = np.float32([[10, 20]]), np.float32([[14, 28]])
+BUNDLED = open_artifact("tapir").manifest.flow
+
+FUSION = replace(BUNDLED, radius=4, levels=3, slip=(0.5, 1.0), pull=0.25)
+FOLLOWED, FAR = np.float32([[10, 20]]), np.float32([[40, 60]])
 
 
 @pytest.mark.parametrize("case", follow_cases(), ids=lambda case: case.name)
 def test_points_go_where_the_table_says(case):
-    fusion = FlowFusion(**case.flow)
+    fusion = flow_of(case)
     moved, missed = follow(fusion, case.before, case.after, case.xy, case.space)
     check_moved(case, moved, missed)
-    check_fused(case, fuse(fusion, moved, missed, case.estimate, case.confidence))
+    texture = texture_around(fusion, case.before, case.xy, case.space)
+    check_texture(case, texture)
+    check_fused(case, *fuse(fusion, Followed(moved, missed, texture), Sighting(case.estimate, case.seen, case.near)))
 
 
 @pytest.mark.parametrize("case", fuse_cases(), ids=lambda case: case.name)
-def test_the_share_of_the_way_to_the_estimate_is_the_tables(case):
-    check_fused(case, fuse(FlowFusion(**case.flow), case.followed, case.missed, case.estimate, case.confidence))
+def test_position_and_confidence_are_the_tables(case):
+    followed = Followed(case.followed, case.missed, case.texture)
+    check_fused(case, *fuse(flow_of(case), followed, Sighting(case.estimate, case.seen, case.near)))
 
 
-@given(missed=st.floats(0, 3), confidence=st.floats(0, 1), nudge=st.floats(-1e-3, 1e-3))
-def test_a_little_difference_makes_a_little_difference(missed, confidence, nudge):
-    def fused(missed, confidence):
-        return fuse(FUSION, FOLLOWED, np.float32([missed]), ESTIMATE, np.float32([confidence]))[0]
+def fused(missed=0.0, texture=1.0, estimate=FAR, seen=1.0, near=1.0):
+    """Of one point: its position [2], and the confidence in it."""
+    followed = Followed(FOLLOWED, np.float32([missed]), np.float32([texture]))
+    xy, confidence = fuse(FUSION, followed, Sighting(np.float32(estimate), np.float32([seen]), np.float32([near])))
+    return xy[0], confidence[0]
 
-    moved = fused(missed + abs(nudge), confidence + nudge) - fused(missed, confidence)
-    assert np.abs(moved).max() < 40 * abs(nudge) + 1e-5
+
+unit = st.floats(0, 1)
+
+
+@given(st.floats(0, 3), st.floats(0, 1e-4), unit, unit, st.floats(-30, 30), st.floats(-1e-3, 1e-3))
+def test_a_little_difference_makes_a_little_difference(missed, texture, seen, near, far, nudge):
+    estimate = FOLLOWED + np.float32([far, far])
+    first = fused(missed, texture, estimate, seen, near)
+    again = fused(missed + abs(nudge), texture, estimate, np.clip(seen + nudge, 0, 1), np.clip(near + nudge, 0, 1))
+    for before, after in zip(first, again, strict=True):
+        assert np.abs(after - before).max() < 600 * abs(nudge) + 1e-4
+
+
+@given(st.floats(0, 3), unit, unit, st.floats(-60, 60))
+def test_nobody_is_surer_of_a_position_than_the_model_is_that_it_is_seen(missed, seen, near, far):
+    _, confidence = fused(missed, 1.0, FOLLOWED + np.float32([far, 0]), seen, near)
+    assert 0 <= confidence <= np.float32(seen) + 1e-6
+
+
+def test_a_sure_estimate_is_believed_at_once_however_far_it_is():
+    xy, confidence = fused(near=0.95)
+    np.testing.assert_array_equal(xy, FAR[0])
+    assert confidence > 0.8
+
+
+def test_where_picture_and_model_disagree_and_neither_is_sure_confidence_is_low():
+    xy, confidence = fused(near=0.5)
+    np.testing.assert_array_equal(xy, FOLLOWED[0])
+    assert confidence == 0
+
+
+def test_a_hidden_point_does_not_go_with_what_covers_it():
+    xy, _ = fused(seen=0.2)
+    np.testing.assert_array_equal(xy, FAR[0])
+
+
+def test_on_a_bare_surface_only_a_very_sure_model_is_sure():
+    assert fused(texture=0.0, estimate=FOLLOWED, near=0.7)[1] < 0.5 < fused(estimate=FOLLOWED, near=0.7)[1]
+    assert fused(texture=0.0, estimate=FOLLOWED, near=0.999)[1] > 0.95
+
+
+def test_an_even_picture_has_no_texture_nor_has_the_middle_of_an_edge():
+    """Along a straight edge every place looks like the next one."""
+    frame = np.full((64, 64, 3), 0.5, np.float32)
+    frame[:, 32:] = -0.5
+    found = texture_around(FUSION, frame, np.float32([[8, 30], [32, 32], [np.nan, 5], [-40, 900]]), (64, 64))
+    np.testing.assert_allclose(found, 0, atol=1e-7)
+    frame[32:] = 0.5
+    assert texture_around(FUSION, frame, np.float32([[32, 32]]), (64, 64))[0] > 1e-2
+
+
+def test_the_texture_of_no_points():
+    assert texture_around(FUSION, np.zeros((20, 30, 3), np.float32), np.zeros((0, 2), np.float32), (20, 30)).shape == (
+        0,
+    )
 
 
 def test_points_go_with_the_picture_in_the_space_of_the_model():

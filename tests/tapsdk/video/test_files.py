@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import FramesError
-from tapsdk.video import open_frames
+from tapsdk.video import VideoWriter, open_frames
 
 
 def random_video(frames=3, height=5, width=7):
@@ -103,6 +103,32 @@ def test_a_rotated_video_comes_out_upright(tmp_path, matrix, turns):
     for frame in source:
         assert frame.flags.c_contiguous
         assert np.abs(frame.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "matrix, turned",
+    [
+        *((kept, False) for kept in ((1, 0, 0, 1), (-1, 0, 0, 1), (-1, 0, 0, -1), (1, 0, 0, -1))),
+        *((quarter, True) for quarter in ((0, 1, 1, 0), (0, 1, -1, 0), (0, -1, -1, 0), (0, -1, 1, 0))),
+    ],
+)
+def test_the_shape_of_pixels_is_that_of_the_upright_frame(tmp_path, matrix, turned):
+    path = tmp_path / "video.mp4"
+    with VideoWriter(path, 25, (32, 48), pixel_aspect=Fraction(4, 3)) as writer:
+        writer.write(np.zeros((32, 48, 3), np.uint8))
+    with open_frames(with_rotation(path, *matrix)) as source:
+        assert source.pixel_aspect == (Fraction(3, 4) if turned else Fraction(4, 3))
+        assert len(list(source)) == 1
+
+
+def test_a_video_that_says_nothing_of_its_pixels(tmp_path):
+    assert open_frames(write_mp4(tmp_path / "video.mp4", random_video(1, 32, 48))).pixel_aspect is None
+
+
+def test_a_given_rate_takes_the_place_of_the_videos(tmp_path):
+    with open_frames(write_mp4(tmp_path / "video.mp4", random_video(3, 32, 48)), fps=10) as source:
+        assert (len(list(source)), source.fps) == (3, 10)
+        np.testing.assert_allclose(source.times, [0, 0.1, 0.2])
 
 
 def test_reading_runs_in_bounded_memory(tmp_path):
@@ -211,6 +237,42 @@ def test_only_the_damaged_frames_are_missing_also_at_the_end(tmp_path, codec, su
         frames = list(source)
     assert (len(frames), source.damaged) == (29, 1)
     assert f"passed over: 1 frame, at {at:.2f} s" in caplog.text
+
+
+def damaged_mp4(path, first, last, **options):
+    """60 frames of noise in H.264, with packets `first` to `last` overwritten by zeros."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    with path.open("r+b") as file:
+        for packet in packets[first : last + 1]:
+            file.seek(packet.pos)
+            file.write(bytes(packet.size))
+    return path
+
+
+@pytest.mark.parametrize("last", [24, 27, 30, 33])
+@pytest.mark.parametrize("as_file", [False, True], ids=["path", "open file"])
+def test_frames_stay_in_their_order_and_have_their_times_where_some_before_are_damaged(tmp_path, last, as_file):
+    path = damaged_mp4(tmp_path / "video.mp4", 20, last, g="12", bf="3")
+    with path.open("rb") as file, open_frames(file if as_file else path) as source:
+        frames = list(source)
+    assert source.damaged and len(frames) + source.damaged == 60
+    assert source.times is not None and len(source.times) == len(frames)
+    numbers = source.times * 25
+    np.testing.assert_allclose(numbers, numbers.round(), atol=0.01)
+
+
+def test_a_video_whose_only_key_frame_is_damaged(tmp_path, caplog):
+    path = damaged_mp4(tmp_path / "video.mp4", 0, 0, g="250")
+    with pytest.raises(FramesError, match="none of its 60 frames can be decoded: what is damaged, 1 frame, the others"):
+        list(open_frames(path))
 
 
 def yuv(codec):

@@ -111,6 +111,37 @@ def test_standard_input_is_a_source(tmp_path, name):
     assert done.stdout.split() == [b"5", b"True"]
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/0"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev")
+def test_standard_input_from_a_named_pipe_whose_writer_is_done(tmp_path, name):
+    data = video_file(tmp_path / "a.mp4", movflags="faststart")
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reading, True)
+    (tmp_path / "pipe").write_bytes(data)  # shorter than what a pipe holds
+    with open(reading, "rb") as file:
+        done = subprocess.run([sys.executable, "-c", READ, name], stdin=file, capture_output=True, timeout=30)
+    assert done.stdout.split() == [b"5", b"True"]
+
+
+def test_a_rate_may_be_given_for_every_kind_of_source(file, tmp_path):
+    data, count = file
+    (tmp_path / "file").write_bytes(data)
+    (tmp_path / "image.png").write_bytes(still("PNG"))
+    images = [tmp_path / "image.png"] * 3
+    array = VIDEO[:3]
+    sources = [
+        *((each, count) for each in (data, Pipe(data), io.BytesIO(data), tmp_path / "file")),
+        *((each, 3) for each in (images, array, list(array), iter(array))),
+        (str(tmp_path / "image*.png"), 1),
+    ]
+    for frames, number in sources:
+        with open_frames(frames, fps=5) as source:
+            assert len(list(source)) == number
+        assert source.fps == 5
+        np.testing.assert_allclose(source.times, np.arange(number) / 5)
+
+
 def test_standard_input_from_a_file(tmp_path):
     video_file(tmp_path / "a.mp4")
     with open(tmp_path / "a.mp4", "rb") as file:

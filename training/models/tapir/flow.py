@@ -7,46 +7,66 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tapsdk.runtime.flow import follow, fuse
-from tapsdk.runtime.stages import confidence_of
+from tapsdk.runtime.flow import Followed, Sighting, follow, fuse, sighting, texture_around
 from training.models.tapir import FAMILY
 from training.models.tapir.config import TapirConfig
 
 Floats = NDArray[np.float32]
 
+LEAST = 1e-7
+"""Probabilities are kept this far from 0 and 1 where they become logits."""
+
 
 def fuse_flow(
     config: TapirConfig,
-    before: Floats,
-    frame: Floats,
+    frames: tuple[Floats, Floats],
     previous: Floats,
-    estimate: Floats,
-    confidence: Floats,
+    texture: Floats,
+    seen: Sighting,
     begins: NDArray[np.bool_],
-) -> Floats:
-    """Positions [B, N, 2] in a frame, from those in the frame before and the model's estimates.
+) -> tuple[Floats, Floats]:
+    """Positions [B, N, 2] in a frame, from those in the frame before and the model's estimates; confidence [B, N].
 
     Args:
-        before, frame: [B, h, w, 3]. previous, estimate: [B, N, 2] in pixels of `config.resolution`. confidence: [B, N].
+        frames: [B, h, w, 3] each, the one before and this one. previous: [B, N, 2] in pixels of `config.resolution`.
+        texture: [B, N] from `texture_of`. seen: with a batch axis in front.
         begins: [B, N] points that stay at `previous`, because they were in no frame before.
     """
     fusion = config.fusion
     fused = []
-    for each in range(len(frame)):
-        xy, missed = follow(fusion, before[each], frame[each], previous[each], config.resolution)
-        xy = np.where(begins[each, :, None], previous[each], xy)
-        missed = np.where(begins[each], 0.0, missed)
-        fused.append(fuse(fusion, xy, missed, estimate[each], confidence[each]))
-    return np.stack(fused)
+    for i, (before, frame) in enumerate(zip(*frames, strict=True)):
+        xy, missed = follow(fusion, before, frame, previous[i], config.resolution)
+        xy = np.where(begins[i, :, None], previous[i], xy)
+        missed = np.where(begins[i], 0.0, missed)
+        one = Sighting(seen.xy[i], seen.seen[i], seen.near[i])
+        fused.append(fuse(fusion, Followed(xy, missed, texture[i]), one))
+    positions, confidence = zip(*fused, strict=True)
+    return np.stack(positions), np.stack(confidence)
 
 
 def fuse_estimate(
     config: TapirConfig,
     frames: tuple[Floats, Floats],
     previous: Floats,
+    texture: Floats,
     xy: Floats,
     logits: Mapping[str, Floats],
     begins: NDArray[np.bool_],
-) -> Floats:
-    """The same, with the model's logits [B, N] by name in place of confidence. frames: the one before, and this one."""
-    return fuse_flow(config, *frames, previous, xy, confidence_of(logits, FAMILY.visibility), begins)
+) -> tuple[Floats, Floats]:
+    """The same of a model's logits [B, N]. Returns positions, and `expected_dist` [B, N] as it is for these.
+
+    That logit is chosen so that the visibility rule gives the confidence in what is returned.
+    """
+    seen = sighting(xy, logits, FAMILY.visibility, config.fusion)
+    positions, confidence = fuse_flow(config, frames, previous, texture, seen, begins)
+    near = np.clip(confidence / np.maximum(seen.seen, LEAST), LEAST, 1 - LEAST).astype(np.float64)
+    return positions, np.asarray(np.log1p(-near) - np.log(near), np.float32)
+
+
+def texture_of(config: TapirConfig, video: Floats, frame: NDArray[np.int64], xy: Floats) -> Floats:
+    """What the picture is like around points xy [B, N, 2] of frames [B, N] of a video [B, T, h, w, 3], [B, N]."""
+    found = np.zeros(frame.shape, np.float32)
+    for i, t in {(i, t) for i, row in enumerate(frame) for t in row if 0 <= t < video.shape[1]}:
+        asked = frame[i] == t
+        found[i, asked] = texture_around(config.fusion, video[i, t], xy[i, asked], config.resolution)
+    return found

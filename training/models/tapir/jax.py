@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from training.models.layers.modules_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
 from training.models.layers.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.tapir.flow import fuse_estimate
+from training.models.tapir.flow import fuse_estimate, texture_of
 
 CORRELATE: dict[str, Callable[[Array, Array, Array, int], Array]] = {
     "dense": correlate_dense,
@@ -74,6 +74,8 @@ class TapirState(NamedTuple):
     """[B, N, 2] where the points were, in pixels of `config.resolution`."""
     frame: Array | None = None
     """[B, h, w, 3] the frame that they were in, where positions follow the picture."""
+    texture: Array | None = None
+    """[B, N] what it is like around the points where they were asked for, there, too."""
 
 
 def same_pad(x: Array, kernel: int, stride: int) -> Array:
@@ -498,9 +500,11 @@ class Tapir(eqx.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        pictures = self._pictures(frame)
-        first = None if pictures is None else pictures[:, 0]
-        return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
+        start, pictures = rescale(xy, size, self.config.resolution), self._pictures(frame)
+        if pictures is None:
+            return TapirState(queries, memory, start)
+        texture = self._texture(pictures, jnp.zeros_like(start[..., 0]), start)
+        return TapirState(queries, memory, start, pictures[:, 0], texture)
 
     def empty_memory(self, rows: int) -> MixerState:
         """What an iteration remembers of points that were just added: nothing."""
@@ -517,8 +521,8 @@ class Tapir(eqx.Module):
         found, pictures = estimates[-1], self._pictures(frame)
         now = None if pictures is None else pictures[:, 0]
         if now is not None:
-            found = self._fuse_flow((state.frame, now), state.previous, found)
-        state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
+            found = self._fuse_flow((state.frame, now), (state.previous, state.texture), found)
+        state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now, state.texture)
         return self._public(found, frame.shape[2:4]), state
 
     # Between frames.
@@ -527,23 +531,38 @@ class Tapir(eqx.Module):
         """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
         return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.fusion else None
 
-    def _fuse_flow(
-        self, frames: tuple[Array, Array], previous: Array, found: Estimate, begins: Array | None = None
-    ) -> Estimate:
-        """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
-
-        frames: [B, h, w, 3] the frame before, and this one. begins: [B, N] points that were in no frame before.
-        """
-        begins = jnp.zeros(previous.shape[:2], bool) if begins is None else begins
-        arrays = (*frames, previous, *(field[:, 0] for field in found), begins)
-        shape = jax.ShapeDtypeStruct(previous.shape, jnp.float32)
+    def _texture(self, pictures: Array, frame: Array, xy: Array) -> Array:
+        """What `pictures` [B, T, h, w, 3] are like around points xy [B, N, 2] of frames [B, N], [B, N]."""
 
         def call(*arguments: Array) -> np.ndarray:
-            *frames, previous, xy, occlusion, expected_dist, begins = map(np.asarray, arguments)
-            logits = {"occlusion": occlusion, "expected_dist": expected_dist}
-            return fuse_estimate(self.config, frames, previous, xy, logits, begins)
+            return texture_of(self.config, *map(np.asarray, arguments))
 
-        return found._replace(xy=jax.pure_callback(call, shape, *arrays)[:, None])
+        shape = jax.ShapeDtypeStruct(frame.shape, jnp.float32)
+        return jax.pure_callback(call, shape, pictures, frame.round().astype(int), xy)
+
+    def _fuse_flow(
+        self,
+        frames: tuple[Array, Array],
+        points: tuple[Array, Array],
+        found: Estimate,
+        begins: Array | None = None,
+    ) -> Estimate:
+        """An estimate of one frame, with positions that follow the picture, and with what is expected of these.
+
+        frames: [B, h, w, 3] the frame before, and this one. points: [B, N, 2] where they were in that frame, and [B, N]
+        their texture. begins: [B, N] points that were in no frame before.
+        """
+        begins = jnp.zeros(points[1].shape, bool) if begins is None else begins
+        arrays = (*frames, *points, *(field[:, 0] for field in found), begins)
+        shapes = tuple(jax.ShapeDtypeStruct(each.shape, jnp.float32) for each in points)
+
+        def call(*arguments: Array) -> tuple[np.ndarray, np.ndarray]:
+            *frames, previous, texture, xy, occlusion, expected_dist, begins = map(np.asarray, arguments)
+            logits = {"occlusion": occlusion, "expected_dist": expected_dist}
+            return fuse_estimate(self.config, frames, previous, texture, xy, logits, begins)
+
+        xy, expected_dist = jax.pure_callback(call, shapes, *arrays)
+        return found._replace(xy=xy[:, None], expected_dist=expected_dist[:, None])
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Array]:
         return {
@@ -582,6 +601,7 @@ def _roll_out(
     """The last iteration's estimates of all frames, visited in order; a point begins anew at its own frame."""
     (grids, queries), (batch, points) = inputs, start.shape[:2]
     start_xy = start[..., :0:-1]
+    texture = None if pictures is None else model._texture(pictures, start[..., 0], start_xy)
 
     def visit(past: tuple, now: tuple) -> tuple[tuple, Estimate]:
         (previous, memory, last), (t, features, frame_now) = past, now
@@ -593,7 +613,7 @@ def _roll_out(
         estimates, memory, _ = model.trajectories(frame, queries, None, memory, previous[:, None])
         final = estimates[-1]
         if frame_now is not None:
-            final = model._fuse_flow((last, frame_now), previous, final, begins)
+            final = model._fuse_flow((last, frame_now), (previous, texture), final, begins)
         return (final.xy[:, 0], memory, frame_now), Estimate(*(field[:, 0] for field in final))
 
     memory = [model.empty_memory(batch * points)] * (len(grids) - 1) * model.config.iterations

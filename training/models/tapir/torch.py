@@ -25,7 +25,7 @@ from training.models.layers.sampling_torch import (
     sample_frame,
 )
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
-from training.models.tapir.flow import fuse_estimate
+from training.models.tapir.flow import fuse_estimate, texture_of
 
 CORRELATE: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
     "dense": correlate_dense,
@@ -75,6 +75,8 @@ class TapirState(NamedTuple):
     """[B, N, 2] where the points were, in pixels of `config.resolution`."""
     frame: Tensor | None = None
     """[B, h, w, 3] the frame that they were in, where positions follow the picture."""
+    texture: Tensor | None = None
+    """[B, N] what it is like around the points where they were asked for, there, too."""
 
 
 def same_pad(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -456,9 +458,11 @@ class Tapir(nn.Module):
         rows = queries_tyx.shape[0] * queries_tyx.shape[1]
         iterations = (len(queries) - 1) * self.config.iterations
         memory = tuple(self.empty_memory(rows) for _ in range(iterations))
-        pictures = self._pictures(frame)
-        first = None if pictures is None else pictures[:, 0]
-        return TapirState(queries, memory, rescale(xy, size, self.config.resolution), first)
+        start, pictures = rescale(xy, size, self.config.resolution), self._pictures(frame)
+        if pictures is None:
+            return TapirState(queries, memory, start)
+        texture = self._texture(pictures, torch.zeros_like(start[..., 0]), start)
+        return TapirState(queries, memory, start, pictures[:, 0], texture)
 
     def empty_memory(self, rows: int) -> MixerState:
         """What an iteration remembers of points that were just added: nothing."""
@@ -474,8 +478,8 @@ class Tapir(nn.Module):
         found, pictures = estimates[-1], self._pictures(frame)
         now = None if pictures is None else pictures[:, 0]
         if now is not None:
-            found = self._fuse_flow((state.frame, now), state.previous, found)
-        state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now)
+            found = self._fuse_flow((state.frame, now), (state.previous, state.texture), found)
+        state = TapirState(state.queries, tuple(memory), found.xy[:, 0], now, state.texture)
         return self._public(found, tuple(frame.shape[2:4])), state
 
     # Between frames.
@@ -484,19 +488,31 @@ class Tapir(nn.Module):
         """Video [B, T, H, W, 3] at the size that positions follow it at; None where they do not."""
         return _resize(video, self.config.working_size(video.shape[2:4])) if self.config.fusion else None
 
-    def _fuse_flow(
-        self, frames: tuple[Tensor, Tensor], previous: Tensor, found: Estimate, begins: Tensor | None = None
-    ) -> Estimate:
-        """An estimate of one frame, with positions that follow the picture from `previous` [B, N, 2].
+    def _texture(self, pictures: Tensor, frame: Tensor, xy: Tensor) -> Tensor:
+        """What `pictures` [B, T, h, w, 3] are like around points xy [B, N, 2] of frames [B, N], [B, N]."""
+        arrays = (pictures, frame.round().long(), xy)
+        found = texture_of(self.config, *(each.detach().cpu().numpy() for each in arrays))
+        return torch.from_numpy(found).to(xy)
 
-        frames: [B, h, w, 3] the frame before, and this one. begins: [B, N] points that were in no frame before.
+    def _fuse_flow(
+        self,
+        frames: tuple[Tensor, Tensor],
+        points: tuple[Tensor, Tensor],
+        found: Estimate,
+        begins: Tensor | None = None,
+    ) -> Estimate:
+        """An estimate of one frame, with positions that follow the picture, and with what is expected of these.
+
+        frames: [B, h, w, 3] the frame before, and this one. points: [B, N, 2] where they were in that frame, and [B, N]
+        their texture. begins: [B, N] points that were in no frame before.
         """
-        begins = torch.zeros(previous.shape[:2], dtype=torch.bool) if begins is None else begins
-        tensors = (*frames, previous, *(field[:, 0] for field in found), begins)
-        *frames, previous, xy, occlusion, expected_dist, begins = (each.detach().cpu().numpy() for each in tensors)
+        begins = torch.zeros(points[1].shape, dtype=torch.bool) if begins is None else begins
+        tensors = (*frames, *points, *(field[:, 0] for field in found), begins)
+        *frames, previous, texture, xy, occlusion, expected_dist, begins = (t.detach().cpu().numpy() for t in tensors)
         logits = {"occlusion": occlusion, "expected_dist": expected_dist}
-        xy = fuse_estimate(self.config, frames, previous, xy, logits, begins)
-        return found._replace(xy=torch.from_numpy(xy).to(found.xy)[:, None])
+        fused = fuse_estimate(self.config, frames, previous, texture, xy, logits, begins)
+        xy, expected_dist = (torch.from_numpy(each).to(found.xy)[:, None] for each in fused)
+        return found._replace(xy=xy, expected_dist=expected_dist)
 
     def _public(self, estimate: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
         return {
@@ -536,6 +552,7 @@ def _roll_out(
     (grids, queries), (batch, points) = inputs, start.shape[:2]
     start_xy = start[..., 1:].flip(-1)
     previous, memory = start_xy, [model.empty_memory(batch * points)] * (len(grids) - 1) * model.config.iterations
+    texture = None if pictures is None else model._texture(pictures, start[..., 0], start_xy)
     found: dict[int, Estimate] = {}
     last = order[0] if len(order) else 0
     for t in order:
@@ -547,7 +564,8 @@ def _roll_out(
         estimates, memory, _ = model.trajectories(frame, queries, None, memory, previous[:, None])
         found[t] = estimates[-1]
         if pictures is not None:
-            found[t] = model._fuse_flow((pictures[:, last], pictures[:, t]), previous, found[t], begins)
+            frames = pictures[:, last], pictures[:, t]
+            found[t] = model._fuse_flow(frames, (previous, texture), found[t], begins)
         previous, last = found[t].xy[:, 0], t
     ordered = [found[t] for t in range(len(found))]
     return Estimate(*(torch.cat(field, 1) for field in zip(*ordered, strict=True)))

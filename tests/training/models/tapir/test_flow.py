@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tapsdk.artifact.manifest import FlowFusion
-from tests.golden.flow_cases import check_fused, follow_cases, fuse_cases
+from tapsdk.runtime.flow import Sighting
+from tapsdk.runtime.stages import confidence_of
+from tests.golden.flow_cases import check_fused, flow_of, follow_cases, fuse_cases
 from training.models.registry import CONFIGS
-from training.models.tapir.flow import fuse_flow
+from training.models.tapir import FAMILY
+from training.models.tapir.flow import fuse_estimate, fuse_flow, texture_of
 
 
 def batches(*arrays):
@@ -17,27 +19,53 @@ def batches(*arrays):
 
 
 def config_for(case, resolution):
-    return replace(CONFIGS["tapir/tiny"], flow=FlowFusion(**case.flow), resolution=resolution)
+    return replace(CONFIGS["tapir/tiny"], flow=flow_of(case), resolution=resolution)
 
 
 @pytest.mark.parametrize("case", follow_cases(), ids=lambda case: case.name)
 def test_points_go_where_the_table_says(case):
-    frames = [np.stack([frame] * 2) for frame in (case.before, case.after)]
-    points = batches(case.xy, case.estimate, case.confidence)
-    begins = np.zeros(points[2].shape, bool)
-    fused = fuse_flow(config_for(case, case.space), *frames, *points, begins)
-    check_fused(case, fused[0])
-    check_fused(case, fused[1, ::-1])
+    frames = tuple(np.stack([frame] * 2) for frame in (case.before, case.after))
+    xy, texture, *seen = batches(case.xy, case.texture, case.estimate, case.seen, case.near)
+    begins = np.zeros(texture.shape, bool)
+    fused = fuse_flow(config_for(case, case.space), frames, xy, texture, Sighting(*seen), begins)
+    check_fused(case, *(each[0] for each in fused))
+    check_fused(case, *(each[1, ::-1] for each in fused))
 
 
 @pytest.mark.parametrize("case", fuse_cases(), ids=lambda case: case.name)
 def test_points_that_were_in_no_frame_before_stay(case):
     """Whatever the frames show: the points of the table that have missed nothing."""
-    frames = np.random.default_rng(0).uniform(-1, 1, (2, 2, 32, 40, 3)).astype(np.float32)
-    points = batches(case.followed, case.estimate, case.confidence)
-    begins = np.ones(points[2].shape, bool)
-    fused = fuse_flow(config_for(case, (32, 40)), *frames, *points, begins)
+    frames = tuple(np.random.default_rng(0).uniform(-1, 1, (2, 2, 32, 40, 3)).astype(np.float32))
+    xy, texture, *seen = batches(case.followed, case.texture, case.estimate, case.seen, case.near)
+    begins = np.ones(texture.shape, bool)
+    fused = fuse_flow(config_for(case, (32, 40)), frames, xy, texture, Sighting(*seen), begins)
     begun = case.missed == 0
     assert begun.any()
-    for found in (fused[0], fused[1, ::-1]):
-        np.testing.assert_allclose(found[begun], case.fused[begun], atol=1e-4)
+    for xy, confidence in ((each[0] for each in fused), (each[1, ::-1] for each in fused)):
+        np.testing.assert_allclose(xy[begun], case.fused[begun], atol=1e-4)
+        np.testing.assert_allclose(confidence[begun], case.confidence[begun], atol=1e-4)
+
+
+@pytest.mark.parametrize("case", follow_cases(), ids=lambda case: case.name)
+def test_the_visibility_rule_gives_the_confidence_in_what_is_returned(case):
+    frames = tuple(frame[None] for frame in (case.before, case.after))
+    logits = {"occlusion": -logit(case.seen)[None], "expected_dist": -logit(case.near)[None]}
+    points = case.xy[None], case.texture[None], case.estimate[None]
+    begins = np.zeros(case.seen[None].shape, bool)
+    xy, expected_dist = fuse_estimate(config_for(case, case.space), frames, *points, logits, begins)
+    found = confidence_of({**logits, "expected_dist": expected_dist}, FAMILY.visibility)
+    check_fused(case, xy[0], found[0])
+
+
+def logit(probability):
+    probability = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.log(probability / (1 - probability)).astype(np.float32)
+
+
+def test_texture_is_that_of_the_frame_in_which_a_point_is_asked_for():
+    config = CONFIGS["tapir/tiny"]
+    video = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 48, 3)).astype(np.float32)
+    video[:, 1] = 0.25
+    xy = np.full((2, 4, 2), 100, np.float32)
+    found = texture_of(config, video, np.array([[0, 1, 2, 7], [1, 1, 0, -1]]), xy)
+    np.testing.assert_array_equal(found > 1e-3, [[True, False, True, False], [False, False, True, False]])

@@ -10,7 +10,6 @@ torch = pytest.importorskip("torch", reason="the torch models need PyTorch: pip 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from tapkernels import reference  # noqa: E402
-from tapsdk.artifact.manifest import FlowFusion  # noqa: E402
 from training.models.layers.sampling_torch import (  # noqa: E402
     correlate_dense,
     correlate_gather,
@@ -38,7 +37,7 @@ VARIANTS = {
     "clip": replace(SMALL, causal=False),
     "extra convolutions": replace(SMALL, extra_convs=1, pyramid_level=2),
     "motion prior": replace(SMALL, motion_prior=2.0),
-    "flow": replace(SMALL, motion_prior=2.0, flow=FlowFusion(3, 2, 0.5, 0.2, 0.5, 0.9)),
+    "flow": replace(SMALL, motion_prior=2.0, flow=replace(CONFIGS["tapir/tiny"].flow, levels=2, slip=(0.5, 1.0))),
 }
 
 
