@@ -1,4 +1,4 @@
-"""python -m training train | convert | release | evaluate | masks."""
+"""python -m training train | convert | release | evaluate | masks | calibrate."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _add_train(commands: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     """Raises ImportError where the extra is missing."""
     from training.checkpoints import cli as checkpoints_cli
-    from training.evaluation import evaluate, masks
+    from training.evaluation import calibration, evaluate, masks
     from training.run import release
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and evaluate trackers.")
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     release.add_parser(commands)
     evaluate.add_parser(commands)
     masks.add_parser(commands)
+    calibration.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,149 @@
+"""python -m training calibrate: whether points are right as often as a model's confidence says.
+
+Confidence is the probability that a point is seen, and that its position is right. So of all positions with a
+confidence of 0.8, eight in ten should be. Positions are sorted into ten classes by their confidence; the expected
+calibration error is the mean distance between what a class says and how often it is right, by how many are in it.
+(Guo et al. 2017, arXiv:1706.04599)
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+import tapsdk
+from tapsdk.geometry import scale_points
+from tapsdk.system.files import AtomicFile
+from tapsdk.tracks import Tracks
+from training.data.datasets import GENERATED, RETURNS, SYNTHETIC, open_dataset
+from training.data.labelled_video import LabelledVideo
+from training.evaluation.queries import sample_queries
+from training.evaluation.score import METRIC_SIZE
+
+CLASSES = 10
+RIGHT = 8.0
+"""Pixels at 256x256 within which a position is right: about what TAPIR's `expected_dist` is trained to tell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Of each class that is not empty: its mean confidence, how often it was right, and its share of all positions."""
+
+    said: NDArray[np.float64]
+    right: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error; NaN of nothing."""
+        return float((self.share * np.abs(self.said - self.right)).sum()) if len(self.share) else float("nan")
+
+
+def reliability(confidence: ArrayLike, right: ArrayLike, classes: int = CLASSES) -> Reliability:
+    """confidence: [P] in [0, 1]. right: [P] bool. classes: of equal width."""
+    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, bool)
+    kind = np.minimum((confidence * classes).astype(int), classes - 1)
+    held = [kind == i for i in range(classes) if (kind == i).any()]
+    return Reliability(
+        np.array([confidence[each].mean() for each in held]),
+        np.array([right[each].mean() for each in held]),
+        np.array([each.mean() for each in held]),
+    )
+
+
+def observe(video: LabelledVideo, tracks: Tracks) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Confidence [P], and whether the point is seen and its position right [P], on all frames after the queries."""
+    size = video.frames.shape[1:3]
+    found, true = (scale_points(xy, size, METRIC_SIZE) for xy in (tracks.xy, video.xy))
+    close = np.linalg.norm(found - true, axis=-1) < RIGHT
+    scored = np.arange(len(video.frames)) > video.queries[:, :1]
+    if video.annotated is not None:
+        scored = scored & video.annotated
+    return tracks.confidence[scored], (close & video.visible)[scored]
+
+
+def figure(curves: Mapping[str, Reliability]) -> str:
+    """A drawing (SVG) of how often positions are right over what is said of them, a line for each name."""
+    side, margin, colours = 320, 44, ("#9a9a9a", "#1f6feb", "#d1242f", "#2da44e")
+
+    def at(said: float, right: float) -> str:
+        return f"{margin + said * side:.1f},{margin / 2 + (1 - right) * side:.1f}"
+
+    width, height = side + 1.5 * margin, side + 1.5 * margin
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" '
+        'font-size="12" fill="#24292f">',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+        f'<path d="M{at(0, 1)} L{at(0, 0)} L{at(1, 0)}" fill="none" stroke="#24292f"/>',
+        f'<path d="M{at(0, 0)} L{at(1, 1)}" stroke="#24292f" stroke-dasharray="4 4"/>',
+        f'<text x="{margin + side / 2}" y="{height - 6:.0f}" text-anchor="middle">confidence</text>',
+        f'<text transform="translate(12 {margin / 2 + side / 2}) rotate(-90)" text-anchor="middle">share that is right'
+        "</text>",
+    ]
+    for tick in (0, 0.5, 1):
+        (x, _), (_, y) = at(tick, 0).split(","), at(0, tick).split(",")
+        parts.append(f'<text x="{x}" y="{margin / 2 + side + 16}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{margin - 6}" y="{float(y) + 4}" text-anchor="end">{tick:g}</text>')
+    for row, ((name, curve), colour) in enumerate(zip(curves.items(), colours, strict=False)):
+        points = [at(*each) for each in zip(curve.said, curve.right, strict=True)]
+        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for point, share in zip(points, curve.share, strict=True):
+            x, y = point.split(",")
+            parts.append(f'<circle cx="{x}" cy="{y}" r="{2 + 12 * share**0.5:.1f}" fill="{colour}" opacity="0.5"/>')
+        text = f"{name}: {100 * curve.error:.1f} % off"
+        parts.append(
+            f'<text x="{margin + 10}" y="{margin / 2 + 16 + 18 * row}" fill="{colour}">{_escaped(text)}</text>'
+        )
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def add_parser(commands: Any) -> None:
+    """Adds `calibrate` to the subcommands of a parser."""
+    parser = commands.add_parser("calibrate", help="whether points are right as often as confidence says")
+    parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names, or artifact directories")
+    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{SYNTHETIC}, {RETURNS}, or as for evaluate")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
+    parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for generated clips")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="draw it here")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    data = args.textures or args.data if args.dataset in GENERATED else args.data
+    models = {name: tapsdk.load(name) for name in dict.fromkeys(args.model)}
+    seen: dict[str, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {name: [] for name in models}
+    for video in tqdm(open_dataset(args.dataset, data), unit="video"):
+        asked = sample_queries(video, "first")
+        for name, model in models.items():
+            seen[name].append(observe(asked, tapsdk.track(asked.frames, asked.queries, model)))
+    curves = {
+        name: reliability(*(np.concatenate(each) for each in zip(*observed, strict=True)))
+        for name, observed in seen.items()
+    }
+    print(table(curves))
+    if args.output:
+        with AtomicFile(args.output) as file:
+            file.write(figure(curves).encode())
+
+
+def table(curves: Mapping[str, Reliability]) -> str:
+    """A line for each class of each name: what is said, how often it is right, and how many positions say so."""
+    lines = []
+    for name, curve in curves.items():
+        lines.append(f"{name}: expected calibration error {100 * curve.error:.1f} %")
+        lines += [
+            f"  says {said:.2f}, is right {right:.2f} ({share:.1%})"
+            for said, right, share in zip(curve.said, curve.right, curve.share, strict=True)
+        ]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
