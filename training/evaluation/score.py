@@ -1,4 +1,4 @@
-"""How well tracks fit the truth: TAP-Vid's metrics of one video, as everything here that scores tracks takes them."""
+"""How well tracks fit the truth: TAP-Vid's metrics of one video and AJ_RD, as everything here that scores tracks takes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tapsdk.geometry import scale_points
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import tapvid_metrics
+from training.evaluation.redetection import aj_rd
 from training.evaluation.report import Metrics
 
 METRIC_SIZE = (256, 256)
@@ -15,7 +16,7 @@ METRIC_SIZE = (256, 256)
 
 
 def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], mode: str = "first") -> Metrics:
-    """TAP-Vid's metrics of tracks in a video of any size; NaN where there is nothing to score.
+    """TAP-Vid's metrics of tracks in a video of any size, and AJ_RD; NaN where there is nothing to score.
 
     Args:
         video: with a query for each track. Frames of which nothing is known are left out: there, a point that is not
@@ -29,5 +30,6 @@ def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.boo
     t = np.cumsum(known)[video.queries[:, 0].astype(int)] - 1
     tyx = np.stack([t, video.queries[:, 2], video.queries[:, 1]], axis=-1)
     truth = ~video.visible[None, :, known], true[None, :, known]
-    metrics = tapvid_metrics(tyx[None], *truth, ~visible[None, :, known], found[None, :, known], mode)
-    return {name: float(value[0]) for name, value in metrics.items()}
+    predicted = ~visible[None, :, known], found[None, :, known]
+    metrics = tapvid_metrics(tyx[None], *truth, *predicted, mode)
+    return {name: float(value[0]) for name, value in metrics.items()} | {"AJ_RD": aj_rd(*truth, *predicted)["AJ_RD"]}
