@@ -6,13 +6,16 @@ it kept, on disk beyond `SPOOL_BYTES`, for the way back.
 
 With a model that sees many frames at once, frames are read once as well, and what it needs of them is kept on disk
 (`tapsdk.runtime.video_pass`).
+
+Where a frame cannot be read, the frames before it are tracked to the end, and only then the error is raised.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size, scale_points
-from tapsdk.points import QueryPoints, check_query_frames
+from tapsdk.points import QueryPoints
 from tapsdk.runtime.causal import CausalPlan
 from tapsdk.runtime.model import Model
+from tapsdk.runtime.readable import ReadableFrames
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.sizes import refinement_sizes
 from tapsdk.runtime.stages import confidence_of
@@ -32,6 +36,8 @@ from tapsdk.system.progress import with_progress
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
 from tapsdk.video.frames import FrameSource
+
+logger = logging.getLogger(__name__)
 
 SPOOL_BYTES = 256 << 20
 
@@ -44,7 +50,27 @@ def no_progress(frames: Iterable[Any], total: int | None, label: str) -> Iterabl
 
 
 def progress_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """Wherever stderr goes."""
+    return with_progress(frames, total=total, label=label, force=True)
+
+
+def terminal_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """Only where stderr is a terminal."""
     return with_progress(frames, total=total, label=label)
+
+
+def track_video(model: Model, source: FrameSource, query: QueryPoints, wrap: Wrap = no_progress) -> Tracks:
+    """Tracks to the end of the video. What ends it before, of whatever type, Ctrl-C included, has an attribute
+    `tracks`: what was tracked by then, None where that is not even a frame."""
+    run = start_run(model, source, query)
+    try:
+        return run.run(wrap)
+    except BaseException as error:
+        # There may be no memory left, and an exception of another library may take no attributes.
+        with suppress(Exception):
+            tracks = run.tracks()
+            error.tracks = tracks if tracks.num_frames else None  # type: ignore[attr-defined]
+        raise
 
 
 def start_run(model: Model, source: FrameSource, query: QueryPoints) -> CausalRun | OfflineRun:
@@ -93,15 +119,24 @@ class CausalRun:
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
         """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
+        frames = ReadableFrames(self._source)
         with closing(Spool("the frames before the last query", SPOOL_BYTES)) as spool:
-            self._run_forwards(spool, wrap)
-            check_query_frames(self._query.t, len(self._found))
+            self._run_forwards(frames, spool, wrap)
+            self._turn_round(frames.check(self._query, len(self._found)))
             if self._last_query:
                 self._run_backwards(spool, wrap)
+        if frames.error is not None:
+            raise frames.error
         return self.tracks()
 
-    def _run_forwards(self, spool: Spool, wrap: Wrap) -> None:
-        for t, image in enumerate(wrap(self._source, self._source.num_frames, "tracking")):
+    def _turn_round(self, reached: NDArray[np.bool_]) -> None:
+        """Begins the way back at the last query of those that were reached [N]; the others never join."""
+        self._last_query = last = int(self._query.t[reached].max(initial=0))
+        when = np.where(reached, last - self._query.t, last + 1)
+        self._backwards = Schedule(when, self._stream.model.manifest.points.join)
+
+    def _run_forwards(self, frames: ReadableFrames, spool: Spool, wrap: Wrap) -> None:
+        for t, image in enumerate(wrap(frames, self._source.num_frames, "tracking")):
             began = time.perf_counter()
             frame = self._stream.prepare(image)
             if self._last_query and t <= self._last_query:
@@ -136,7 +171,7 @@ class CausalRun:
         for t, tracks in enumerate(self._found):
             put(t, self._forwards, tracks, self._query.t <= t)
         for t, tracks in self._found_before.items():
-            put(t, self._backwards, tracks, self._query.t > t)
+            put(t, self._backwards, tracks, (self._query.t > t) & (self._query.t < frames))
         return _tracks(self._stream.model, self._source, self._query, (xy, visible, confidence), self._seconds)
 
 
@@ -155,17 +190,22 @@ class OfflineRun:
         query = self._query
         start = scale_points(query.xy, self._size, self._model.manifest.points.space)
         with closing(self._plan.start(self._sizes, query.t, start)) as video:
-            for image in wrap(self._source, self._source.num_frames, "encoding"):
+            frames = ReadableFrames(self._source)
+            for image in wrap(frames, self._source.num_frames, "encoding"):
                 began = time.perf_counter()
                 video.append(image)
                 self._seconds += time.perf_counter() - began
-            check_query_frames(query.t, video.frames)
+            reached = frames.check(query, video.frames)
+            if frames.error is not None:
+                logger.warning("%s; tracking through the %d frames before", frames.error, video.frames)
             self._hold(video.frames)
             began = time.perf_counter()
-            groups = video.groups()
+            groups = video.groups() if reached.any() else []
             for _ in wrap(self._track(video, groups), len(groups) * video.steps, "tracking"):
                 pass
             self._seconds += time.perf_counter() - began
+        if frames.error is not None:
+            raise frames.error
         return self.tracks()
 
     def tracks(self) -> Tracks:
@@ -185,9 +225,13 @@ class OfflineRun:
             found = yield from video.track(group)
             xy = scale_points(found.xy, manifest.points.space, self._size)
             confidence = confidence_of(found.logits, manifest.visibility)
+            t, start = self._query.t[group], self._query.xy[group]
+            reached = t < video.frames
             if manifest.points.query_frame == "exact":
-                asked = np.arange(len(xy)), self._query.t[group]
-                xy[asked], confidence[asked] = self._query.xy[group], 1.0
+                asked = np.flatnonzero(reached), t[reached]
+                xy[asked], confidence[asked] = start[reached], 1.0
+            # Of a point whose query was not reached nothing is known.
+            xy[~reached], confidence[~reached] = start[~reached, None], 0.0
             self._xy[group], self._confidence[group] = xy, confidence
 
 
