@@ -20,6 +20,7 @@ CLOSE = 0.05  # of the picture's sides: what counts as agreeing
 
 
 def main(video: str, picture: str, corners: str, output: str) -> None:
+    tapsdk.check_output(output, video, picture)
     with tapsdk.open_frames(picture) as source:
         image = next(source)
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)

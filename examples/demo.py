@@ -19,6 +19,8 @@ OUT = Path("out")
 def main(video: str | None) -> None:
     truth = None if video else tapsdk.Tracks.load(HERE / "demo" / "tracks.npz")
     path = video or HERE / "demo" / "clip.mp4"
+    for output in (OUT / "demo.npz", OUT / "demo.mp4"):
+        tapsdk.check_output(output, path)
     with tapsdk.open_frames(path) as source:
         size, fps = source.size, source.fps
     points = tapsdk.grid_points(10, size) if truth is None else truth.queries

@@ -17,6 +17,7 @@ FEWEST = 8  # points that a frame's motion is read from; with fewer in sight, th
 
 
 def main(video: str, output: str) -> None:
+    tapsdk.check_output(output, video)
     with tapsdk.open_frames(video) as source:
         points = tapsdk.grid_points(12, source.size)
     tracks = tapsdk.track(video, points, progress=True)
