@@ -109,7 +109,7 @@ def _options(args: argparse.Namespace, points: int) -> RunOptions:
 
 def _is_read_once(video: str) -> bool:
     """Whether what a pipe or a device gave is gone, so that it cannot be opened again for drawing."""
-    return video == "-" or video.startswith(("/dev/", "/proc/self/fd/")) or is_special_file(video)
+    return video == "-" or video.startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/")) or is_special_file(video)
 
 
 class KeptFrames(FrameSource):
