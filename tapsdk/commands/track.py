@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from tapsdk.api import check_output, loaded
@@ -16,6 +18,7 @@ from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
 from tapsdk.system.console import NO_MEMORY, tell
 from tapsdk.system.files import is_special_file
+from tapsdk.system.leftovers import remove_abandoned
 from tapsdk.system.signals import exit_status, hold_signals
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
@@ -71,6 +74,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     inputs = [args.video, args.points_file, open_artifact(args.model).directory]
     for output in filter(None, (args.output, args.save)):
         check_output(output, *inputs)
+        remove_abandoned(Path(os.path.realpath(output)).parent)
     if args.output and args.save:
         check_output(args.save, args.output)
 

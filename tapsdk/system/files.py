@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -69,7 +68,7 @@ class AtomicFile:
         try:
             # Through a symbolic link, so that the link stays one.
             self._target = Path(os.path.realpath(path))
-            temporary = self._target.with_name(f".tapsdk-{secrets.token_hex(8)}.tmp")
+            temporary = self._target.with_name(leftovers.temporary_name())
             self._written = self.path if self._direct else temporary
             self.file: BinaryIO = self._open()
         except (OSError, ValueError) as error:
@@ -80,10 +79,12 @@ class AtomicFile:
             return open(self._written, "wb")
         leftovers.note(self._written)
         try:
-            return open(self._written, "xb")
+            file = open(self._written, "xb")  # noqa: SIM115
         except (OSError, ValueError):
             leftovers.forget(self._written)
             raise
+        leftovers.claim(file)
+        return file
 
     @property
     def seekable(self) -> bool:

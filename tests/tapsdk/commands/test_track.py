@@ -18,6 +18,7 @@ from tapsdk.commands import main as cli
 from tapsdk.errors import BackendError, FramesError, SaveError
 from tapsdk.points import grid_points
 from tapsdk.runtime.model import Stream
+from tapsdk.system.leftovers import temporary_name
 from tapsdk.tracks import Tracks
 from tapsdk.video import VideoWriter, open_frames
 from tests.support import child_environment, copy_artifact, moving_texture, needs_full_device, needs_kill
@@ -612,6 +613,14 @@ def test_a_signal_while_the_tracks_are_saved_waits_for_them(run, video_file, tmp
     assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 143
     assert files(tmp_path) == ["out.npz"]
     assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+@needs_kill
+def test_the_next_run_removes_what_a_killed_one_left(run, video_file, tmp_path):
+    (tmp_path / temporary_name()).write_bytes(b"half a video")
+    os.utime(next(tmp_path.iterdir()), (0, 0))
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--quiet") == 0
+    assert files(tmp_path) == ["out.npz"]
 
 
 @needs_kill
