@@ -489,7 +489,9 @@ def test_a_pipe_is_tracked_and_drawn_in_one_pass(run, pipe, tmp_path, monkeypatc
     assert run(pipe, "--points", "0,40,20;3,5,6", "-o", "piped.mp4", "--save", "piped.npz") == 0
     assert run(pipe.with_name("video.ts"), "--points", "0,40,20;3,5,6", "-o", "file.mp4", "--save", "file.npz") == 0
     np.testing.assert_array_equal(Tracks.load("piped.npz").xy, Tracks.load("file.npz").xy)
-    np.testing.assert_array_equal(video_of("piped.mp4")[0], video_of("file.mp4")[0])
+    piped, file = (video_of(name)[0].astype(int) for name in ("piped.mp4", "file.mp4"))
+    assert piped.shape == file.shape
+    assert abs(piped - file).mean() < 4, "the same but for what the encoder loses"
 
 
 @needs_full_device
