@@ -30,8 +30,12 @@ def main(video: str, picture: str, corners: str, output: str) -> None:
     points = project(fit_homography(square, pinned), inside)
 
     tracks = tapsdk.track(video, points, progress=True)
-    with tapsdk.open_frames(video) as source, tapsdk.VideoWriter(output, source.fps, source.size) as writer:
-        for t, frame in enumerate(source):
+    times = [None] * tracks.num_frames if tracks.times is None else tracks.times
+    with (
+        tapsdk.open_frames(video) as source,
+        tapsdk.VideoWriter(output, source.fps, source.size, pixel_aspect=source.pixel_aspect) as writer,
+    ):
+        for t, (frame, time) in enumerate(zip(source, times, strict=True)):
             seen = tracks.visible[:, t]
             if seen.sum() >= FEWEST:
                 found = tracks.xy[seen, t].astype(float)
@@ -39,7 +43,7 @@ def main(video: str, picture: str, corners: str, output: str) -> None:
                 gap = np.linalg.norm(project(to_picture, found) - inside[seen], axis=1)
                 if (gap < CLOSE).sum() >= FEWEST:
                     frame = paste(frame, image, to_picture)
-            writer.write(frame)
+            writer.write(frame, time)
 
 
 def fit_homography(start: Floats, end: Floats) -> Floats:

@@ -22,16 +22,20 @@ def main(video: str | None) -> None:
     for output in (OUT / "demo.npz", OUT / "demo.mp4"):
         tapsdk.check_output(output, path)
     with tapsdk.open_frames(path) as source:
-        size, fps = source.size, source.fps
+        size = source.size
     points = tapsdk.grid_points(10, size) if truth is None else truth.queries
 
     tracks = tapsdk.track(path, points, progress=True)
 
     OUT.mkdir(exist_ok=True)
     tracks.save(OUT / "demo.npz")
-    with tapsdk.open_frames(path) as source, tapsdk.VideoWriter(OUT / "demo.mp4", fps, size) as writer:
-        for frame in tapsdk.draw(source, tracks):
-            writer.write(frame)
+    times = [None] * tracks.num_frames if tracks.times is None else tracks.times
+    with (
+        tapsdk.open_frames(path) as source,
+        tapsdk.VideoWriter(OUT / "demo.mp4", source.fps, size, pixel_aspect=source.pixel_aspect) as writer,
+    ):
+        for frame, time in zip(tapsdk.draw(source, tracks), times, strict=True):
+            writer.write(frame, time)
 
     report = tracks.report
     speed = f"{report.frames_per_second:.1f} frames per second"

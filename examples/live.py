@@ -43,6 +43,10 @@ if __name__ == "__main__":
     source, output = sys.argv[1:]
     tapsdk.check_output(output, source)
     opened = tapsdk.open_frames(camera(source) if source.isdigit() else source)
-    with opened as frames, tapsdk.VideoWriter(output, frames.fps, frames.size) as writer, suppress(KeyboardInterrupt):
+    with (
+        opened as frames,
+        tapsdk.VideoWriter(output, frames.fps, frames.size, pixel_aspect=frames.pixel_aspect) as writer,
+        suppress(KeyboardInterrupt),
+    ):
         for frame in tracked(frames):
             writer.write(frame)

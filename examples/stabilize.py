@@ -23,12 +23,16 @@ def main(video: str, output: str) -> None:
     tracks = tapsdk.track(video, points, progress=True)
     places = tracks.xy[..., 0] + 1j * tracks.xy[..., 1].astype(np.float64)  # [N, T]: x + iy
     zoom_turn, shift = 1 + 0j, 0j
-    with tapsdk.open_frames(video) as source, tapsdk.VideoWriter(output, source.fps, source.size) as writer:
-        for t, frame in enumerate(source):
+    times = [None] * tracks.num_frames if tracks.times is None else tracks.times
+    with (
+        tapsdk.open_frames(video) as source,
+        tapsdk.VideoWriter(output, source.fps, source.size, pixel_aspect=source.pixel_aspect) as writer,
+    ):
+        for t, (frame, time) in enumerate(zip(source, times, strict=True)):
             seen = tracks.visible[:, t]
             if seen.sum() >= FEWEST:
                 zoom_turn, shift = fit_similarity(places[seen, 0], places[seen, t])
-            writer.write(move_back(frame, zoom_turn, shift))
+            writer.write(move_back(frame, zoom_turn, shift), time)
 
 
 def fit_similarity(start: Complex, end: Complex) -> tuple[complex, complex]:

@@ -34,6 +34,7 @@ def track(
     resolution: int | Size | None = None,
     progress: bool = False,
     strict: bool = False,
+    fps: float | None = None,
 ) -> Tracks:
     """Tracks points through a video.
 
@@ -62,6 +63,7 @@ def track(
         strict: fail rather than pass anything over. A backend that is named is measured too, and has to give the right
             tracks. With "auto", BackendError is raised if any that is installed was refused: because it does not start,
             crashes, or gives other tracks. For programs that count on one, and for tests of an installation.
+        fps: frames per second, in place of the rate and the times that a video has; arrays and folders have none.
     Returns:
         Tracks with xy [N, T, 2], visible [N, T], confidence [N, T], in the order of `points`; frames before a query are
         tracked backwards from it. `report` says what ran, and why other backends did not.
@@ -78,7 +80,7 @@ def track(
                     raise
                 tracks = error.tracks
     """
-    with open_frames(frames) as source:
+    with open_frames(frames, fps) as source:
         query = parse_query_points(
             points, query_format=query_format, num_frames=source.num_frames, frame_size=source.size
         )

@@ -73,8 +73,9 @@ class Tracks:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .npz, .csv or .json file; `load` gives back the same xy, visible and confidence.
 
-        npz and json also hold queries, fps, times and report; csv is one row per point and frame and holds nothing
-        else, not even T where N = 0. JSON has neither NaN nor infinity: both become null, which loads as NaN.
+        npz and json also hold queries, fps, times and report; csv is one row per point and frame, with its time where
+        times are known, and holds nothing else, not even T where N = 0. JSON has neither NaN nor infinity: both become
+        null, which loads as NaN.
         A device or a pipe without one of the suffixes gets JSON. The file appears whole or not at all.
 
         Raises SaveError.

@@ -21,6 +21,8 @@ from tapsdk.system.files import AtomicFile, is_special_file
 FORMAT = "tapsdk.tracks"
 VERSION = 1
 CSV_COLUMNS = ["point", "frame", "x", "y", "visible", "confidence"]
+CSV_TIME = "time"
+"""A column more, seconds, where the times of frames are known."""
 
 Fields = Mapping[str, Any]
 """xy [N, T, 2], visible [N, T], confidence [N, T]; queries [N, 3], times [T], fps and report (a table), or None."""
@@ -114,13 +116,17 @@ def _read_npz(file: BinaryIO) -> dict[str, Any]:
 
 
 def _write_csv(tracks: Fields, file: BinaryIO) -> None:
-    file.write((",".join(CSV_COLUMNS) + "\n").encode("ascii"))
+    times = tracks["times"]
+    header = [*CSV_COLUMNS, *([] if times is None else [CSV_TIME])]
+    file.write((",".join(header) + "\n").encode("ascii"))
+    shown = [] if times is None else [list(map(repr, times.tolist()))]
     for point in range(len(tracks["xy"])):
         columns = zip(
             _short_floats(tracks["xy"][point, :, 0]),
             _short_floats(tracks["xy"][point, :, 1]),
             tracks["visible"][point].astype(int).tolist(),
             _short_floats(tracks["confidence"][point]),
+            *shown,
             strict=True,
         )
         lines = [f"{point},{frame},{','.join(map(str, values))}\n" for frame, values in enumerate(columns)]
@@ -130,11 +136,11 @@ def _write_csv(tracks: Fields, file: BinaryIO) -> None:
 def _read_csv(file: BinaryIO) -> dict[str, Any]:
     reader = csv.reader(file.read().decode("ascii").splitlines())
     header = next(reader, [])
-    if header != CSV_COLUMNS:
-        raise TracksError(f"the first line must be {','.join(CSV_COLUMNS)}")
+    if header not in (CSV_COLUMNS, [*CSV_COLUMNS, CSV_TIME]):
+        raise TracksError(f"the first line must be {','.join(CSV_COLUMNS)}, or that and {CSV_TIME}")
     rows = [row for row in reader if row]
-    if any(len(row) != len(CSV_COLUMNS) for row in rows):
-        raise TracksError(f"every line must have {len(CSV_COLUMNS)} columns")
+    if any(len(row) != len(header) for row in rows):
+        raise TracksError(f"every line must have {len(header)} columns")
     point = np.array([int(row[0]) for row in rows], dtype=np.int64)
     frame = np.array([int(row[1]) for row in rows], dtype=np.int64)
     shape = (int(point.max(initial=-1)) + 1, int(frame.max(initial=-1)) + 1)
@@ -150,7 +156,18 @@ def _read_csv(file: BinaryIO) -> dict[str, Any]:
     xy[point, frame] = np.array([(float(row[2]), float(row[3])) for row in rows]).reshape(-1, 2)
     visible[point, frame] = [row[4] == "1" for row in rows]
     confidence[point, frame] = [float(row[5]) for row in rows]
-    return {"xy": xy, "visible": visible, "confidence": confidence}
+    times = _times_of(frame, [float(row[-1]) for row in rows]) if header[-1] == CSV_TIME and rows else None
+    return {"xy": xy, "visible": visible, "confidence": confidence, "times": times}
+
+
+def _times_of(frame: NDArray[np.int64], seconds: list[float]) -> NDArray[np.float64]:
+    """[T] of the times in lines of any order."""
+    given = np.array(seconds)
+    times = np.zeros(frame.max() + 1)
+    times[frame] = given
+    if not np.array_equal(times[frame], given, equal_nan=True):
+        raise TracksError("a frame must have the same time for every point")
+    return times
 
 
 def _to_json(array: NDArray[np.float32]) -> Any:
@@ -166,7 +183,7 @@ def _from_json(values: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _write_json(tracks: Fields, file: BinaryIO) -> None:
-    document = {
+    about = {
         "format": FORMAT,
         "version": VERSION,
         "num_frames": tracks["xy"].shape[1],
@@ -174,17 +191,17 @@ def _write_json(tracks: Fields, file: BinaryIO) -> None:
         "times": None if tracks["times"] is None else [float(time) for time in tracks["times"]],
         "report": tracks["report"],
         "queries": None if tracks["queries"] is None else _to_json(tracks["queries"]),
-        "tracks": [
-            {
-                "xy": _to_json(tracks["xy"][point]),
-                "visible": tracks["visible"][point].tolist(),
-                "confidence": _to_json(tracks["confidence"][point]),
-            }
-            for point in range(len(tracks["xy"]))
-        ],
     }
-    file.write(json.dumps(document, allow_nan=False).encode("ascii"))
-    file.write(b"\n")
+    # Point by point: as Python's numbers, all of them would take ten times the memory of the tracks.
+    file.write((json.dumps(about, allow_nan=False)[:-1] + ', "tracks": [').encode("ascii"))
+    for point in range(len(tracks["xy"])):
+        track = {
+            "xy": _to_json(tracks["xy"][point]),
+            "visible": tracks["visible"][point].tolist(),
+            "confidence": _to_json(tracks["confidence"][point]),
+        }
+        file.write(((", " if point else "") + json.dumps(track, allow_nan=False)).encode("ascii"))
+    file.write(b"]}\n")
 
 
 def _read_json(file: BinaryIO) -> dict[str, Any]:

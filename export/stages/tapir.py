@@ -170,7 +170,7 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
     return Cut(
         tuple(replace(stage, exact=EXACT) for stage in stages),
         _frames(config, size),
-        PointSpec(config.resolution),
+        PointSpec(config.resolution, independent=True),
         FAMILY.visibility,
         Causal(_refinement(config, grids) if style.native else None),
         config.fusion,
@@ -199,7 +199,7 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
     return Cut(
         tuple(Stage(*stage, size_multiple=multiple, exact=EXACT) for stage in stages),
         _frames(config, size),
-        PointSpec(config.resolution),
+        PointSpec(config.resolution, independent=True),
         FAMILY.visibility,
         Refined(_refinement(config, grids), None if size or config.size_multiple else multiple),
     )

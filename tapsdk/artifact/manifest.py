@@ -125,6 +125,8 @@ class PointSpec:
     space: (height, width) of the space that positions are in, whatever the frames' size.
     join: when points of a whole video are added: in their query's frame, or all in the first one, with a delay.
     query_frame: what a track says at its query's frame: the query point itself, or the model's own estimate.
+    independent: whether a point's track is the same whatever points are tracked beside it, so that many can be tracked
+    in groups. Where the manifest does not say, they are not.
     buckets: by format, the numbers of points that its files take, each by an entry point (`entry_point`). Formats that
     are not named take any number.
     """
@@ -132,6 +134,7 @@ class PointSpec:
     space: Size
     join: Join = "query"
     query_frame: QueryFrame = "model"
+    independent: bool = False
     buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 

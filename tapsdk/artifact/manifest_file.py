@@ -95,6 +95,8 @@ def _points(table: dict[str, Any]) -> PointSpec:
     points = PointSpec(**{**table, "space": _size("space", table["space"]), "buckets": buckets})
     _check_choice("query_frame", points.query_frame, get_args(QueryFrame))
     _check_choice("join", points.join, get_args(Join))
+    if not isinstance(points.independent, bool):
+        raise ValueError(f"independent is {points.independent!r}, not true or false")
     return points
 
 

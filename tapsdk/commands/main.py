@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument(
         "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
     )
+    track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
     track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
     track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")

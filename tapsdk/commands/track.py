@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def track(args: argparse.Namespace) -> int:
     _check_outputs(args)
     wrap = no_progress if args.quiet else terminal_bars
     with ExitStack() as stack:
-        source = stack.enter_context(open_frames(args.video))
+        source = stack.enter_context(open_frames(args.video, args.fps))
         query = _read_query(args, source)
         # Opened before the work, so that a wrong path shows at once.
-        writer = stack.enter_context(VideoWriter(args.output, source.fps, source.size)) if args.output else None
+        writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
         kept = KeptFrames(source) if writer and _is_read_once(args.video) else None
         if kept is not None:
             stack.enter_context(kept)
@@ -111,6 +112,10 @@ def _options(args: argparse.Namespace, points: int) -> RunOptions:
     )
 
 
+def _open_writer(path: str, source: FrameSource) -> VideoWriter:
+    return VideoWriter(path, source.fps, source.size, pixel_aspect=source.pixel_aspect)
+
+
 def _is_read_once(video: str) -> bool:
     """Whether what a pipe or a device gave is gone, so that it cannot be opened again for drawing."""
     return video == "-" or video.startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/")) or is_special_file(video)
@@ -127,6 +132,10 @@ class KeptFrames(FrameSource):
     @property
     def times(self) -> Any:
         return self._source.times
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        return self._source.pixel_aspect
 
     def __next__(self) -> Frame:
         frame = super().__next__()
@@ -179,8 +188,9 @@ def _paint(
     try:
         with ExitStack() as stack:
             source = stack.enter_context(open_frames(args.video)) if frames is None else frames
-            for frame in wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing"):
-                writer.write(frame)
+            drawn = wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing")
+            for t, frame in enumerate(drawn):
+                writer.write(frame, None if tracks.times is None else tracks.times[t])
         writer.finish()
     except FramesError as error:
         # What is drawn is worth having, also where the video can no longer be read to its end.

@@ -25,6 +25,9 @@ from tapsdk.video.frames import Frame
 
 Floats = NDArray[np.float32]
 
+POINTS_AT_ONCE = 1024
+"""Of a whole video. With more, memory grows and the time for each stays the same."""
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -112,9 +115,16 @@ class Stream:
     def manifest(self) -> Manifest:
         return self.model.manifest
 
-    def check_room(self, points: int) -> None:
-        """Raises BackendError if so many points cannot be tracked at once."""
-        self._plan.store.capacity(points)
+    def points_at_once(self, points: int) -> int:
+        """How many of so many points are to be tracked together: all of them, unless they are independent and many.
+
+        Raises BackendError if they see each other and are more than the artifact takes.
+        """
+        store = self._plan.store
+        if self.manifest.points.independent:
+            return min(points, POINTS_AT_ONCE, *store.buckets[-1:])
+        store.capacity(points)
+        return points
 
     def prepare(self, image: Frame) -> Floats:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""

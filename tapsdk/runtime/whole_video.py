@@ -2,7 +2,8 @@
 
 With a causal model, every query goes forwards from its frame, then backwards to the first one. Memory does not grow
 with the video: frames are read once, one at a time. Only if a query lies on a later frame are the prepared frames up to
-it kept, on disk beyond `SPOOL_BYTES`, for the way back.
+it kept, on disk beyond `SPOOL_BYTES`, for the way back. Many points that are independent, as the manifest says, are
+tracked group by group, so that memory does not grow with them either, beyond their tracks; all frames are kept then.
 
 With a model that sees many frames at once, frames are read once as well, and what it needs of them is kept on disk
 (`tapsdk.runtime.video_pass`).
@@ -16,7 +17,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tapsdk.geometry import Size, scale_points
 from tapsdk.points import QueryPoints
 from tapsdk.runtime.causal import CausalPlan
 from tapsdk.runtime.model import Model
+from tapsdk.runtime.point_groups import Findings, PointGroup, Schedule
 from tapsdk.runtime.readable import ReadableFrames
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.sizes import refinement_sizes
@@ -83,96 +85,94 @@ def start_run(model: Model, source: FrameSource, query: QueryPoints) -> CausalRu
     return OfflineRun(model, model.plan, source, query)
 
 
-class Schedule:
-    """One way through the video, step by step: which points join when, and which points a stream's rows are of."""
-
-    def __init__(self, when: NDArray[np.int64], join: str) -> None:
-        """when: [N] step of each query. join: the manifest's `points.join`."""
-        self._when = when
-        self._joins = when if join == "query" else np.zeros_like(when)
-        # Rows come in the order in which points join, then as given.
-        self._order = np.argsort(self._joins, kind="stable")
-
-    def joining(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Points that join at a step, and how many steps later each is queried."""
-        points = self._order[self._joins[self._order] == step]
-        return points, (self._when[points] - step).astype(np.float32)
-
-    def points(self, rows: int) -> NDArray[np.int64]:
-        """The points that the first rows are of."""
-        return self._order[:rows]
-
-
 class CausalRun:
     """One video being tracked by a causal model. `tracks` gives what is there, also after an interruption."""
 
     def __init__(self, model: Model, source: FrameSource, query: QueryPoints) -> None:
         self._stream, self._source, self._query = model.stream(), source, query
-        self._stream.check_room(len(query))
         self._size: Size = source.size
+        self._clock = Clock(source, source.delivered)
+        self._groups = self._split()
         self._last_query = int(query.t.max(initial=0))
-        join = model.manifest.points.join
-        self._forwards, self._backwards = Schedule(query.t, join), Schedule(self._last_query - query.t, join)
-        self._found: list[Tracks] = []
-        self._found_before: dict[int, Tracks] = {}
+        self._reached = np.ones(len(query), np.bool_)
+        """Queries [N] to which the video went on."""
+        self._first: list[Tracks] = []
+        """Of the first group, frame by frame, while nobody knows how many there will be."""
+        self._found: Findings | None = None
         self._seconds = 0.0
+
+    def _split(self) -> list[PointGroup]:
+        count, join = len(self._query), self._stream.manifest.points.join
+        size = self._stream.points_at_once(count)
+        parts = [np.arange(first, min(first + size, count)) for first in range(0, max(count, 1), max(size, 1))]
+        return [PointGroup(part, self._query.t[part], join) for part in parts]
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
         """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
         frames = ReadableFrames(self._source)
-        with closing(Spool("the frames before the last query", SPOOL_BYTES)) as spool:
-            self._run_forwards(frames, spool, wrap)
-            self._turn_round(frames.check(self._query, len(self._found)))
-            if self._last_query:
-                self._run_backwards(spool, wrap)
+        first, *others = self._groups
+        with closing(Spool("the frames that are seen again", SPOOL_BYTES)) as spool:
+            self._read(frames, first, spool, wrap)
+            self._reached = frames.check(self._query, len(self._first))
+            self._found = found = self._gather()
+            self._first.clear()
+            self._run_backwards(first, spool, found, wrap)
+            for group in others:
+                self._run_forwards(group, spool, found, wrap)
+                self._run_backwards(group, spool, found, wrap)
         if frames.error is not None:
             raise frames.error
         return self.tracks()
 
-    def _turn_round(self, reached: NDArray[np.bool_]) -> None:
-        """Begins the way back at the last query of those that were reached [N]; the others never join."""
-        self._last_query = last = int(self._query.t[reached].max(initial=0))
-        when = np.where(reached, last - self._query.t, last + 1)
-        self._backwards = Schedule(when, self._stream.model.manifest.points.join)
-
-    def _run_forwards(self, frames: ReadableFrames, spool: Spool, wrap: Wrap) -> None:
-        for t, image in enumerate(wrap(frames, self._source.num_frames, "tracking")):
+    def _read(self, frames: ReadableFrames, group: PointGroup, spool: Spool, wrap: Wrap) -> None:
+        """Takes the first group forwards, and keeps what is seen again."""
+        several = len(self._groups) > 1
+        for t, image in enumerate(wrap(frames, self._source.num_frames, self._label("tracking", group))):
             began = time.perf_counter()
             frame = self._stream.prepare(image)
-            if self._last_query and t <= self._last_query:
+            if several or (self._last_query and t <= self._last_query):
                 spool.append({"frame": frame})
-            self._found.append(self._advance(frame, self._forwards, t))
+            self._first.append(self._advance(frame, group.forwards, t))
             self._seconds += time.perf_counter() - began
 
-    def _run_backwards(self, spool: Spool, wrap: Wrap) -> None:
+    def _run_forwards(self, group: PointGroup, spool: Spool, found: Findings, wrap: Wrap) -> None:
         self._stream.clear()
-        way_back = range(self._last_query, -1, -1)
-        for step, t in enumerate(wrap(way_back, len(way_back), "tracking backwards")):
-            self._found_before[t] = self._advance(spool[t]["frame"], self._backwards, step)
+        for t in wrap(range(len(spool)), len(spool), self._label("tracking", group)):
+            began = time.perf_counter()
+            tracks = self._advance(spool[t]["frame"], group.forwards, t)
+            found.put(t, group.forwards.points(len(tracks)), tracks, self._query.t <= t)
+            self._seconds += time.perf_counter() - began
+
+    def _run_backwards(self, group: PointGroup, spool: Spool, found: Findings, wrap: Wrap) -> None:
+        schedule, last = group.backwards(self._reached)
+        if not last:
+            return
+        self._stream.clear()
+        way_back = range(last, -1, -1)
+        for step, t in enumerate(wrap(way_back, len(way_back), self._label("tracking backwards", group))):
+            tracks = self._advance(spool[t]["frame"], schedule, step)
+            found.put(t, schedule.points(len(tracks)), tracks, self._query.t > t)
 
     def _advance(self, frame: NDArray[np.float32], schedule: Schedule, step: int) -> Tracks:
         points, delay = schedule.joining(step)
         return self._stream.advance(frame, self._size, self._query.xy[points], delay)
 
+    def _label(self, work: str, group: PointGroup) -> str:
+        return f"{work}, {group.name}" if len(self._groups) > 1 else work
+
+    def _gather(self) -> Findings:
+        """What was found of the first group while frames were read."""
+        forwards, found = self._groups[0].forwards, Findings(self._query.xy, len(self._first))
+        for t, tracks in enumerate(self._first):
+            found.put(t, forwards.points(len(tracks)), tracks, self._query.t <= t)
+        return found
+
     def tracks(self) -> Tracks:
-        """What was tracked so far: forwards on the frames that were read, backwards where that was done."""
-        count, frames = len(self._query), len(self._found)
-        xy = np.repeat(self._query.xy[:, None], frames, axis=1)
-        visible = np.zeros((count, frames), bool)
-        confidence = np.zeros((count, frames), np.float32)
-
-        def put(t: int, schedule: Schedule, tracks: Tracks, wanted: NDArray[np.bool_]) -> None:
-            points = schedule.points(len(tracks))
-            rows = wanted[points]
-            xy[points[rows], t] = tracks.xy[rows, 0]
-            visible[points[rows], t] = tracks.visible[rows, 0]
-            confidence[points[rows], t] = tracks.confidence[rows, 0]
-
-        for t, tracks in enumerate(self._found):
-            put(t, self._forwards, tracks, self._query.t <= t)
-        for t, tracks in self._found_before.items():
-            put(t, self._backwards, tracks, (self._query.t > t) & (self._query.t < frames))
-        return _tracks(self._stream.model, self._source, self._query, (xy, visible, confidence), self._seconds)
+        """What was tracked so far: forwards on the frames that were read, backwards where that was done, a group of
+        points after the other; those whose turn has not come stay at their queries, unseen."""
+        found = self._gather() if self._found is None else self._found
+        arrays = found.xy, found.visible, found.confidence
+        return _tracks(self._stream.model, self._clock, self._query, arrays, self._seconds)
 
 
 class OfflineRun:
@@ -181,6 +181,7 @@ class OfflineRun:
     def __init__(self, model: Model, plan: RefinedPlan | WholePlan, source: FrameSource, query: QueryPoints) -> None:
         self._model, self._plan, self._source, self._query = model, plan, source, query
         self._size: Size = source.size
+        self._clock = Clock(source, source.delivered)
         self._sizes = refinement_sizes(source.size, model.options.resolution, model.manifest)
         self._hold(0)
         self._seconds = 0.0
@@ -212,7 +213,7 @@ class OfflineRun:
         """What was tracked so far; points whose turn has not come stay at their queries, unseen."""
         visible = self._confidence > self._model.manifest.visibility.threshold
         found = self._xy, visible, self._confidence
-        return _tracks(self._model, self._source, self._query, found, self._seconds)
+        return _tracks(self._model, self._clock, self._query, found, self._seconds)
 
     def _hold(self, frames: int) -> None:
         """Makes room for the tracks of so many frames."""
@@ -235,9 +236,20 @@ class OfflineRun:
             self._xy[group], self._confidence[group] = xy, confidence
 
 
-def _tracks(
-    model: Model, source: FrameSource, query: QueryPoints, found: tuple[Any, Any, Any], seconds: float
-) -> Tracks:
+@dataclass(frozen=True)
+class Clock:
+    """When the frames of a source are shown. passed: those that somebody took from it before."""
+
+    source: FrameSource
+    passed: int
+
+    def times(self, frames: int) -> NDArray[np.float64] | None:
+        """[T] seconds of the next frames; None if the source does not say."""
+        times = self.source.times
+        return None if times is None else times[self.passed : self.passed + frames]
+
+
+def _tracks(model: Model, clock: Clock, query: QueryPoints, found: tuple[Any, Any, Any], seconds: float) -> Tracks:
     """found: xy [N, T, 2], visible [N, T], confidence [N, T]. seconds: that they took, without reading frames."""
     xy, visible, confidence = found
     frames = xy.shape[1]
@@ -246,7 +258,7 @@ def _tracks(
         visible,
         confidence,
         queries=query.as_txy(),
-        fps=source.fps,
-        times=source.times[:frames] if source.times is not None else None,
+        fps=clock.source.mean_fps,
+        times=clock.times(frames),
         report=replace(model.report, frames_per_second=frames / seconds if seconds else None),
     )

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,25 @@ logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
-def open_frames(frames: Any) -> FrameSource:
+def open_frames(frames: Any, fps: float | None = None) -> FrameSource:
     """Frames of anything that holds frames, one at a time; see FrameSource.
 
     frames: [T, H, W, 3] uint8, or float in [0, 1], as a numpy array or what numpy can view as one (a torch
         tensor on the CPU, a JAX array); a path to a video or to a folder of images (in natural order: 9
         before 10); or any iterable of frames [H, W, 3], a generator for instance, read only as far as needed.
+    fps: frames per second, in place of the rate and the times that a video has, and for what has none.
 
     A video's rotation tag is honoured. Raises FramesError, at once or when the frame at fault is reached.
     """
+    source = _open(frames)
+    try:
+        return source if fps is None else source.at_rate(fps)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _open(frames: Any) -> FrameSource:
     if isinstance(frames, FrameSource):
         return frames
     if isinstance(frames, (str, os.PathLike)):
@@ -65,17 +76,26 @@ def _open_video(path: Path) -> FrameSource:
     stream.thread_type = "AUTO"
     rate = stream.average_rate or stream.guessed_rate
     times: list[float | None] = []
+    aspects: list[Fraction | None] = []
     return FrameSource(
-        _decode(container, stream, path, times),
+        _decode(container, stream, path, times, aspects),
         num_frames=stream.frames or None,
         fps=float(rate) if rate else None,
         times=times,
+        pixel_aspects=aspects,
         close=container.close,
     )
 
 
-def _decode(container: InputContainer, stream: VideoStream, path: Path, times: list[float | None]) -> Iterator[Frame]:
-    """Every frame of a video; what can be read of a damaged one, then FramesError. Each one's time goes to `times`."""
+def _decode(
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    times: list[float | None],
+    aspects: list[Fraction | None],
+) -> Iterator[Frame]:
+    """Every frame of a video; what can be read of a damaged one, then FramesError. Each one's time goes to `times`,
+    the pixel's aspect of the first one to `aspects`."""
     import av
 
     count = 0
@@ -87,6 +107,8 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path, times: l
                 damage = "the file ends in the middle of a frame" if packet.is_corrupt else ""
             for frame in packet.decode():
                 times.append(frame.time)
+                if not aspects:
+                    aspects.append(_pixel_aspect(stream, frame))
                 yield _upright(frame)
                 count += 1
     except av.FFmpegError as error:
@@ -103,6 +125,14 @@ def _upright(frame: av.VideoFrame) -> Frame:
     """The frame as RGB, turned as its rotation tag says: by whole quarter turns, counter-clockwise."""
     rgb = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)), dtype=np.uint8)
+
+
+def _pixel_aspect(stream: VideoStream, frame: av.VideoFrame) -> Fraction | None:
+    """Width / height of the upright frame's pixels; a quarter turn swaps the two."""
+    aspect = stream.sample_aspect_ratio
+    if not aspect:
+        return None
+    return 1 / aspect if round(frame.rotation / 90) % 2 else aspect
 
 
 def _open_folder(folder: Path) -> FrameSource:

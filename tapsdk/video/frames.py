@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -11,6 +14,8 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import FramesError
 from tapsdk.geometry import Size
+
+logger = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
 """[H, W, 3] uint8 RGB, C-contiguous."""
@@ -26,7 +31,7 @@ class FrameSource(Iterator[Frame]):
     closes what it opened. A frame may share memory with the caller's array: do not write into it.
 
     num_frames: as the origin declares it, None if it does not; a damaged video may hold fewer.
-    fps: frames per second, None if unknown.
+    fps: frames per second as the origin declares them or `at_rate` says, None if unknown.
     """
 
     def __init__(
@@ -36,13 +41,18 @@ class FrameSource(Iterator[Frame]):
         num_frames: int | None = None,
         fps: float | None = None,
         times: Sequence[float | None] | None = None,
+        pixel_aspects: Sequence[Fraction | None] = (),
         close: Callable[[], None] | None = None,
     ) -> None:
-        """times: grows as `frames` is read; None for an origin without timestamps."""
+        """times: grows as `frames` is read; None for an origin without timestamps. pixel_aspects: filled with the first
+        frame; empty for an origin that does not say."""
         self.num_frames = num_frames
         self.fps = fps
         self._frames = frames
         self._times = times
+        self._times_follow_fps = False
+        self._warned = False
+        self._pixel_aspects = pixel_aspects
         self._close = close
         self._count = 0
         # Both those of the first frame, once it is read.
@@ -58,11 +68,49 @@ class FrameSource(Iterator[Frame]):
         return self._size
 
     @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width / height of a pixel where it is shown, None if the origin does not say. Positions do not heed it: they
+        are counted in pixels. Reads the first frame if need be, as `size` does."""
+        _ = self.size
+        return self._pixel_aspects[0] if self._pixel_aspects else None
+
+    @property
+    def delivered(self) -> int:
+        """Frames that the iteration gave so far."""
+        return self._count - (self._peeked is not None)
+
+    @property
     def times(self) -> NDArray[np.float64] | None:
-        """[T] seconds at which each of the frames that were read is shown; None if the origin does not say."""
-        if not self._times or None in self._times:
+        """[T] seconds at which each of the frames that were read is shown, growing; None if the origin does not say."""
+        if self._times_follow_fps and self.fps:
+            return np.arange(self._count) / self.fps
+        if not self._times:
             return None
-        return np.array(self._times, np.float64)
+        times = np.array(self._times, np.float64)  # None becomes NaN, which no comparison lets pass
+        if np.isfinite(times).all() and (np.diff(times) > 0).all():
+            return times
+        if not self._warned:
+            logger.warning("the times of the frames are missing or do not grow; their rate, fps, stands for them")
+            self._warned = True
+        return None
+
+    @property
+    def mean_fps(self) -> float | None:
+        """`fps`, unless the times of the frames that were read contradict it: then as many as they say, on average."""
+        times = self.times
+        if times is None or len(times) < 2:
+            return self.fps
+        steps, seconds = len(times) - 1, float(times[-1] - times[0])
+        # Files round times, by less than half a frame.
+        agree = self.fps is not None and abs(seconds * self.fps - steps) < 0.5
+        return self.fps if agree else steps / seconds
+
+    def at_rate(self, fps: float) -> FrameSource:
+        """This source, with frames shown at this rate from 0 on, whatever the origin says. Raises FramesError."""
+        if not (math.isfinite(fps) and fps > 0):
+            raise FramesError(f"fps must be a positive number of frames per second, got {fps}")
+        self.fps, self._times_follow_fps = float(fps), True
+        return self
 
     def __iter__(self) -> FrameSource:
         return self

@@ -15,13 +15,22 @@ from tapsdk.errors import FramesError, SaveError
 from tapsdk.geometry import Size
 from tapsdk.system.files import AtomicFile
 from tapsdk.video.frames import Frame
+from tapsdk.video.ticks import LONGEST, Ticks, as_rate, ticks_per_second
 
 VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 DEFAULT_FPS = 30.0
+FASTEST, SLOWEST = 1e6, 1e-7
+"""Frames per second that can be written."""
 
 # FFmpeg's numbers for BT.709 and for the limited range that players expect.
 _BT709 = 1
 _LIMITED_RANGE = 1
+# Nothing can be filled in later where one cannot go back.
+_FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+# Frames out of order would start the clock later than at 0 in some files, and mp4 holds no long gaps between them.
+_IN_ORDER = {"bf": "0"}
+# Matroska's clock counts milliseconds, and MPEG-4 Part 2 has 16 bits for the ticks of a second.
+_MOST_TICKS = {"matroska": 1000, "mpeg4": 65535, "libx264": 1 << 30}
 
 
 class VideoWriter:
@@ -32,13 +41,21 @@ class VideoWriter:
     `with`, or call `finish`. A device or a pipe gets fragmented mp4. H.264 in its common form needs even
     sizes: an odd one gets one more row or column, a copy of the last.
 
-    size: (height, width) of the frames. fps: None means 30. Raises SaveError.
+    size: (height, width) of the frames. fps: frames per second where `write` is given no times; None means 30.
+    pixel_aspect: width / height of a pixel, for players; None means square.
+    Raises SaveError.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float | None, size: Size) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], fps: float | None, size: Size, *, pixel_aspect: Fraction | None = None
+    ) -> None:
         fps = DEFAULT_FPS if fps is None else fps
         if not (math.isfinite(fps) and fps > 0):
             raise SaveError(f"could not write {path}: fps must be positive, got {fps}")
+        if not SLOWEST <= fps <= FASTEST:
+            raise SaveError(f"could not write {path}: fps must be from {SLOWEST:g} to {FASTEST:g}, got {fps:g}")
+        if pixel_aspect is not None and not pixel_aspect > 0:
+            raise SaveError(f"could not write {path}: pixel_aspect must be positive, got {pixel_aspect}")
         if min(size) < 1:
             raise SaveError(f"could not write {path}: a frame needs at least 1 x 1 pixels, got {size}")
         self._output = AtomicFile(path)
@@ -46,37 +63,49 @@ class VideoWriter:
         self._count = 0
         self._open = True
         try:
-            self._start(Path(path).suffix.lower(), fps)
+            self._start(Path(path).suffix.lower(), as_rate(fps), pixel_aspect)
         except BaseException:
             self._output.discard()
             raise
 
-    def _start(self, suffix: str, fps: float) -> None:
+    def _start(self, suffix: str, rate: Fraction, pixel_aspect: Fraction | None) -> None:
         import av
 
-        if self._output.seekable and suffix not in VIDEO_FORMATS:
-            allowed = ", ".join(VIDEO_FORMATS)
-            raise SaveError(f"could not write {self._output.path}: the suffix must be one of {allowed}")
-        if self._output.seekable:
-            self._container = av.open(self._output.file, "w", format=VIDEO_FORMATS[suffix])
-        else:
-            # Nothing can be filled in later where one cannot go back.
-            fragmented = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-            self._container = av.open(self._output.file, "w", format="mp4", options=fragmented)
+        path, seekable = self._output.path, self._output.seekable
+        if seekable and suffix not in VIDEO_FORMATS:
+            raise SaveError(f"could not write {path}: the suffix must be one of {', '.join(VIDEO_FORMATS)}")
         x264 = "libx264" in av.codecs_available
-        options = {"crf": "18", "preset": "veryfast"} if x264 else {"qscale": "3"}
-        # 1001 is the denominator of the broadcast rates (30000 / 1001 = 29.97...).
-        rate = Fraction(fps).limit_denominator(1001)
+        kind = VIDEO_FORMATS[suffix] if seekable else "mp4"
+        most = _MOST_TICKS["matroska" if kind == "matroska" else "libx264" if x264 else "mpeg4"]
+        if rate > most:
+            raise SaveError(
+                f"could not write {path}: {kind} holds {most} frames per second at most, got {float(rate):g}"
+                + ("; write .mp4 or .mov" if kind == "matroska" else "")
+            )
+        per_second = ticks_per_second(rate, most)
+        self._ticks = Ticks(rate, per_second, None if kind == "matroska" else LONGEST)
+        scale = {} if kind == "matroska" else {"video_track_timescale": str(per_second)}
+        options = scale if seekable else scale | _FRAGMENTED
+        self._container = av.open(self._output.file, "w", format=kind, options=options)
+        options = _IN_ORDER | ({"crf": "18", "preset": "veryfast"} if x264 else {"qscale": "3"})
         self._stream = self._container.add_stream("libx264" if x264 else "mpeg4", rate=rate, options=options)
         self._stream.height, self._stream.width = (side + side % 2 for side in self._size)
         self._stream.pix_fmt = "yuv420p"
-        # Untagged video leaves the choice of the colour matrix to each player.
         context = self._stream.codec_context
+        self._stream.time_base = context.time_base = Fraction(1, per_second)
+        if pixel_aspect is not None:
+            context.sample_aspect_ratio = pixel_aspect.limit_denominator(1 << 15)
+        # Untagged video leaves the choice of the colour matrix to each player.
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
 
-    def write(self, frame: Frame) -> None:
-        """Append a frame [H, W, 3] uint8 RGB of the size given at the start."""
+    def write(self, frame: Frame, time: float | None = None) -> None:
+        """Append a frame [H, W, 3] uint8 RGB of the size given at the start.
+
+        time: seconds at which it is shown, later than those of the frames before; of the first frame, whatever it is,
+            the video counts from there. None: as `fps` says, after the frame before it.
+        Raises FramesError for a frame or a time that does not fit, and nothing is written of it.
+        """
         import av
 
         if not self._open:
@@ -86,6 +115,7 @@ class VideoWriter:
                 f"frame {self._count} must be uint8 of shape {[*self._size, 3]}, "
                 f"got {frame.dtype} of shape {list(frame.shape)}"
             )
+        tick = self._ticks.next(time)
         height, width = self._size
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -93,7 +123,7 @@ class VideoWriter:
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE
             )
-            picture.pts = self._count
+            picture.pts = tick
             self._container.mux(self._stream.encode(picture))
         except (av.FFmpegError, OSError) as error:
             self.abort()
@@ -109,7 +139,11 @@ class VideoWriter:
         try:
             if self._count == 0:
                 raise SaveError(f"could not write {self._output.path}: the video has no frames")
-            self._container.mux(self._stream.encode(None))
+            packets = self._stream.encode(None)
+            for packet in packets[-1:]:
+                # The last frame is shown for as long as the one before it.
+                packet.duration = self._ticks.duration
+            self._container.mux(packets)
             self._container.close()
         except (av.FFmpegError, OSError) as error:
             self.abort()

@@ -146,6 +146,7 @@ def test_the_manifest_says_what_it_is(exported, small_model, small_config):
     assert manifest.weights_sha256 == sha256(small_model)
     assert manifest.points.space == manifest.frames.size == small_config.resolution
     assert (manifest.precision, manifest.points.query_frame) == ("fp32", "exact")
+    assert manifest.points.independent
     assert manifest.frames.range == (-1.0, 1.0)
     assert list(manifest.stages) == ["encode", "query", "step", "locate", "mixer"]
     assert manifest.formats == ["onnx"]

@@ -9,12 +9,14 @@ import pytest
 from tapsdk import check_output, track
 from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
+from tapsdk.runtime import model as model_module
 from tapsdk.runtime import whole_video
 from tapsdk.runtime.model import Stream
 from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
 from tapsdk.system.spool import Spool
 from tapsdk.tracker import Tracker
+from tapsdk.video import VideoWriter, open_frames
 from tests.support import EXACT, PLANS, copy_artifact, moving_texture, random_points
 
 SEEN = 1e-5
@@ -116,6 +118,34 @@ def test_a_path(run, video, video_file):
 def test_times_are_those_of_the_video(run, video, video_file):
     np.testing.assert_allclose(run(video_file, [[5, 5]]).times, np.arange(len(video)) / 25, atol=1e-9)
     assert run(video, [[5, 5]]).times is None
+
+
+def test_frames_that_were_taken_before_count_for_nothing(run, video, video_file):
+    with open_frames(video_file) as source:
+        next(source)
+        next(source)
+        tracks = run(source, [[5, 5]])
+    assert tracks.num_frames == len(video) - 2
+    np.testing.assert_allclose(tracks.times, np.arange(2, len(video)) / 25, atol=1e-9)
+
+
+def test_a_rate_may_be_given_to_what_has_none_or_another(run, video, video_file):
+    for frames in (video, video_file, iter(video)):
+        tracks = run(frames, [[5, 5]], fps=50)
+        assert tracks.fps == 50
+        np.testing.assert_allclose(tracks.times, np.arange(len(video)) / 50)
+    with pytest.raises(FramesError, match="fps must be a positive number of frames per second, got 0"):
+        run(video, [[5, 5]], fps=0)
+
+
+def test_the_rate_of_uneven_frames_is_their_mean(run, video, tmp_path):
+    times = [0, 0.04, 0.08, 1, 2, 3]
+    with VideoWriter(tmp_path / "uneven.mkv", 25, video.shape[1:3]) as writer:
+        for frame, time in zip(video, times, strict=True):
+            writer.write(frame, time)
+    tracks = run(tmp_path / "uneven.mkv", [[5, 5]])
+    np.testing.assert_allclose(tracks.times, times, atol=1e-3)
+    assert tracks.fps == pytest.approx(5 / 3, rel=1e-3)
 
 
 def test_a_generator_is_read_one_frame_at_a_time(run):
@@ -305,6 +335,41 @@ def test_a_track_depends_on_no_other_point(run, video, plan):
         np.testing.assert_allclose(apart.confidence, together.confidence[some], atol=SEEN)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_many_points_are_tracked_in_groups_and_no_track_changes(run, video, monkeypatch, plan):
+    xy = random_points(30, video)
+    points = np.concatenate([np.arange(30)[:, None] % len(video), xy], axis=1)
+    together = run(video, points, backend=f"onnxruntime:{plan}")
+    monkeypatch.setattr(model_module, "POINTS_AT_ONCE", 7)
+    grouped = run(video, points, backend=f"onnxruntime:{plan}")
+    np.testing.assert_allclose(grouped.xy, together.xy, atol=EXACT)
+    np.testing.assert_allclose(grouped.confidence, together.confidence, atol=SEEN)
+    np.testing.assert_array_equal(grouped.visible, together.visible)
+
+
+def test_more_points_than_a_fixed_shape_takes_are_tracked_in_groups(model, tmp_path, video):
+    buckets = {"onnx": [4, 16]}
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(buckets=buckets))
+    points = random_points(21, video)
+    found = track(video, points, fixed, backend=FUSED)
+    np.testing.assert_allclose(found.xy, track(video, points, model, backend=FUSED).xy, atol=EXACT)
+
+
+def test_points_that_see_each_other_are_tracked_together(model, video, tmp_path, monkeypatch):
+    attend = copy_artifact(model, tmp_path / "attend", lambda manifest: manifest["points"].pop("independent"))
+    together = []
+    advance = Stream.advance
+
+    def counted(self, frame, size, added, delay=None):
+        together.append(len(added))
+        return advance(self, frame, size, added, delay)
+
+    monkeypatch.setattr(Stream, "advance", counted)
+    monkeypatch.setattr(model_module, "POINTS_AT_ONCE", 7)
+    track(video, random_points(20, video), attend, backend=FUSED)
+    assert together == [20, *[0] * (len(video) - 1)]
+
+
 def test_queries_on_different_frames_are_separate_calls_in_one(run, video):
     points = [at(t, random_points(2, video, seed=t)) for t in (4, 0, 2)]
     together = run(video, np.concatenate(points))
@@ -382,7 +447,6 @@ def test_an_interruption_leaves_what_was_tracked(model, video):
     """As the command line uses it: a run outlives a KeyboardInterrupt."""
     from tapsdk import load
     from tapsdk.points import parse_query_points
-    from tapsdk.video import open_frames
 
     points = np.float32([[0, 9, 9], [1, 8, 8], [4, 7, 7]])
 
@@ -513,8 +577,8 @@ def test_strict_fails_if_something_that_is_installed_gives_other_tracks(run, vid
 
 
 def test_more_points_than_an_artifact_takes_shows_before_the_video_is_read(model, tmp_path, video):
-    buckets = {"onnx": [4, 16]}
-    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(buckets=buckets))
+    points = {"buckets": {"onnx": [4, 16]}, "independent": False}
+    fixed = copy_artifact(model, tmp_path / "fixed", lambda manifest: manifest["points"].update(points))
     read = []
 
     def frames():

@@ -46,7 +46,7 @@ def test_length_is_points_and_num_frames_is_frames():
     assert tracks.num_frames == 4
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".json"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("times", [None, [0.0, 0.04, 0.1, 1 / 3]], ids=["none", "uneven"])
 def test_times_are_kept(tmp_path, suffix, times):
     make_tracks(frames=4, times=times).save(tmp_path / f"tracks{suffix}")
@@ -56,6 +56,13 @@ def test_times_are_kept(tmp_path, suffix, times):
     else:
         assert loaded.dtype == np.float64
         assert loaded.tolist() == times
+
+
+def test_a_csv_says_in_each_line_when_its_frame_is_shown(tmp_path):
+    make_tracks(n=2, frames=2, times=[0.0, 3600.5]).save(tmp_path / "tracks.csv")
+    header, *lines = (tmp_path / "tracks.csv").read_text().splitlines()
+    assert header == "point,frame,x,y,visible,confidence,time"
+    assert [line.rpartition(",")[2] for line in lines] == ["0.0", "3600.5"] * 2
 
 
 def test_there_is_a_time_for_every_frame():
@@ -207,6 +214,8 @@ BROKEN = {
     "huge.csv": HEADER.encode() + b"999999999999,999999999999,1,1,1,1\n",
     "larger.csv": HEADER.encode() + b"9999999999999999999999999,0,1,1,1,1\n",
     "negative.csv": HEADER.encode() + b"-1,0,1,1,1,1\n0,0,1,1,1,1\n",
+    "times.csv": HEADER.replace("\n", ",time\n").encode() + b"0,0,1,1,1,1,0.5\n1,0,1,1,1,1,0.6\n",
+    "time.csv": HEADER.replace("\n", ",time\n").encode() + b"0,0,1,1,1,1\n",
     "bytes.csv": b"\xff\xfe\x00\x01",
     "empty.json": b"",
     "half.json": b'{"format": "tapsdk.tracks", "version": 1, "tracks": [',

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tapsdk.geometry import Size, scale_points
 from training.data.errors import DatasetError
@@ -16,20 +16,30 @@ from training.data.readers.kubric import read_kubric
 from training.data.readers.tapvid import read_tapvid
 from training.data.readers.tapvid_csv import read_tapvid_csv
 
+if TYPE_CHECKING:
+    from training.data.synthetic import SceneConfig
+
 PUBLISHED_SIZE = (256, 256)
 """(height, width) of the videos of TAP-Vid: numbers for other sizes are another category, its authors say."""
 
 
-def synthetic(textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[LabelledVideo]:
-    """Generated clips of 24 frames at 256x256 with fixed seeds, on photographs that training leaves out."""
-    from training.data.synthetic import SceneConfig, held_out
+def synthetic(name: str, textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[LabelledVideo]:
+    """Generated clips at 256x256 with fixed seeds, on photographs that training leaves out. name: one of GENERATED."""
+    from training.data.synthetic import held_out
 
-    folder = str(textures) if textures else None
-    config = SceneConfig(256, 256, frames=24, points=64, query="first", textures=folder)
+    config = replace(_scenes(name), textures=str(textures) if textures else None)
     for index, clip in enumerate(held_out(config, videos)):
         frames = stack_frames(clip.frames, size, "the clip")
         xy = scale_points(clip.xy, (config.height, config.width), frames.shape[1:3])
-        yield LabelledVideo(frames, xy, clip.visible, name=f"synthetic-{index:03d}")
+        yield LabelledVideo(frames, xy, clip.visible, name=f"{name}-{index:03d}")
+
+
+def _scenes(name: str) -> SceneConfig:
+    from training.data.synthetic import SceneConfig
+
+    if name == RETURNS:
+        return SceneConfig(256, 256, frames=48, points=64, query="frame0", scene="return", foreground=0.3)
+    return SceneConfig(256, 256, frames=24, points=64, query="first")
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,8 @@ DATASETS = {
 }
 """By name; each needs its files. `SYNTHETIC` needs none."""
 
-SYNTHETIC = "synthetic"
+SYNTHETIC, RETURNS = GENERATED = ("synthetic", "returns")
+"""Clips that are generated: objects that move freely, and points that are gone for long and return."""
 
 MARKS = (("*.pkl", "davis"), ("*.tfrecord*", "kubric"), (TRACKS, "badja"), (f"*/{TRACKS}", "badja"), ("*.csv", "csv"))
 """What a folder has in it, and as which dataset it is then read; the first that fits. All pickles are read alike."""
@@ -70,12 +81,12 @@ def open_dataset(
 ) -> Iterator[LabelledVideo]:
     """The videos of a dataset, one at a time. Raises DatasetError.
 
-    name: "synthetic", a name in DATASETS, or a file or folder, which is recognised by what is in it.
-    data: where the files of a named dataset are; for "synthetic" photographs, or None.
+    name: one of GENERATED, a name in DATASETS, or a file or folder, which is recognised by what is in it.
+    data: where the files of a named dataset are; for generated clips photographs, or None.
     size: (height, width) to resize videos to; None leaves them as they are, "published" is what the benchmark demands.
     """
-    if name == SYNTHETIC:
-        return synthetic(data, None if size == "published" else size)
+    if name in GENERATED:
+        return synthetic(name, data, None if size == "published" else size)
     if name in DATASETS:
         if data is None:
             raise DatasetError(f"the dataset {name!r} needs its files, --data PATH: {DATASETS[name].files}")
@@ -84,7 +95,7 @@ def open_dataset(
     elif Path(name).exists():
         name, data = recognise(Path(name)), Path(name)
     else:
-        allowed = ", ".join([SYNTHETIC, *DATASETS])
+        allowed = ", ".join([*GENERATED, *DATASETS])
         raise DatasetError(f"unknown dataset {name!r}; use one of {allowed}, or a file or folder with a dataset")
     dataset = DATASETS[name]
     return dataset.read(data, dataset.size if size == "published" else size)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tapsdk import check_output
 from tapsdk.geometry import Size
-from training.data.datasets import DATASETS, SYNTHETIC, open_dataset
+from training.data.datasets import DATASETS, GENERATED, SYNTHETIC, open_dataset
 from training.data.errors import DatasetError
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import QUERY_MODES
@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
         metavar="M",
         help="names of models, artifact directories, or .npz files of predictions (NAME/tracks, NAME/visible)",
     )
-    names = ", ".join([SYNTHETIC, *DATASETS])
+    names = ", ".join([*GENERATED, *DATASETS])
     parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{names}, or a file or folder with one")
     parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
     parser.add_argument("--mode", choices=QUERY_MODES, default="first", help="which queries, in TAP-Vid's sense")
@@ -73,7 +73,7 @@ def _resolution(text: str) -> Size | Literal["published"] | None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    data = args.textures or args.data if args.dataset == SYNTHETIC else args.data
+    data = args.textures or args.data if args.dataset in GENERATED else args.data
     if args.json:
         check_output(args.json, *args.model, args.dataset, args.data)
     videos = open_dataset(args.dataset, data, args.resolution)

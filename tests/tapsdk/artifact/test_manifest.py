@@ -73,6 +73,7 @@ GOLDEN = """\
   ],
   "join": "query",
   "query_frame": "exact",
+  "independent": false,
   "buckets": {
    "tflite": [
     16,
@@ -206,6 +207,14 @@ def test_reading_loses_nothing_of_the_bundled_manifest(bundled):
     assert {entry: read[entry] for entry in stored} == stored
 
 
+def test_points_are_not_independent_unless_the_manifest_says_so(tmp_path):
+    table = json.loads(GOLDEN)
+    del table["points"]["independent"]
+    assert not read_manifest(write(tmp_path, json.dumps(table))).points.independent
+    table["points"]["independent"] = True
+    assert read_manifest(write(tmp_path, json.dumps(table))).points.independent
+
+
 # What it says
 
 
@@ -310,6 +319,7 @@ def with_entry(*path_and_value):
         (with_entry("program", "native", {"radius": 3}), "levels"),
         (with_entry("program", "native", "iterations", "3"), "'3' iterations"),
         (with_entry("points", "query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
+        (with_entry("points", "independent", 1), "independent is 1, not true or false"),
         (with_entry("points", "buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
         (with_entry("points", "buckets", {"onnx": []}), r"buckets \[\] are not growing"),
         (with_entry("points", "buckets", {"onnx": ["N"]}), r"buckets \['N'\] are not growing"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -108,6 +109,39 @@ def test_tracks_are_drawn(run, video_file, tmp_path):
     changed = np.abs(drawn.astype(int) - plain).max(-1) > 60
     assert (changed.mean((1, 2)) > 0.01).all()
     assert files(tmp_path) == ["out.mp4"]
+
+
+UNEVEN = [0, 0.04, 0.08, 3600, 7200, 7200.5]
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A video whose frames and pixels are not even."""
+    video = moving_texture()
+    with VideoWriter(tmp_path / "uneven.mkv", 25, video.shape[1:3], pixel_aspect=Fraction(4, 3)) as writer:
+        for frame, time in zip(video, UNEVEN, strict=True):
+            writer.write(frame, time)
+    return tmp_path / "uneven.mkv"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_what_is_drawn_keeps_times_and_the_shape_of_pixels(run, uneven, tmp_path, name):
+    assert run(uneven, "--grid", "2", "-o", name, "--save", "out.csv") == 0
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], UNEVEN, atol=1e-3)
+    np.testing.assert_allclose(Tracks.load(tmp_path / "out.csv").times, UNEVEN, atol=1e-3)
+
+
+def test_the_rate_may_be_given(run, uneven, tmp_path, capfd):
+    assert run(uneven, "--grid", "2", "--fps", "50", "-o", "out.mp4", "--save", "out.npz") == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], np.arange(6) / 50)
+    tracks = Tracks.load(tmp_path / "out.npz")
+    assert tracks.fps == 50
+    np.testing.assert_allclose(tracks.times, np.arange(6) / 50)
+    assert run(uneven, "--grid", "2", "--fps", "0", "--save", "none.npz") == 1
+    assert "fps must be a positive number of frames per second, got 0" in capfd.readouterr().err
 
 
 def test_both_at_once_and_a_summary(run, video_file, tmp_path, capsys):
@@ -454,7 +488,7 @@ def test_any_error_in_the_middle_keeps_the_frames_before(run, video_file, tmp_pa
 def test_a_video_that_cannot_be_read_again_is_drawn_as_far_as_it_can(run, video_file, tmp_path, capfd, monkeypatch):
     opened = []
 
-    def open_less(path):
+    def open_less(path, fps=None):
         opened.append(path)
         if len(opened) == 1:
             return open_frames(path)
@@ -492,6 +526,30 @@ def test_a_pipe_is_tracked_and_drawn_in_one_pass(run, pipe, tmp_path, monkeypatc
     piped, file = (video_of(name)[0].astype(int) for name in ("piped.mp4", "file.mp4"))
     assert piped.shape == file.shape
     assert abs(piped - file).mean() < 4, "the same but for what the encoder loses"
+
+
+@pytest.mark.parametrize("options", [[], ["--fps", "50"]], ids=str)
+def test_what_is_drawn_of_a_pipe_keeps_times_and_the_shape_of_pixels(run, uneven, tmp_path, options):
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[uneven.read_bytes()], daemon=True)
+    feeder.start()
+    assert run("pipe", "--grid", "2", "-o", "out.mp4", "--save", "out.npz", *options) == 0
+    feeder.join(10)
+    times = np.arange(6) / 50 if options else UNEVEN
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], times, atol=1e-3)
+    tracks = Tracks.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(tracks.times, times, atol=1e-3)
+    assert tracks.fps == (50 if options else pytest.approx(5 / 7200.5))
+
+
+def test_a_cut_off_video_is_drawn_with_the_times_of_what_there_was(run, cut_file, tmp_path):
+    path, count = cut_file
+    assert run(path, "--grid", "2", "--fps", "5", "-o", "out.mp4", "--save", "out.npz") == 3
+    np.testing.assert_allclose(Tracks.load(tmp_path / "out.npz").times, np.arange(count) / 5)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], np.arange(count) / 5)
 
 
 @needs_full_device

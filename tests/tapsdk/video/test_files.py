@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import FramesError
-from tapsdk.video import open_frames
+from tapsdk.video import VideoWriter, open_frames
 
 
 def random_video(frames=3, height=5, width=7):
@@ -98,6 +98,26 @@ def test_a_rotated_video_comes_out_upright(tmp_path, matrix, turns):
     for frame in source:
         assert frame.flags.c_contiguous
         assert np.abs(frame.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize("matrix, turned", [((1, 0, 0, 1), False), ((0, 1, -1, 0), True), ((-1, 0, 0, -1), False)])
+def test_the_shape_of_pixels_is_that_of_the_upright_frame(tmp_path, matrix, turned):
+    path = tmp_path / "video.mp4"
+    with VideoWriter(path, 25, (32, 48), pixel_aspect=Fraction(4, 3)) as writer:
+        writer.write(np.zeros((32, 48, 3), np.uint8))
+    with open_frames(with_rotation(path, *matrix)) as source:
+        assert source.pixel_aspect == (Fraction(3, 4) if turned else Fraction(4, 3))
+        assert len(list(source)) == 1
+
+
+def test_a_video_that_says_nothing_of_its_pixels(tmp_path):
+    assert open_frames(write_mp4(tmp_path / "video.mp4", random_video(1, 32, 48))).pixel_aspect is None
+
+
+def test_a_given_rate_takes_the_place_of_the_videos(tmp_path):
+    with open_frames(write_mp4(tmp_path / "video.mp4", random_video(3, 32, 48)), fps=10) as source:
+        assert (len(list(source)), source.fps) == (3, 10)
+        np.testing.assert_allclose(source.times, [0, 0.1, 0.2])
 
 
 def test_reading_runs_in_bounded_memory(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import FramesError, TapsdkError
-from tapsdk.video import open_frames
+from tapsdk.video import FrameSource, open_frames
 
 
 def random_video(frames=3, height=5, width=7):
@@ -70,6 +70,75 @@ def test_strided_views_come_out_contiguous(view):
 def test_a_source_passes_through():
     source = open_frames(random_video())
     assert open_frames(source) is source
+
+
+# Rate and times
+
+
+def source_with(times, fps=None):
+    """A source of as many frames as there are times, read to its end."""
+    source = FrameSource(iter(random_video(len(times))), fps=fps, times=times)
+    assert len(list(source)) == len(times)
+    return source
+
+
+def test_times_are_those_of_the_frames_that_were_read():
+    times = []
+
+    def frames():
+        for t, frame in enumerate(random_video(3)):
+            times.append(t / 10)
+            yield frame
+
+    source = FrameSource(frames(), times=times)
+    assert source.times is None
+    next(source)
+    next(source)
+    np.testing.assert_array_equal(source.times, [0, 0.1])
+
+
+@pytest.mark.parametrize("times", [[0, 1, 1], [0, 2, 1], [0, None, 2], [0, 1, float("nan")], [None] * 3], ids=str)
+def test_times_that_are_missing_or_do_not_grow_are_none_and_that_is_said_once(caplog, times):
+    source = source_with(times, fps=25)
+    assert source.times is None
+    assert source.times is None
+    assert source.mean_fps == 25
+    assert [record.getMessage() for record in caplog.records] == [
+        "the times of the frames are missing or do not grow; their rate, fps, stands for them"
+    ]
+
+
+def test_a_source_without_times_says_nothing(caplog):
+    source = open_frames(random_video())
+    assert (source.times, source.fps, source.mean_fps, source.pixel_aspect) == (None, None, None, None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "times, declared, mean",
+    [
+        ([0, 0.033, 0.067, 0.1], 29.97, 29.97),  # times that a file rounded
+        ([0, 3600, 7200], 25, 1 / 3600),
+        ([0, 0.04, 0.08, 0.28, 0.48], 25, 4 / 0.48),
+        ([5, 5.5], None, 2),
+        ([5], 25, 25),
+    ],
+    ids=str,
+)
+def test_the_mean_rate_is_the_declared_one_unless_times_contradict_it(times, declared, mean):
+    assert source_with(times, declared).mean_fps == pytest.approx(mean)
+
+
+def test_a_given_rate_takes_the_place_of_rate_and_times():
+    source = open_frames(source_with([0, 3600, 7200], fps=25), fps=50)
+    assert (source.fps, source.mean_fps) == (50, 50)
+    np.testing.assert_allclose(source.times, [0, 0.02, 0.04])
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_none(fps):
+    with pytest.raises(FramesError, match="fps must be a positive number"):
+        open_frames(random_video(), fps=fps)
 
 
 # Laziness and memory

@@ -2,6 +2,7 @@ import os
 import signal
 import sys
 import threading
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -51,12 +52,109 @@ def test_an_odd_size_grows_by_a_copy_of_the_last_row_or_column(tmp_path, size):
     assert np.abs(frames[:, :height, :width].astype(int) - video).mean() < 8
 
 
-@pytest.mark.parametrize("fps", [1, 12.5, 24, 24000 / 1001, 30000 / 1001, 29.97, 60, 240, 0.5])
-def test_the_rate_is_kept(tmp_path, fps):
-    with VideoWriter(tmp_path / "video.mp4", fps, (16, 16)) as writer:
-        for frame in smooth_video(3, 16, 16):
-            writer.write(frame)
-    assert open_frames(tmp_path / "video.mp4").fps == pytest.approx(fps, rel=1e-5)
+# Rates, times and the shape of pixels
+
+
+def write_blank(path, times, fps=25, size=(16, 16), **options):
+    with VideoWriter(path, fps, size, **options) as writer:
+        for time in times:
+            writer.write(np.zeros((*size, 3), np.uint8), time)
+    return path
+
+
+def shown(path):
+    """Seconds at which frames are shown, by PyAV alone."""
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+HOUR, WEEK = 3600, 7 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    "fps", [1, 12.5, 24, 24000 / 1001, 30000 / 1001, 29.97, 60, 240, 1000, 10_000, 0.5, 1 / HOUR, 1 / WEEK]
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_the_rate_is_kept(tmp_path, fps, suffix):
+    path = write_blank(tmp_path / f"video{suffix}", [None] * 5, fps)
+    assert open_frames(path).fps == pytest.approx(fps, rel=1e-5)
+    np.testing.assert_allclose(shown(path), np.arange(5) / fps, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fps", [29.97, 25, 1000, 1 / HOUR, 1 / WEEK])
+def test_matroska_keeps_it_to_the_millisecond(tmp_path, fps):
+    path = write_blank(tmp_path / "video.mkv", [None] * 5, fps)
+    np.testing.assert_allclose(shown(path), np.arange(5) / fps, atol=6e-4)
+
+
+def test_a_rate_too_high_for_matroska(tmp_path):
+    with pytest.raises(SaveError, match=r"holds 1000 frames per second at most, got 2000; write \.mp4 or \.mov"):
+        VideoWriter(tmp_path / "video.mkv", 2000, (16, 16))
+
+
+UNEVEN = {
+    "two rates": [*np.arange(12) / 25, *(12 / 25 + np.arange(12) / 5)],
+    "hourly": np.arange(6) * 3600.0,
+    "daily": np.arange(6) * 86400.0,
+    "since 1970": 1.7e9 + np.array([0, 0.04, 0.09, 3, 3.001]),
+    "before zero": np.array([-1, -0.5, 2]),
+    "a thousand a second": np.arange(30) / 1000,
+    "a long gap": np.array([0, 0.04, 7 * 3600, 7 * 3600 + 0.04]),
+    "one frame": np.array([5.0]),
+}
+
+
+@pytest.mark.parametrize("times", UNEVEN.values(), ids=UNEVEN)
+@pytest.mark.parametrize("suffix, error", [(".mp4", 6e-5), (".mov", 6e-5), (".mkv", 6e-4)])
+def test_times_are_kept_from_the_first_frame_on(tmp_path, times, suffix, error):
+    found = shown(write_blank(tmp_path / f"video{suffix}", times))
+    assert found[0] == 0
+    np.testing.assert_allclose(found, np.asarray(times) - times[0], atol=error)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_frame_is_shown_as_long_as_the_one_before_it(tmp_path, suffix):
+    with av.open(str(write_blank(tmp_path / f"video{suffix}", [0, 0.04, 0.08, 2.08]))) as container:
+        assert container.duration / av.time_base == pytest.approx(4.08, abs=1e-3)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_keeps_times_too(tmp_path):
+    pipe, copy = tmp_path / "pipe.mp4", tmp_path / "copy.mp4"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: copy.write_bytes(pipe.read_bytes()))
+    reader.start()
+    times = [0, 0.04, 0.5, 3600, 7200, 7200.1]
+    write_blank(pipe, times, pixel_aspect=Fraction(4, 3))
+    reader.join(timeout=10)
+    np.testing.assert_allclose(shown(copy), times, atol=6e-5)
+    assert open_frames(copy).pixel_aspect == Fraction(4, 3)
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 0.04, 0.0, -1.0])
+def test_a_time_that_does_not_grow_writes_nothing_and_the_video_goes_on(tmp_path, time):
+    path, frame = tmp_path / "video.mp4", np.zeros((16, 16, 3), np.uint8)
+    with VideoWriter(path, 25, (16, 16)) as writer:
+        writer.write(frame, 0.0)
+        writer.write(frame, 0.04)
+        with pytest.raises(FramesError, match="time of a frame must be"):
+            writer.write(frame, time)
+        writer.write(frame)
+    np.testing.assert_allclose(shown(path), [0, 0.04, 0.08], atol=6e-5)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(2), Fraction(4, 3), Fraction(16, 15), Fraction(1), None], ids=str)
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_the_shape_of_pixels_is_kept(tmp_path, suffix, aspect):
+    path = write_blank(tmp_path / f"video{suffix}", [0, 1], size=(48, 64), pixel_aspect=aspect)
+    with av.open(str(path)) as container:
+        assert (container.streams.video[0].sample_aspect_ratio or Fraction(1)) == (aspect or 1)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(0), Fraction(-1)])
+def test_a_shape_of_pixels_that_is_none(tmp_path, aspect):
+    with pytest.raises(SaveError, match="pixel_aspect must be positive"):
+        VideoWriter(tmp_path / "video.mp4", 25, (16, 16), pixel_aspect=aspect)
 
 
 def test_an_unknown_rate_is_30(tmp_path):
@@ -65,9 +163,9 @@ def test_an_unknown_rate_is_30(tmp_path):
     assert open_frames(tmp_path / "video.mp4").fps == 30
 
 
-@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 1e-9, 1e9])
 def test_a_rate_that_is_none(tmp_path, fps):
-    with pytest.raises(SaveError, match="fps must be positive"):
+    with pytest.raises(SaveError, match="fps must be"):
         VideoWriter(tmp_path / "video.mp4", fps, (16, 16))
     assert not list(tmp_path.iterdir())
 

@@ -81,7 +81,8 @@ def test_every_named_dataset_says_which_files_it_needs(name, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(DatasetError, match=r"unknown dataset 'nothing'; use one of synthetic, davis, .*, or a file"):
+    names = "synthetic, returns, davis, .*, or a file"
+    with pytest.raises(DatasetError, match=rf"unknown dataset 'nothing'; use one of {names}"):
         open_dataset("nothing")
 
 
@@ -90,11 +91,13 @@ def test_a_folder_of_nothing_lists_what_would_be_recognised(tmp_path):
         open_dataset(str(tmp_path))
 
 
-def test_the_held_out_clips_are_the_same_every_time():
+@pytest.mark.parametrize(("name", "frames"), [("synthetic", 24), ("returns", 48)])
+def test_the_held_out_clips_are_the_same_every_time(name, frames):
     pytest.importorskip("cv2", reason="the generator needs OpenCV: pip install '.[train]'")
-    first, again = (next(synthetic(None)) for _ in range(2))
+    first, again = (next(synthetic(name, None)) for _ in range(2))
     np.testing.assert_array_equal(first.frames, again.frames)
-    assert first.frames.shape == (24, 256, 256, 3)
+    assert first.frames.shape == (frames, 256, 256, 3)
+    assert first.name == f"{name}-000"
 
 
 def test_generated_clips_can_be_resized():

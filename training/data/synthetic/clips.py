@@ -14,6 +14,7 @@ from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.config import SceneConfig
 from training.data.synthetic.layers import PosedLayer
 from training.data.synthetic.rendering import Exposure
+from training.data.synthetic.returns import returning_scene
 from training.data.synthetic.sampling import sample_tracks
 from training.data.synthetic.scene import random_scene
 
@@ -56,7 +57,7 @@ def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
     """The clip that `config` and `seed` determine."""
     # Separate streams: changing an effect of appearance leaves the scene and the points as they were.
     scene_rng, look_rng, point_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
-    scene = random_scene(scene_rng, config)
+    scene = (returning_scene if config.scene == "return" else random_scene)(scene_rng, config)
     times = np.arange(config.frames, dtype=np.float64)
     is_reversed, is_flipped = scene_rng.random(2) < (config.reverse, config.flip)
     if is_reversed:

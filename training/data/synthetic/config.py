@@ -17,6 +17,7 @@ class SceneConfig:
 
     query: "random" asks for each point at any frame where it is visible, "first" at the first such frame,
         "frame0" samples points that are visible in frame 0 and asks for them there.
+    scene: "free" objects under one camera, or points that are gone for long and "return" (`synthetic.returns`).
     textures: a folder of photographs; None leaves procedural textures only.
     split: which photographs; a tenth, picked by file name, is held out.
     layers: fewest and most free objects, beside the background and the creatures.
@@ -28,6 +29,7 @@ class SceneConfig:
     frames: int = 16
     points: int = 48
     query: Literal["random", "first", "frame0"] = "random"
+    scene: Literal["free", "return"] = "free"
     textures: str | None = None
     split: Literal["train", "heldout", "all"] = "train"
     photo_share: float = 0.7  # of layers, when there is a folder
@@ -56,6 +58,8 @@ class SceneConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.query not in ("random", "first", "frame0"):
             raise ValueError(f'query is {self.query!r}; allowed: "random", "first", "frame0"')
+        if self.scene not in ("free", "return"):
+            raise ValueError(f'scene is {self.scene!r}; allowed: "free", "return"')
         if not 0 <= self.layers[0] <= self.layers[1]:
             raise ValueError(f"layers is {self.layers}; it must be (fewest, most) with 0 <= fewest <= most")
 

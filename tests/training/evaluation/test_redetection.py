@@ -1,0 +1,72 @@
+"""AJ_RD against numbers of the reference, and by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.evaluation.redetection import aj_rd, returns
+
+TABLE = np.load(Path(__file__).parents[2] / "golden" / "aj_rd.npz")
+CASES = json.loads(str(TABLE["cases"]))
+
+
+def of(case, name):
+    return TABLE[f"{case}/{name}"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_metric_is_the_references(case):
+    own = {"distances": CASES[case]["dist_thresholds"], "durations": CASES[case]["d_min_thresholds"]}
+    found = aj_rd(
+        ~of(case, "gt_visible"),
+        of(case, "gt_tracks"),
+        ~of(case, "pred_visible"),
+        of(case, "pred_tracks"),
+        **{name: values for name, values in own.items() if values},
+    )
+    expected = {key.rpartition("/")[2]: TABLE[key] for key in TABLE.files if key.startswith(f"{case}/metric/")}
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_points_return_when_the_reference_says(case):
+    assert sorted(returns(of(case, "gt_visible"))) == sorted(map(tuple, of(case, "events").tolist()))
+
+
+def one_return(**changes):
+    """A point at (10, 10) that is gone in frames 2 and 3 of 6, found again at once, and what is changed about it."""
+    seen = np.array([[[1, 1, 0, 0, 1, 1]]], bool)
+    xy = np.full((1, 1, 6, 2), 10.0)
+    predicted = {"seen": seen, "xy": xy} | changes
+    return aj_rd(~seen, xy, ~predicted["seen"], predicted["xy"])
+
+
+def test_a_point_that_is_found_at_once_scores_in_full():
+    found = one_return()
+    assert found["AJ_RD_D1_dmin1"] == found["AJ_RD"] == 1
+    assert np.isnan(found["AJ_RD_dmin4"])
+
+
+def test_a_point_that_is_never_found_scores_nothing():
+    assert one_return(seen=np.array([[[1, 1, 0, 0, 0, 0]]], bool))["AJ_RD"] == 0
+
+
+def test_what_happened_before_the_return_has_no_say():
+    lost = np.array([[[0, 0, 1, 1, 1, 1]]], bool)
+    assert one_return(seen=lost)["AJ_RD"] == 1
+
+
+def test_a_wrong_place_costs_twice():
+    """One of two frames right: a hit, a miss and a false alarm."""
+    xy = np.full((1, 1, 6, 2), 10.0)
+    xy[0, 0, 5] = 90
+    assert one_return(xy=xy)["AJ_RD_D16_dmin1"] == pytest.approx(1 / 3)
+
+
+def test_without_points_there_is_nothing_to_say():
+    nothing = np.zeros((1, 0, 5))
+    assert np.isnan(aj_rd(nothing, np.zeros((1, 0, 5, 2)), nothing, np.zeros((1, 0, 5, 2)))["AJ_RD"])
