@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,8 @@ def track(args: argparse.Namespace) -> int:
             tracks, status = found, _stopped(error, found.num_frames)
         failed = bool(args.save) and not _save(args.save, tracks)
         if writer is not None:
-            failed = not _paint(args, writer, tracks, wrap, kept.again() if kept else None) or failed
+            painting = partial(_paint, args, writer, tracks, wrap, kept.again() if kept else None)
+            failed = not _painted_or_rescued(args, tracks, painting, interrupted=status > 128) or failed
     if failed:
         return status if status > 128 else 1
     if not args.quiet:
@@ -176,6 +179,33 @@ def _save(path: str, tracks: Tracks) -> bool:
         tell(f"error: {_named(path, error)}")
         return False
     return True
+
+
+def _painted_or_rescued(
+    args: argparse.Namespace, tracks: Tracks, painting: Callable[[], bool], interrupted: bool
+) -> bool:
+    """Paints; if that does not come to its end, tracks that nobody asked to save are saved beside the video.
+
+    interrupted: by one signal already; a second one ends it at once. Whether it was painted.
+    """
+    done = False
+    try:
+        done = painting()
+    except KeyboardInterrupt:
+        done = interrupted
+        raise
+    finally:
+        if not (done or args.save or is_special_file(args.output)):
+            path = _free_name(Path(args.output))
+            if _save(str(path), tracks):
+                tell(f"the tracks are saved as {path}")
+    return done
+
+
+def _free_name(video: Path) -> Path:
+    """Of a file beside a video, with its stem."""
+    names = (video.with_name(f"{video.stem}{end}.npz") for end in chain([""], map("-{}".format, count(1))))
+    return next(path for path in names if not os.path.lexists(path))
 
 
 def _paint(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -501,6 +502,73 @@ def test_a_video_that_cannot_be_read_again_is_drawn_as_far_as_it_can(run, video_
     assert Tracks.load(tmp_path / "out.npz").num_frames == 6
 
 
+# Tracks that nobody asked to save are saved if they cannot be drawn
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    """For the video, from its fourth frame on."""
+    write, count = VideoWriter.write, itertools.count()
+
+    def write_or_fail(writer, *arguments):
+        if next(count) == 3:
+            raise SaveError("could not write out.mp4: No space left on device")
+        write(writer, *arguments)
+
+    monkeypatch.setattr(VideoWriter, "write", write_or_fail)
+
+
+def test_tracks_that_cannot_be_drawn_are_saved_beside(run, no_room, model, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "-o", "out.mp4") == 1
+    assert capfd.readouterr().err == (
+        "error: could not write out.mp4: No space left on device\nthe tracks are saved as out.npz\n"
+    )
+    assert files(tmp_path) == ["out.npz"]
+    expected = track(video_file, grid_points(2, (48, 80)), model, backend=FUSED)
+    np.testing.assert_array_equal(Tracks.load("out.npz").xy, expected.xy)
+
+
+def test_what_is_saved_beside_replaces_no_file(run, no_room, video_file, tmp_path, capfd):
+    (tmp_path / "out.npz").write_bytes(b"mine")
+    (tmp_path / "out-1.npz").symlink_to("nowhere")
+    assert run(video_file, "--grid", "2", "-o", "out.mp4") == 1
+    assert capfd.readouterr().err.endswith("the tracks are saved as out-2.npz\n")
+    assert (tmp_path / "out.npz").read_bytes() == b"mine"
+    assert files(tmp_path) == ["out-1.npz", "out-2.npz", "out.npz"]
+
+
+def test_tracks_that_were_asked_for_are_saved_once(run, no_room, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "other.npz") == 1
+    assert "saved as" not in capfd.readouterr().err
+    assert files(tmp_path) == ["other.npz"]
+
+
+def test_what_a_run_that_ended_early_cannot_draw_is_saved_beside(run, cut_file, tmp_path, capfd, no_room):
+    path, count = cut_file
+    assert run(path, "--grid", "2", "-o", "out.mp4") == 1
+    assert capfd.readouterr().err.endswith("the tracks are saved as out.npz\n")
+    assert Tracks.load("out.npz").num_frames == count
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("a bug"), KeyboardInterrupt()], ids=repr)
+def test_whatever_ends_the_drawing_the_tracks_are_saved_beside(run, video_file, tmp_path, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("tapsdk.video.draw.TrackPainter.draw", fail)
+    with suppress(RuntimeError):
+        assert run(video_file, "--grid", "2", "-o", "out.mp4") == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert files(tmp_path) == ["out.npz"]
+    assert Tracks.load("out.npz").num_frames == 6
+
+
+@needs_full_device
+def test_beside_a_device_nothing_is_saved(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "-o", "/dev/full") == 1
+    assert "saved as" not in capfd.readouterr().err
+    assert not os.path.exists("/dev/full.npz")
+
+
 # A video that can be read once
 
 
@@ -664,6 +732,14 @@ def test_what_a_second_signal_meets_is_left_at_once(run, video_file, tmp_path, c
     assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 143
     assert capfd.readouterr().err == "stopped after 3 frames; saving what was tracked\nstopped\n"
     assert files(tmp_path) == ["out.npz"]
+
+
+@needs_kill
+def test_a_second_signal_waits_for_nothing_to_be_saved(run, video_file, tmp_path, monkeypatch):
+    fail_at(monkeypatch, 3, lambda: send("SIGTERM"))
+    monkeypatch.setattr("tapsdk.video.draw.TrackPainter.draw", lambda *arguments: send("SIGTERM"))
+    assert run(video_file, "--grid", "2", "-o", "out.mp4") == 143
+    assert files(tmp_path) == []
 
 
 @needs_kill
