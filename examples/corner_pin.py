@@ -7,6 +7,7 @@ bottom left corners go. Points between them are tracked, and where most of them 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ CLOSE = 0.05  # of the picture's sides: what counts as agreeing
 
 
 def main(video: str, picture: str, corners: str, output: str) -> None:
+    if video == "-" or Path(video).is_fifo():
+        sys.exit(f"{video} can be read once, and this program reads its video more than once: save it as a file first")
+    tapsdk.check_output(output, video, picture)
     with tapsdk.open_frames(picture) as source:
         image = next(source)
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)

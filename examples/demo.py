@@ -19,6 +19,10 @@ OUT = Path("out")
 def main(video: str | None) -> None:
     truth = None if video else tapsdk.Tracks.load(HERE / "demo" / "tracks.npz")
     path = video or HERE / "demo" / "clip.mp4"
+    if str(path) == "-" or Path(path).is_fifo():
+        sys.exit(f"{path} can be read once, and this program reads its video more than once: save it as a file first")
+    for output in (OUT / "demo.npz", OUT / "demo.mp4"):
+        tapsdk.check_output(output, path)
     with tapsdk.open_frames(path) as source:
         size = source.size
     points = tapsdk.grid_points(10, size) if truth is None else truth.queries

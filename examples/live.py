@@ -41,6 +41,7 @@ def tracked(frames: tapsdk.FrameSource) -> Iterator[Picture]:
 
 if __name__ == "__main__":
     source, output = sys.argv[1:]
+    tapsdk.check_output(output, source)
     opened = tapsdk.open_frames(camera(source) if source.isdigit() else source)
     with (
         opened as frames,

@@ -13,6 +13,7 @@ import tapsdk
 
 
 def main(video: str, points_csv: str, tracks_csv: str) -> None:
+    tapsdk.check_output(tracks_csv, video, points_csv)
     with open(points_csv, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     points = {name: [float(row[name]) for row in rows] for name in ("t", "x", "y")}

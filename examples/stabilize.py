@@ -6,6 +6,7 @@ Points all over the first frame say how each frame moved, turned and grew agains
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ FEWEST = 8  # points that a frame's motion is read from; with fewer in sight, th
 
 
 def main(video: str, output: str) -> None:
+    if video == "-" or Path(video).is_fifo():
+        sys.exit(f"{video} can be read once, and this program reads its video more than once: save it as a file first")
+    tapsdk.check_output(output, video)
     with tapsdk.open_frames(video) as source:
         points = tapsdk.grid_points(12, source.size)
     tracks = tapsdk.track(video, points, progress=True)

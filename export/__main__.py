@@ -12,7 +12,9 @@ from typing import Any
 
 from export.targets import TARGETS, how_to_install
 from tapsdk.errors import TapsdkError
+from tapsdk.system.console import print_anything, tell
 from tapsdk.system.imports import ignore_working_folder
+from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 
 def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
@@ -41,9 +43,20 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> int:
-    """Runs the command and returns its exit status: 0 only if the artifact was verified."""
+    """Runs the command and returns its exit status: 0 only if the artifact was verified; 128 and the number of the
+    signal that ended it."""
+    print_anything()
     args = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        with signals_as_interrupts():
+            return _run(args)
+    except KeyboardInterrupt as error:
+        tell("stopped; nothing was written")
+        return exit_status(error)
+
+
+def _run(args: argparse.Namespace) -> int:
     output = args.output or Path("artifacts") / f"{args.model.replace('/', '-')}-{args.target}"
     try:
         from training.models.registry import resolve
@@ -55,23 +68,25 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> i
 
         importlib.import_module(TARGETS[args.target][0])
     except TapsdkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return 1
     except ImportError as error:
-        print(f"error: {how_to_install(args.target, error)}", file=sys.stderr)
+        tell(f"error: {how_to_install(args.target, error)}")
         return 2
     try:
         options = Options(args.weights, args.precision, args.points, args.size, args.force)
         manifest = export(args.model, args.target, output, options)
     except (ExportError, VerificationError, TapsdkError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return 1
     except OSError as error:
-        print(f"error: {output} could not be written: {error}", file=sys.stderr)
+        tell(f"error: {output} could not be written: {error}")
         return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
-        return 130
+    except MemoryError:
+        tell(
+            "error: not enough memory; export for fewer points (--points) or, where the target has it, a smaller --size"
+        )
+        return 1
     size = sum(file.bytes for file in manifest.files())
     print(
         f"{output}: {manifest.model}, {size / 1e6:.1f} MB, differs from torch by {_difference(manifest.verification)}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,9 @@ from export.verification.verify import verify, write_reference
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.selection import reference
+from tapsdk.system import leftovers
 from tapsdk.system.files import sha256, size_of
+from tapsdk.system.signals import hold_signals
 from training.checkpoints.loading import find_weights
 from training.models import load
 from training.models.registry import resolve
@@ -76,15 +79,33 @@ def export(model: str, target: str, output: Path, options: Options = Options()) 
         )
         raise ExportError(f"{output} {hint}")
     source = options.weights or find_weights(name)
+    _check_kept(source, output)
     module = load(name, source)
     output.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with _work_folder(output) as work:
         manifest = _Build(name, module, source, backend, options).into(work)
-        _publish(work, output)
+        with hold_signals(last=True):
+            _publish(work, output)
+    return manifest
+
+
+@contextmanager
+def _work_folder(output: Path) -> Iterator[Path]:
+    """A folder beside `output`, which is gone in the end unless it was renamed."""
+    work = output.with_name(f".{output.name}-{secrets.token_hex(4)}")
+    leftovers.note(work)
+    try:
+        work.mkdir()
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return manifest
+        leftovers.forget(work)
+
+
+def _check_kept(weights: Path, output: Path) -> None:
+    """Raises ExportError if the weights lie in the artifact that is to be replaced."""
+    if output.exists() and Path(os.path.realpath(weights)).is_relative_to(os.path.realpath(output)):
+        raise ExportError(f"{output} holds the weights {weights}, and would be replaced; choose another directory")
 
 
 def _target(name: str) -> Target:

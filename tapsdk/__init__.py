@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tapsdk import errors as errors
+    from tapsdk.api import check_output as check_output
     from tapsdk.api import load as load
     from tapsdk.api import track as track
     from tapsdk.artifact import open_artifact as open_artifact
@@ -40,6 +41,7 @@ _HOMES = {
     "Tracker": "tapsdk.tracker",
     "Tracks": "tapsdk.tracks",
     "VideoWriter": "tapsdk.video.writer",
+    "check_output": "tapsdk.api",
     "distinct_colors": "tapsdk.video.colors",
     "draw": "tapsdk.video.draw",
     "grid_points": "tapsdk.points",
@@ -60,6 +62,7 @@ __all__ = [
     "Tracks",
     "VideoWriter",
     "__version__",
+    "check_output",
     "distinct_colors",
     "draw",
     "errors",

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import MANIFEST
 from tapsdk.errors import ModelError
 from tapsdk.geometry import Size
 from tapsdk.points import parse_query_points
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.whole_video import no_progress, progress_bars, start_run
+from tapsdk.runtime.whole_video import no_progress, progress_bars, track_video
 from tapsdk.selection import choose
+from tapsdk.system.files import check_not_input
 from tapsdk.tracks import Tracks
-from tapsdk.video.files import open_frames
+from tapsdk.video.files import files_of, open_frames
 
 
 def track(
@@ -56,7 +59,7 @@ def track(
             things and takes longer. None: what the model was trained at, which is all that published causal models do.
             Published models that see whole videos, such as TAPIR, find points at 256x256, and refine them up to this
             resolution, None: the video's own. 256 is the fastest, and what they are compared at.
-        progress: show a bar on stderr.
+        progress: show a bar on stderr, terminal or not; in a notebook, the notebook's own where it has widgets.
         strict: fail rather than pass anything over. A backend that is named is measured too, and has to give the right
             tracks. With "auto", BackendError is raised if any that is installed was refused: because it does not start,
             crashes, or gives other tracks. For programs that count on one, and for tests of an installation.
@@ -65,7 +68,17 @@ def track(
         Tracks with xy [N, T, 2], visible [N, T], confidence [N, T], in the order of `points`; frames before a query are
         tracked backwards from it. `report` says what ran, and why other backends did not.
     Raises:
-        PointsError, FramesError, ModelError, ArtifactError, BackendError: see `tapsdk.errors`.
+        PointsError, FramesError, ModelError, ArtifactError, BackendError, SaveError: see `tapsdk.errors`; and whatever
+        an iterable of frames raises. The exception has an attribute `tracks`, also if it is a MemoryError or a
+        KeyboardInterrupt: Tracks of the frames before, or None where it came before the first one. Where a frame cannot
+        be read, those before it are tracked to the end first.
+
+            try:
+                tracks = tapsdk.track(path, points)
+            except tapsdk.errors.FramesError as error:    # cut off or damaged
+                if error.tracks is None:
+                    raise
+                tracks = error.tracks
     """
     with open_frames(frames, fps) as source:
         query = parse_query_points(
@@ -74,7 +87,27 @@ def track(
         options = RunOptions(
             backend, device=device, threads=threads, points=len(query), resolution=resolution, strict=strict
         )
-        return start_run(loaded(model, options), source, query).run(progress_bars if progress else no_progress)
+        return track_video(loaded(model, options), source, query, progress_bars if progress else no_progress)
+
+
+def check_output(output: str | os.PathLike[str], *inputs: Any) -> None:
+    """Raises SaveError if writing `output` would replace an input; for programs, before they begin to work.
+
+        tapsdk.check_output(result, video, points_file)
+
+    inputs: what will be read: paths of files, folders of images, patterns, artifact directories, and lists of such. A
+        file is recognised by whatever name: another spelling, a symbolic link, a hard link. What is no path, such as an
+        array, is left out.
+    """
+    listed = [each for given in inputs for each in (given if isinstance(given, (list, tuple)) else [given])]
+    paths = [path for path in listed if isinstance(path, (str, os.PathLike))]
+    check_not_input(output, [file for path in paths for file in _files_of(path)])
+
+
+def _files_of(path: str | os.PathLike[str]) -> list[Path]:
+    """The files that are read where `path` is named."""
+    is_artifact = os.path.isfile(os.path.join(path, MANIFEST))
+    return list(Path(path).rglob("*")) if is_artifact else files_of(path)
 
 
 def load(

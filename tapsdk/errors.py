@@ -1,8 +1,20 @@
 """Every error that tapsdk raises on purpose; catch `TapsdkError` for all of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tapsdk.tracks import Tracks
+
 
 class TapsdkError(Exception):
-    """Base of all errors of tapsdk."""
+    """Base of all errors of tapsdk.
+
+    tracks: what was tracked before `tapsdk.track` came to its end early; None where that is not even a frame.
+    """
+
+    tracks: Tracks | None = None
 
 
 class PointsError(TapsdkError, ValueError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +29,17 @@ BUCKETS = (4, 16)
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs torch: pip install 'tapsdk[export-onnx]'"
 )
+needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 PLANS = ["fused", "native"]
 EXACT = 3e-4
 """Pixels that tracks may differ by when only other points, or none, are beside theirs: sums run in another order."""
+
+
+def child_environment() -> dict[str, str]:
+    """Of a Python that finds what this one does, wherever it starts."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])}
 
 
 def import_or_skip(name: str, extra: str = "export-onnx") -> Any:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
+from tapsdk.system.console import print_anything, tell
 from tapsdk.system.imports import ignore_working_folder
-
-INTERRUPTED = 130
-"""Exit code of what Ctrl-C ended, as shells have it."""
+from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -71,22 +70,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 1 for an error, 2 without the packages, 130 after Ctrl-C."""
+    """Runs the command and returns its exit status: 0, 1 for an error, 2 without the packages; 130 after Ctrl-C, and
+    after another signal 128 and its number."""
+    print_anything()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        args = _parser().parse_args(argv)
-        args.run(args)
+        with signals_as_interrupts():
+            args = _parser().parse_args(argv)
+            args.run(args)
     except TapsdkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
+        return 1
+    except MemoryError:
+        tell("error: not enough memory; train with smaller batches, or evaluate at a smaller --resolution")
         return 1
     except ImportError as error:
-        print(
-            f"error: training needs packages that are missing here ({error}); run: pip install 'tapsdk[train]'",
-            file=sys.stderr,
-        )
+        tell(f"error: training needs packages that are missing here ({error}); run: pip install 'tapsdk[train]'")
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return exit_status(error)
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,6 +129,20 @@ def open_backend(name: str, options: Options = Options()) -> Backend:
         raise BackendError(
             f"backend {name!r} cannot be used: importing {row.engine} failed ({error}). Install it with: {row.install}"
         ) from error
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"(enough|of|of host|of device|allocate) memory|bad alloc|resource exhausted|alloc\w* fail|fail\w* to alloc",
+    re.IGNORECASE,
+)
+
+
+def run_failed(engine: str, error: Exception) -> BackendError:
+    """What an engine raised while it ran, as a BackendError; where memory is short it says what to do."""
+    said = str(error) or type(error).__name__
+    short = isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(said.replace("_", " "))
+    hint = "; there is not enough memory: track fewer points at once, or at a smaller resolution" if short else ""
+    return BackendError(f"{engine} failed: {said}{hint}")
 
 
 def check_cpu_only(name: str, device: str | None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tapsdk.artifact.manifest import StageSpec, entry_point
-from tapsdk.backends import Array, Options, Tensor
+from tapsdk.backends import Array, Options, Tensor, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 
 COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu+gpu": "CPU_AND_GPU", "cpu+ane": "CPU_AND_NE"}
@@ -57,7 +57,7 @@ class CoreMlSession:
             with self._lock:
                 found = self._model.predict(dict(inputs))
         except Exception as error:  # its own exceptions have no common base
-            raise BackendError(f"coreml failed: {error}") from error
+            raise run_failed("coreml", error) from error
         return {name: np.asarray(found[name], np.float32) for name in self._outputs}
 
 

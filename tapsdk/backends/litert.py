@@ -17,7 +17,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tapsdk.artifact.manifest import StageSpec, entry_point
-from tapsdk.backends import Array, Options, Tensor, check_cpu_only
+from tapsdk.backends import Array, Options, Tensor, check_cpu_only, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.system.machine import cores
 
@@ -37,7 +37,7 @@ class LitertSession:
             with self._lock:
                 found = self._runner(**inputs)
         except (RuntimeError, ValueError) as error:
-            raise BackendError(f"litert failed: {error}") from error
+            raise run_failed("litert", error) from error
         return {name: found[name] for name in self._outputs}
 
 

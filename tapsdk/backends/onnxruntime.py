@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 from tapsdk.artifact.manifest import StageSpec
-from tapsdk.backends import Array, Options, Tensor, check_cpu_only
-from tapsdk.errors import ArtifactError, BackendError
+from tapsdk.backends import Array, Options, Tensor, check_cpu_only, run_failed
+from tapsdk.errors import ArtifactError
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -32,7 +32,7 @@ class OnnxSession:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # the engine's own exceptions have no common base
-            raise BackendError(f"onnxruntime failed: {error}") from error
+            raise run_failed("onnxruntime", error) from error
         results = zip(self._outputs, binding.get_outputs(), strict=True)
         return {name: value if name in keep else value.numpy() for name, value in results}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapsdk.artifact.manifest import StageSpec
-from tapsdk.backends import Array, Options, Tensor
+from tapsdk.backends import Array, Options, Tensor, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 
 MODEL = "model.xml"
@@ -56,7 +56,7 @@ class OpenVinoSession:
                 request.set_tensor(self._outputs[name], tensor)
             request.infer()
         except RuntimeError as error:
-            raise BackendError(f"openvino failed: {error}") from error
+            raise run_failed("openvino", error) from error
         finally:
             self._idle.append(request)
         return {name: tensor if name in keep else tensor.data for name, tensor in outputs.items()}

@@ -11,7 +11,7 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from tapsdk.artifact.manifest import StageSpec
-from tapsdk.backends import Array, Options, Tensor
+from tapsdk.backends import Array, Options, Tensor, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 
 
@@ -26,7 +26,7 @@ class TorchSession:
             with torch.inference_mode(), self._backend.exact():
                 results = self._module(*(self._on_device(inputs[name]) for name in self._inputs))
         except Exception as error:  # guards of the program and errors of devices have no common base
-            raise BackendError(f"torch failed: {error}") from error
+            raise run_failed("torch", error) from error
         results = results if isinstance(results, tuple) else (results,)
         named = zip(self._outputs, results, strict=True)
         return {name: value if name in keep else self._backend.fetch(value) for name, value in named}

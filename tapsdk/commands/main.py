@@ -11,25 +11,38 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import tapsdk
-from tapsdk.errors import PointsError, TapsdkError
+from tapsdk.errors import TapsdkError
+from tapsdk.system.console import NO_MEMORY, print_anything, tell
+from tapsdk.system.signals import exit_status, signals_as_interrupts
 
-if TYPE_CHECKING:
-    from tapsdk.tracks import Tracks
-    from tapsdk.video import FrameSource, VideoWriter
-
-INTERRUPTED = 130
+STATUSES = """exit status:
+  0    done
+  1    an error; what is named on stderr was not written
+  2    the command was not understood
+  3    ended early by an error, such as a damaged video; what was tracked until then is saved
+  130  ended by Ctrl-C; what was tracked until then is saved. 143 and 129: the same by SIGTERM and SIGHUP
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0, 1 for an error, 130 after Ctrl-C."""
+    """Runs a command and returns its exit status, see `STATUSES`."""
+    print_anything()
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["export"]:
         return _export(given[1:])
     args = _parser().parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        with signals_as_interrupts():
+            return _run(args)
+    except KeyboardInterrupt as error:
+        tell("stopped")
+        return exit_status(error)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         status = int(args.run(args))
         print(end="", flush=True)  # while a failure can still be told; stdout may also be closed
@@ -37,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TapsdkError as error:
         return _fail(str(error))
     except MemoryError:
-        return _fail("not enough memory; track fewer points at once")
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return INTERRUPTED
+        return _fail(NO_MEMORY)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; there is nobody to tell.
         _drop_stdout()
@@ -51,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    tell(f"error: {message}")
     return 1
 
 
@@ -64,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tapsdk", description="Track any point through any video.")
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    track = commands.add_parser("track", help="track points through a video and draw them")
+    track = commands.add_parser(
+        "track",
+        help="track points through a video and draw them",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     track.add_argument(
         "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
     )
@@ -123,97 +138,9 @@ def _positive(text: str) -> int:
 
 
 def _track(args: argparse.Namespace) -> int:
-    from tapsdk.api import loaded
-    from tapsdk.points import grid_points, parse_query_points
-    from tapsdk.runtime.options import RunOptions
-    from tapsdk.runtime.whole_video import no_progress, progress_bars, start_run
-    from tapsdk.tracks_files import check_save_path
-    from tapsdk.video import open_frames
+    from tapsdk.commands.track import track
 
-    if not (args.output or args.save):
-        raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
-    if args.save:
-        check_save_path(args.save)
-    wrap = no_progress if args.quiet else progress_bars
-    status = 0
-    with ExitStack() as stack:
-        source = stack.enter_context(open_frames(args.video, args.fps))
-        points = grid_points(args.grid, source.size) if args.grid is not None else _read_points(args)
-        query = parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
-        # Opened before the work, so that a wrong path shows at once.
-        writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
-        options = RunOptions(
-            args.backend,
-            device=args.device,
-            threads=args.threads,
-            points=len(query),
-            resolution=args.resolution,
-            strict=args.strict,
-        )
-        run = start_run(loaded(args.model, options), source, query)
-        try:
-            tracks = run.run(wrap)
-        except KeyboardInterrupt:
-            tracks, status = run.tracks(), INTERRUPTED
-            if not tracks.num_frames:
-                raise
-            print(f"stopped after {tracks.num_frames} frames; saving what was tracked", file=sys.stderr)
-        if args.save:
-            tracks.save(args.save)
-        if writer:
-            _paint(args, writer, tracks)
-    if not args.quiet:
-        _summarise(args, tracks)
-    return status
-
-
-def _open_writer(path: str, source: FrameSource) -> VideoWriter:
-    from tapsdk.video import VideoWriter
-
-    return VideoWriter(path, source.fps, source.size, pixel_aspect=source.pixel_aspect)
-
-
-def _read_points(args: argparse.Namespace) -> Any:
-    from tapsdk.points import read_points_file
-
-    return read_points_file(args.points_file) if args.points_file else _parse_points(args.points)
-
-
-def _parse_points(text: str) -> list[list[float]]:
-    try:
-        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
-    except ValueError:
-        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
-    if len({len(p) for p in points}) > 1:
-        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
-    if not points:
-        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
-    return points
-
-
-def _paint(args: argparse.Namespace, writer: VideoWriter, tracks: Tracks) -> None:
-    """Reads the video once more and writes it with the tracks drawn."""
-    from tapsdk.runtime.whole_video import no_progress, progress_bars
-    from tapsdk.video import open_frames
-    from tapsdk.video.draw import draw
-
-    wrap = no_progress if args.quiet else progress_bars
-    with open_frames(args.video) as source:
-        frames = wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing")
-        for t, frame in enumerate(frames):
-            writer.write(frame, None if tracks.times is None else tracks.times[t])
-
-
-def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
-    report = tracks.report
-    if report is None:
-        return
-    speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
-    print(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
-    print(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
-    for path in (args.output, args.save):
-        if path:
-            print(f"wrote {path}")
+    return track(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -225,6 +152,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
+    from tapsdk.api import check_output
     from tapsdk.commands.benchmark import (
         Row,
         Settings,
@@ -240,6 +168,8 @@ def _benchmark(args: argparse.Namespace) -> int:
 
     settings = Settings(args.points, args.frames, args.threads, args.device)
     backends, artifacts = choose_backends(args.backends), open_models(args.models)
+    if args.json not in (None, "-"):
+        check_output(args.json, *(artifact.directory for artifact in artifacts.values()))
     rows: list[Row] = []
     status = 0
     with ExitStack() as stack:
@@ -247,11 +177,11 @@ def _benchmark(args: argparse.Namespace) -> int:
         file = stack.enter_context(AtomicFile(args.json)) if args.json not in (None, "-") else None
         try:
             rows.extend(with_progress(benchmark(artifacts, backends, settings), label="benchmark", unit="row"))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not rows:
                 raise
-            status = INTERRUPTED
-            print(f"stopped after {len(rows)} rows", file=sys.stderr)
+            status = exit_status(error)
+            tell(f"stopped after {len(rows)} rows")
         rows = mark_auto(artifacts, rows, settings, complete=not status)
         report = json.dumps(to_report(rows, settings, complete=not status), indent=1)
         if file:

@@ -34,7 +34,6 @@ class PointGroup:
     def __init__(self, points: NDArray[np.int64], t: NDArray[np.int64], join: str) -> None:
         """points: [M] indices of them. t: [M] frame of each one's query. join: the manifest's `points.join`."""
         self._points, self._t, self._join = points, t, join
-        self.last_query = int(t.max(initial=0))
         self.forwards = Schedule(points, t, join)
 
     @property
@@ -42,9 +41,15 @@ class PointGroup:
         """Which they are, counted from 1."""
         return f"points {self._points[0] + 1} to {self._points[-1] + 1}"
 
-    def backwards(self) -> Schedule:
-        """The way back from the last query to the first frame."""
-        return Schedule(self._points, self.last_query - self._t, self._join)
+    def backwards(self, reached: NDArray[np.bool_]) -> tuple[Schedule, int]:
+        """The way back to the first frame, and the frame of the last query, where it begins.
+
+        reached: [N] whether the video went on to a query; those to which it did not are left out.
+        """
+        there = reached[self._points]
+        points, t = self._points[there], self._t[there]
+        last = int(t.max(initial=0))
+        return Schedule(points, last - t, self._join), last
 
 
 class Findings:

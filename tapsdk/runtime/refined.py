@@ -142,7 +142,8 @@ class RefinedPass(VideoPass):
         xy = np.stack([each.xy for each in found], 1)
         # One position is known: the refinement starts from the query itself in its own frame.
         asked = self._t[group]
-        xy[np.arange(len(asked)), asked] = self._start[group]
+        reached = np.flatnonzero(asked < self.frames)
+        xy[reached, asked[reached]] = self._start[group][reached]
         return Estimates(xy, {name: np.stack([each.logits[name] for each in found], 1) for name in found[0].logits})
 
     def _refine(self, estimates: Estimates, group: slice, size: Size) -> Steps:

@@ -7,13 +7,16 @@ tracked group by group, so that memory does not grow with them either, beyond th
 
 With a model that sees many frames at once, frames are read once as well, and what it needs of them is kept on disk
 (`tapsdk.runtime.video_pass`).
+
+Where a frame cannot be read, the frames before it are tracked to the end, and only then the error is raised.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size, scale_points
-from tapsdk.points import QueryPoints, check_query_frames
+from tapsdk.points import QueryPoints
 from tapsdk.runtime.causal import CausalPlan
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.point_groups import Findings, PointGroup, Schedule
+from tapsdk.runtime.readable import ReadableFrames
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.sizes import refinement_sizes
 from tapsdk.runtime.stages import confidence_of
@@ -34,6 +38,8 @@ from tapsdk.system.progress import with_progress
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
 from tapsdk.video.frames import FrameSource
+
+logger = logging.getLogger(__name__)
 
 SPOOL_BYTES = 256 << 20
 
@@ -46,7 +52,27 @@ def no_progress(frames: Iterable[Any], total: int | None, label: str) -> Iterabl
 
 
 def progress_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """Wherever stderr goes."""
+    return with_progress(frames, total=total, label=label, force=True)
+
+
+def terminal_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """Only where stderr is a terminal."""
     return with_progress(frames, total=total, label=label)
+
+
+def track_video(model: Model, source: FrameSource, query: QueryPoints, wrap: Wrap = no_progress) -> Tracks:
+    """Tracks to the end of the video. What ends it before, of whatever type, Ctrl-C included, has an attribute
+    `tracks`: what was tracked by then, None where that is not even a frame."""
+    run = start_run(model, source, query)
+    try:
+        return run.run(wrap)
+    except BaseException as error:
+        # There may be no memory left, and an exception of another library may take no attributes.
+        with suppress(Exception):
+            tracks = run.tracks()
+            error.tracks = tracks if tracks.num_frames else None  # type: ignore[attr-defined]
+        raise
 
 
 def start_run(model: Model, source: FrameSource, query: QueryPoints) -> CausalRun | OfflineRun:
@@ -68,6 +94,8 @@ class CausalRun:
         self._clock = Clock(source, source.delivered)
         self._groups = self._split()
         self._last_query = int(query.t.max(initial=0))
+        self._reached = np.ones(len(query), np.bool_)
+        """Queries [N] to which the video went on."""
         self._first: list[Tracks] = []
         """Of the first group, frame by frame, while nobody knows how many there will be."""
         self._found: Findings | None = None
@@ -81,22 +109,25 @@ class CausalRun:
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
         """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
+        frames = ReadableFrames(self._source)
         first, *others = self._groups
         with closing(Spool("the frames that are seen again", SPOOL_BYTES)) as spool:
-            self._read(first, spool, wrap)
-            check_query_frames(self._query.t, len(self._first))
+            self._read(frames, first, spool, wrap)
+            self._reached = frames.check(self._query, len(self._first))
             self._found = found = self._gather()
             self._first.clear()
             self._run_backwards(first, spool, found, wrap)
             for group in others:
                 self._run_forwards(group, spool, found, wrap)
                 self._run_backwards(group, spool, found, wrap)
+        if frames.error is not None:
+            raise frames.error
         return self.tracks()
 
-    def _read(self, group: PointGroup, spool: Spool, wrap: Wrap) -> None:
+    def _read(self, frames: ReadableFrames, group: PointGroup, spool: Spool, wrap: Wrap) -> None:
         """Takes the first group forwards, and keeps what is seen again."""
         several = len(self._groups) > 1
-        for t, image in enumerate(wrap(self._source, self._source.num_frames, self._label("tracking", group))):
+        for t, image in enumerate(wrap(frames, self._source.num_frames, self._label("tracking", group))):
             began = time.perf_counter()
             frame = self._stream.prepare(image)
             if several or (self._last_query and t <= self._last_query):
@@ -113,10 +144,11 @@ class CausalRun:
             self._seconds += time.perf_counter() - began
 
     def _run_backwards(self, group: PointGroup, spool: Spool, found: Findings, wrap: Wrap) -> None:
-        if not group.last_query:
+        schedule, last = group.backwards(self._reached)
+        if not last:
             return
         self._stream.clear()
-        schedule, way_back = group.backwards(), range(group.last_query, -1, -1)
+        way_back = range(last, -1, -1)
         for step, t in enumerate(wrap(way_back, len(way_back), self._label("tracking backwards", group))):
             tracks = self._advance(spool[t]["frame"], schedule, step)
             found.put(t, schedule.points(len(tracks)), tracks, self._query.t > t)
@@ -159,17 +191,22 @@ class OfflineRun:
         query = self._query
         start = scale_points(query.xy, self._size, self._model.manifest.points.space)
         with closing(self._plan.start(self._sizes, query.t, start)) as video:
-            for image in wrap(self._source, self._source.num_frames, "encoding"):
+            frames = ReadableFrames(self._source)
+            for image in wrap(frames, self._source.num_frames, "encoding"):
                 began = time.perf_counter()
                 video.append(image)
                 self._seconds += time.perf_counter() - began
-            check_query_frames(query.t, video.frames)
+            reached = frames.check(query, video.frames)
+            if frames.error is not None:
+                logger.warning("%s; tracking through the %d frames before", frames.error, video.frames)
             self._hold(video.frames)
             began = time.perf_counter()
-            groups = video.groups()
+            groups = video.groups() if reached.any() else []
             for _ in wrap(self._track(video, groups), len(groups) * video.steps, "tracking"):
                 pass
             self._seconds += time.perf_counter() - began
+        if frames.error is not None:
+            raise frames.error
         return self.tracks()
 
     def tracks(self) -> Tracks:
@@ -189,9 +226,13 @@ class OfflineRun:
             found = yield from video.track(group)
             xy = scale_points(found.xy, manifest.points.space, self._size)
             confidence = confidence_of(found.logits, manifest.visibility)
+            t, start = self._query.t[group], self._query.xy[group]
+            reached = t < video.frames
             if manifest.points.query_frame == "exact":
-                asked = np.arange(len(xy)), self._query.t[group]
-                xy[asked], confidence[asked] = self._query.xy[group], 1.0
+                asked = np.flatnonzero(reached), t[reached]
+                xy[asked], confidence[asked] = start[reached], 1.0
+            # Of a point whose query was not reached nothing is known.
+            xy[~reached], confidence[~reached] = start[~reached, None], 0.0
             self._xy[group], self._confidence[group] = xy, confidence
 
 

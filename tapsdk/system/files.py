@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from tapsdk.errors import SaveError
+from tapsdk.system import leftovers
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -24,6 +25,31 @@ def is_special_file(path: str | os.PathLike[str]) -> bool:
     except (OSError, ValueError):
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def check_not_input(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raises SaveError if writing `output` would replace one of the files `inputs`, by whatever name: another
+    spelling, a symbolic link, a hard link. A device that is both, such as a terminal, is nothing to replace."""
+    try:
+        device = stat.S_ISCHR(os.stat(output).st_mode)
+    except (OSError, ValueError):
+        device = False
+    taken = None if device else next((path for path in inputs if _is_same_file(output, path)), None)
+    if taken is not None:
+        name = "" if os.fspath(taken) == os.fspath(output) else f", {taken}"
+        raise SaveError(f"could not write {output}: it would replace an input{name}; choose another name")
+
+
+def _is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        pass
+    try:
+        # One of them is yet to be made.
+        return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
+    except (OSError, ValueError):
+        return False
 
 
 class AtomicFile:
@@ -42,11 +68,23 @@ class AtomicFile:
         try:
             # Through a symbolic link, so that the link stays one.
             self._target = Path(os.path.realpath(path))
-            temporary = self._target.with_name(f".tapsdk-{secrets.token_hex(8)}.tmp")
+            temporary = self._target.with_name(leftovers.temporary_name())
             self._written = self.path if self._direct else temporary
-            self.file: BinaryIO = open(self._written, "wb" if self._direct else "xb")  # noqa: SIM115
+            self.file: BinaryIO = self._open()
         except (OSError, ValueError) as error:
             raise self.error(error) from error
+
+    def _open(self) -> BinaryIO:
+        if self._direct:
+            return open(self._written, "wb")
+        leftovers.note(self._written)
+        try:
+            file = open(self._written, "xb")  # noqa: SIM115
+        except (OSError, ValueError):
+            leftovers.forget(self._written)
+            raise
+        leftovers.claim(file)
+        return file
 
     @property
     def seekable(self) -> bool:
@@ -66,6 +104,7 @@ class AtomicFile:
             self.file.close()
             if not self._direct:
                 os.replace(self._written, self._target)
+                leftovers.forget(self._written)
         except OSError as error:
             self.discard()
             raise self.error(error) from error
@@ -80,6 +119,7 @@ class AtomicFile:
             self.file.close()
         if not self._direct:
             self._written.unlink(missing_ok=True)
+            leftovers.forget(self._written)
 
     def __enter__(self) -> BinaryIO:
         return self.file

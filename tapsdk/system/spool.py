@@ -35,7 +35,8 @@ class Spool:
         return self._written + len(self._held)
 
     def append(self, arrays: Mapping[str, Array]) -> None:
-        """Adds a frame. Not after the first one was read. Raises SaveError on a full disk."""
+        """Adds a frame. Not after the first one was read. Raises SaveError on a full disk, and is then complete: what
+        found no room can be read as well."""
         self._held.append({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         self._held_bytes += sum(array.nbytes for array in self._held[-1].values())
         if self._files or self._held_bytes > self._memory:
@@ -43,26 +44,27 @@ class Spool:
 
     def _write_held(self) -> None:
         try:
-            for arrays in self._held:
-                for name, array in arrays.items():
+            while self._held:
+                for name, array in self._held[0].items():
                     if name not in self._files:
                         self._files[name] = tempfile.TemporaryFile()  # noqa: SIM115
                         self._kinds[name] = array.shape, array.dtype
                     # Written, not mapped: a full disk is then an exception and not the end of the process.
                     self._files[name].write(array.data)
                     self._files[name].flush()
+                del self._held[0]
+                self._written += 1
         except OSError as error:
             raise SaveError(
                 f"could not keep {self._what} in {tempfile.gettempdir()}: {error.strerror or error}; make room, name "
                 "another folder in TMPDIR, or track at a smaller resolution"
             ) from error
-        self._written += len(self._held)
-        self._held, self._held_bytes = [], 0
+        self._held_bytes = 0
 
     def __getitem__(self, t: int) -> dict[str, Array]:
         """The arrays of frame t by name; do not write into them."""
-        if not self._files:
-            return self._held[t]
+        if t >= self._written:
+            return self._held[t - self._written]
         for name in self._files.keys() - self._mapped.keys():
             shape, dtype = self._kinds[name]
             mapped = np.memmap(self._files[name], dtype, "r", shape=(self._written, *shape))

@@ -181,6 +181,19 @@ def _open_url(text: str, scheme: str) -> FrameSource:
     return open_video(text, text, read_once=True)
 
 
+def files_of(given: str | os.PathLike[str]) -> list[Path]:
+    """The files that `open_frames` may read where a path, a folder of images or a pattern is given."""
+    text = os.fspath(given)
+    if text == "-":
+        return [Path("/dev/stdin")]
+    path = _existing(text)
+    if os.path.isdir(path):
+        return [file for file in Path(path).iterdir() if is_image(file)]
+    if not os.path.lexists(path) and glob.has_magic(text):
+        return _matches(os.path.expanduser(text))
+    return [Path(path)]
+
+
 def _matches(pattern: str) -> list[Path]:
     """Files that a pattern matches, in natural order, whatever the case of their suffix.
 

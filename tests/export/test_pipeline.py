@@ -1,7 +1,9 @@
 """`python -m export`: a verified artifact, or nothing."""
 
 import json
+import os
 import shutil
+import signal
 import sys
 import types
 from typing import ClassVar
@@ -17,7 +19,7 @@ from tapsdk.runtime.options import RunOptions
 from tapsdk.selection.decision import decide
 from tapsdk.selection.reference import read_reference
 from tapsdk.system.files import sha256
-from tests.support import SMALL, import_or_skip, known_model
+from tests.support import SMALL, import_or_skip, known_model, needs_kill
 
 onnx = import_or_skip("onnx")
 torch = import_or_skip("torch")
@@ -342,6 +344,58 @@ def test_a_failure_leaves_nothing(small_model, target, output, monkeypatch, erro
     with pytest.raises(type(error)):
         export(SMALL, "copy", output, Options(small_model))
     assert left(output) == []
+
+
+@needs_kill
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_leaves_nothing(run, target, output, capsys, name, status):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    target.then = lambda directory: os.kill(os.getpid(), getattr(signal, name))
+    try:
+        assert run() == status
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capsys.readouterr().err.endswith("stopped; nothing was written\n")
+    assert left(output) == []
+
+
+@needs_kill
+def test_a_second_signal_leaves_nothing_either(run, target, output, monkeypatch):
+    remove = shutil.rmtree
+
+    def interrupted(*arguments, **options):
+        monkeypatch.setattr(pipeline.shutil, "rmtree", remove)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(pipeline.shutil, "rmtree", interrupted)
+    target.then = lambda directory: os.kill(os.getpid(), signal.SIGTERM)
+    assert run() == 143
+    assert left(output) == []
+
+
+@needs_kill
+def test_a_signal_while_the_artifact_gets_its_name_comes_too_late(run, output, monkeypatch):
+    rename = os.rename
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        rename(*arguments)
+
+    monkeypatch.setattr(pipeline.os, "rename", interrupted)
+    assert run() == 0
+    assert left(output) == ["small"]
+
+
+def test_the_artifact_that_holds_the_weights_is_not_replaced(run, small_model, target, output, capsys):
+    assert run() == 0
+    weights = output / "weights.safetensors"
+    shutil.copy(small_model, weights)
+    (output.parent / "link.safetensors").symlink_to(weights)
+    before = snapshot(output)
+    for path in (weights, output.parent / "link.safetensors"):
+        with pytest.raises(ExportError, match=r"holds the weights .*, and would be replaced; choose another"):
+            export(SMALL, "copy", output, Options(path, force=True))
+    assert snapshot(output) == before
 
 
 def test_a_folder_that_cannot_be_written_to(run, output, capsys):

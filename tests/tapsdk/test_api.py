@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from tapsdk import track
+from tapsdk import check_output, track
 from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.runtime import model as model_module
@@ -201,6 +201,96 @@ def test_a_generator_that_fails_fails_the_call(run, video):
         run(frames(), [[1, 1]])
 
 
+# What ends early hands over what was tracked
+
+
+def then(frames, error):
+    yield from frames
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [FramesError("damaged"), OSError("gone"), MemoryError(), KeyboardInterrupt(), SystemExit()], ids=repr
+)
+def test_what_the_frames_raise_carries_the_tracks_before_it(run, video, error):
+    points = random_points(3, video)
+    with pytest.raises(type(error)) as caught:
+        run(then(video[:4], error), points)
+    assert caught.value is error
+    expected = run(video[:4], points)
+    np.testing.assert_array_equal(error.tracks.xy, expected.xy)
+    np.testing.assert_array_equal(error.tracks.confidence, expected.confidence)
+
+
+@pytest.mark.parametrize("join", ["query", "start"])
+def test_points_are_tracked_backwards_from_where_the_frames_end(model, video, tmp_path, join):
+    joined = copy_artifact(model, tmp_path / "joined", lambda table: table["points"].update(join=join))
+    points = [[0, 40, 20], [2, 5, 6], [3, 70, 9], [5, 9, 9]]
+    with pytest.raises(FramesError) as caught:
+        track(then(video[:4], FramesError("damaged")), points, joined, backend=FUSED)
+    expected = track(video[:4], points[:3], joined, backend=FUSED)
+    found = caught.value.tracks
+    np.testing.assert_allclose(found.xy[:3], expected.xy, atol=EXACT)
+    np.testing.assert_allclose(found.confidence[:3], expected.confidence, atol=SEEN)
+    np.testing.assert_array_equal(found.xy[3], [[9, 9]] * 4)
+    assert not found.confidence[3].any()
+
+
+def test_what_the_engine_raises_carries_the_tracks_before_it(run, video, monkeypatch):
+    advance, calls = Stream.advance, []
+
+    def advance_twice(*arguments):
+        calls.append(1)
+        if len(calls) > 2:
+            raise BackendError("onnxruntime failed")
+        return advance(*arguments)
+
+    monkeypatch.setattr(Stream, "advance", advance_twice)
+    with pytest.raises(BackendError) as caught:
+        run(video, [[1, 1]])
+    assert caught.value.tracks.num_frames == 2
+
+
+def test_before_the_first_frame_there_are_no_tracks(run, video):
+    for error in (FramesError("damaged"), OSError("gone")):
+        with pytest.raises(type(error)) as caught:
+            run(then([], error), [[1, 1]])
+        assert getattr(caught.value, "tracks", None) is None
+    with pytest.raises(PointsError) as refused:
+        run(video, [[-1, 1]])
+    assert refused.value.tracks is None
+
+
+def test_a_query_beyond_the_end_does_not_cost_the_others_their_tracks(run, video):
+    with pytest.raises(PointsError) as caught:
+        run(iter(video), [[0, 1, 1], [6, 1, 1]])
+    assert caught.value.tracks.xy.shape == (2, 6, 2)
+
+
+# Outputs
+
+
+def test_an_output_that_would_replace_an_input_is_refused(model, video_file, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("1.png", "out.npz"):
+        (tmp_path / "images" / name).write_bytes(b"")
+    check_output(tmp_path / "out.mp4", video_file, tmp_path / "images", model, "tapir", np.zeros(3), None)
+    check_output(tmp_path / "images" / "out.npz", tmp_path / "images")
+    for output in (video_file, tmp_path / "images" / "1.png", model / "manifest.json"):
+        with pytest.raises(SaveError, match="it would replace an input"):
+            check_output(output, np.zeros(3), video_file, tmp_path / "images", str(model))
+
+
+def test_inputs_may_be_patterns_and_lists(tmp_path, monkeypatch):
+    image = tmp_path / "1.png"
+    image.write_bytes(b"")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for inputs in (str(tmp_path / "*.png"), [tmp_path / "0.png", image], "~/1.png"):
+        with pytest.raises(SaveError, match="it would replace an input"):
+            check_output(image, inputs)
+        check_output(tmp_path / "2.npz", inputs)
+
+
 @pytest.mark.parametrize("size", [(80, 45), (1, 1), (1, 200), (200, 2)], ids=str)
 def test_frames_of_any_shape(run, size):
     video = moving_texture(3, *size)
@@ -253,7 +343,9 @@ def test_the_resolution_is_the_callers_choice(run, video):
 def test_progress_bars_change_nothing(run, video, capsys):
     points = at(3, random_points(2, video))
     np.testing.assert_array_equal(run(video, points, progress=True).xy, run(video, points).xy)
-    assert capsys.readouterr().out == ""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "tracking" in err, "a bar is shown, though this is no terminal"
 
 
 # A point is on its own

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.support import ROOT, needs_torch
+from tests.support import ROOT, needs_kill, needs_torch
 from tests.training.run.tiny import tiny_file
 from training.__main__ import main
 from training.run.run_state import CHECKPOINT, PARTS, RunState, find_checkpoint, load_checkpoint
-
-needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 STEPS = 30
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from training.__main__ import main; sys.exit(main())"
@@ -162,3 +163,52 @@ def test_a_new_run_does_not_go_on_with_an_old_one(tmp_path: Path, capsys: pytest
     assert main(["train", config, "--steps", "2", "-o", runs, "--quiet"]) == 1
     assert f"holds a run already; go on with it: --resume {runs}" in capsys.readouterr().err
     assert load_checkpoint(tmp_path / "runs" / CHECKPOINT).step == 1
+
+
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@needs_torch
+@needs_kill
+def test_a_signal_ends_a_run_between_two_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    """While the second one is written: the first one stays, and nothing else does."""
+    saved: list[int] = []
+
+    def send(file: BinaryIO, **arrays: NDArray[Any]) -> None:
+        saved.append(int(arrays["step"]))
+        if len(saved) == 2:
+            os.kill(os.getpid(), getattr(signal, name))
+        savez(file, **arrays)
+
+    savez = np.savez
+    monkeypatch.setattr(np, "savez", send)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        config = str(tiny_file(tmp_path, save_every=1, workers=0))
+        assert main(["train", config, "-o", str(tmp_path / "run"), "--quiet"]) == status
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT).step == saved[0]
+    assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "FILE", "--model", "tapir/boots", "-o", "SAME"],
+        ["release", "FILE", "-o", "SAME"],
+        ["evaluate", "--model", "FILE", "--json", "SAME"],
+        ["evaluate", "--dataset", "FILE", "--json", "SAME"],
+        ["masks", "FOLDER", "--model", "FILE", "--json", "SAME"],
+    ],
+    ids=" ".join,
+)
+def test_no_output_replaces_an_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    (tmp_path / "file.npz").write_bytes(b"weights")
+    (tmp_path / "same.npz").symlink_to("file.npz")
+    names = {"FILE": "file.npz", "SAME": "same.npz", "FOLDER": "."}
+    assert main([str(tmp_path / names[each]) if each in names else each for each in arguments]) == 1
+    assert "it would replace an input" in capsys.readouterr().err
+    assert (tmp_path / "file.npz").read_bytes() == b"weights"
+    assert (tmp_path / "same.npz").is_symlink()

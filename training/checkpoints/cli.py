@@ -21,9 +21,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
+    from tapsdk.system.files import check_not_input
     from training.checkpoints.canonical import save_canonical
     from training.checkpoints.convert import convert
 
+    check_not_input(args.output, [args.file])
     canonical = convert(args.file, args.model)
     save_canonical(canonical, args.output)
     numbers = sum(array.size for array in canonical.weights.values())

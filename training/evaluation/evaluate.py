@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from tapsdk import check_output
 from tapsdk.geometry import Size
 from training.data.datasets import DATASETS, GENERATED, SYNTHETIC, open_dataset
 from training.data.errors import DatasetError
@@ -73,6 +74,8 @@ def _resolution(text: str) -> Size | Literal["published"] | None:
 
 def _run(args: argparse.Namespace) -> None:
     data = args.textures or args.data if args.dataset in GENERATED else args.data
+    if args.json:
+        check_output(args.json, *args.model, args.dataset, args.data)
     videos = open_dataset(args.dataset, data, args.resolution)
     asked = (sample_queries(video, args.mode) for video in videos)
     names = dict.fromkeys([*BASELINES, *args.model])

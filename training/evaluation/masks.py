@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tapsdk import check_output
 from training.data.errors import DatasetError
 from training.data.images import natural_order, read_image, read_mask, stack_frames
 from training.data.labelled_video import LabelledVideo
@@ -146,6 +147,8 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if args.json:
+        check_output(args.json, *args.model)
     names = dict.fromkeys([*BASELINES, *args.model])
     scores = evaluate_masks(names, tqdm(read_masked_videos(args.folder), unit="video"))
     print(table(scores, COLUMNS, per_video=True))

@@ -40,8 +40,8 @@ def aj_rd(
         durations: frames; returns after a shorter absence are left out.
     Returns:
         AJ_RD_D{distance}_dmin{duration}: the mean Jaccard of these returns, in all videos together;
-        AJ_RD_dmin{duration} and AJ_RD: means over distances, then over durations. NaN without returns;
-        means leave NaN out.
+        AJ_RD_dmin{duration} and AJ_RD: means over distances, then over durations. NaN without returns; means leave NaN
+        out.
     """
     seen, predicted_seen = (~np.asarray(occluded, bool) for occluded in (gt_occluded, pred_occluded))
     error = np.linalg.norm(np.asarray(pred_tracks, np.float64) - np.asarray(gt_tracks, np.float64), axis=-1)

@@ -1,4 +1,4 @@
-"""How well tracks fit the truth: TAP-Vid's metrics of one video and AJ_RD, as everything here that scores tracks takes them."""
+"""How well tracks fit the truth: TAP-Vid's metrics and AJ_RD of one video, for all that scores tracks here."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tapsdk.system.files import sha256
+from tapsdk.system.files import check_not_input, sha256
 from training.checkpoints.canonical import Canonical, save_canonical
 from training.checkpoints.errors import CheckpointError
 from training.models.registry import config_of, resolve
@@ -27,6 +27,7 @@ def release(run: Path, output: Path, model: str | None = None) -> str:
     path = find_checkpoint(run) if run.is_dir() else run
     if path is None:
         raise CheckpointError(f"{run} holds no checkpoint: it is not the folder of a run, or nothing was saved yet")
+    check_not_input(output, [path])
     checkpoint = load_checkpoint(path)
     name, config = _model(path, checkpoint, model)
     source = f"training run, step {checkpoint.step}"

@@ -9,7 +9,7 @@ import pytest
 
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.manifest import TensorSpec
-from tapsdk.backends import BACKENDS, EngineInfo, Options, open_backend
+from tapsdk.backends import BACKENDS, EngineInfo, Options, open_backend, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 
 
@@ -138,3 +138,28 @@ def test_threads_are_the_callers_choice(monkeypatch):
     open_backend("onnxruntime", Options(threads=3))
     open_backend("onnxruntime")
     assert [options.threads for options in seen] == [3, None]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 8589934592"),
+        RuntimeError("[GPU] clEnqueueMapBuffer, error code: CL_OUT_OF_HOST_MEMORY"),
+        RuntimeError("CL_MEM_OBJECT_ALLOCATION_FAILURE"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("RESOURCE_EXHAUSTED: no room"),
+    ],
+    ids=str,
+)
+def test_an_engine_without_memory_says_what_to_do(error):
+    told = str(run_failed("engine", error))
+    assert told.startswith("engine failed: ")
+    assert told.endswith("; there is not enough memory: track fewer points at once, or at a smaller resolution")
+
+
+def test_an_engine_that_fails_otherwise_says_what_it_said():
+    assert str(run_failed("engine", ValueError("no such input"))) == "engine failed: no such input"
+    assert str(run_failed("engine", KeyError())) == "engine failed: KeyError"

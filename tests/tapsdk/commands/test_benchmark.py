@@ -1,6 +1,8 @@
 """`tapsdk benchmark`: a row for every model, backend and plan, whatever happens in it."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +21,7 @@ from tapsdk.selection.candidates import BASE
 from tapsdk.selection.decision import PROBE_POINTS
 from tapsdk.selection.isolated import IsolationError
 from tapsdk.selection.reference import Reference
-from tests.support import copy_artifact, needs_full_device
+from tests.support import copy_artifact, needs_full_device, needs_kill
 
 FAST = Settings(points=4, frames=2, threads=1)
 TRACKS = Rollout(np.zeros((16, 8, 2), np.float32), np.ones((16, 8), bool))
@@ -301,5 +303,29 @@ def test_ctrl_c_keeps_the_rows_that_there_are(run, monkeypatch, capsys, tmp_path
         return
     assert err == "stopped after 1 rows\n"
     assert out.count("\n") == 2
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert (len(report["rows"]), report["complete"]) == (1, False)
+
+
+def test_the_report_never_replaces_a_file_of_a_model(run, quick, model, capsys, tmp_path):
+    os.link(model / "manifest.json", tmp_path / "out.json")
+    assert run("--json", "out.json") == 1
+    assert "could not write out.json: it would replace an input" in capsys.readouterr().err
+    assert quick == []
+
+
+@needs_kill
+def test_sigterm_keeps_the_rows_that_there_are(run, monkeypatch, capsys, tmp_path):
+    answer, calls = module.run_isolated, []
+
+    def end(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer(*arguments)
+
+    monkeypatch.setattr(module, "run_isolated", end)
+    assert run("--json", "out.json") == 143
+    assert capsys.readouterr().err == "stopped after 1 rows\n"
     report = json.loads((tmp_path / "out.json").read_text())
     assert (len(report["rows"]), report["complete"]) == (1, False)

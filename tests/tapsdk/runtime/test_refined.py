@@ -9,7 +9,7 @@ from tapsdk import Tracker, load, track
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.manifest import FrameSpec
 from tapsdk.backends import open_backend
-from tapsdk.errors import ArtifactError, BackendError, ModelError, PointsError
+from tapsdk.errors import ArtifactError, BackendError, FramesError, ModelError, PointsError
 from tapsdk.points import parse_query_points
 from tapsdk.runtime import refined
 from tapsdk.runtime.refined import RefinedPass, RefinedPlan
@@ -234,6 +234,31 @@ def test_an_interruption_leaves_the_points_that_are_done(exported_clip, video, p
     np.testing.assert_allclose(tracks.xy[:done], whole.xy[:done], atol=EXACT)
     assert not tracks.visible[done + 1 :].any()
     np.testing.assert_array_equal(tracks.xy[-1], np.repeat(points[-1:, 1:], len(video), 0))
+
+
+def broken_off(video, after):
+    yield from video[:after]
+    raise FramesError("damaged")
+
+
+@needs_torch
+def test_frames_before_one_that_cannot_be_read_are_tracked(run, video, caplog):
+    points = np.float32([[0, 40, 20], [3, 5, 6], [5, 9, 9]])
+    with pytest.raises(FramesError) as caught:
+        run(broken_off(video, 4), points)
+    found, expected = caught.value.tracks, run(video[:4], points[:2])
+    np.testing.assert_allclose(found.xy[:2], expected.xy, atol=EXACT)
+    np.testing.assert_array_equal(found.visible[:2], expected.visible)
+    np.testing.assert_array_equal(found.xy[2], [[9, 9]] * 4)
+    assert not found.confidence[2].any()
+    assert caplog.messages == ["damaged; tracking through the 4 frames before"]
+
+
+@needs_torch
+def test_where_no_query_was_reached_nothing_is_tracked(run, video):
+    with pytest.raises(FramesError) as caught:
+        run(broken_off(video, 4), [[5, 9, 9]])
+    assert caught.value.tracks.xy.tolist() == [[[9, 9]] * 4]
 
 
 @needs_torch

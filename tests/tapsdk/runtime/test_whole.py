@@ -18,7 +18,7 @@ from tapsdk.artifact.manifest import (
     Visibility,
     Whole,
 )
-from tapsdk.errors import BackendError, ModelError, PointsError
+from tapsdk.errors import BackendError, FramesError, ModelError, PointsError
 from tapsdk.runtime import whole
 from tapsdk.runtime.model import open_model
 from tapsdk.runtime.sizes import RefinementSizes
@@ -206,6 +206,20 @@ def test_no_points(artifact, video):
 def test_a_query_beyond_the_end_of_a_generator(artifact, video):
     with pytest.raises(PointsError, match=r"t = 7, but t must be in \[0, 6\]"):
         tracks_of(artifact(Whole(3)), iter(video), [[7, 1, 1]])
+
+
+def test_frames_before_one_that_cannot_be_read_are_tracked(artifact, video):
+    def broken_off():
+        yield from video[:4]
+        raise FramesError("damaged")
+
+    with pytest.raises(FramesError) as caught:
+        tracks_of(artifact(Whole(3)), broken_off(), [[0, 4, 5], [5, 9, 9], [3, 8, 7]])
+    found, (expected, _) = caught.value.tracks, tracks_of(artifact(Whole(3)), video[:4], [[0, 4, 5], [3, 8, 7]])
+    np.testing.assert_array_equal(found.xy[[0, 2]], expected.xy)
+    np.testing.assert_array_equal(found.confidence[[0, 2]], expected.confidence)
+    np.testing.assert_array_equal(found.xy[1], [[9, 9]] * 4)
+    assert not found.confidence[1].any()
 
 
 def test_frames_that_do_not_fit_into_memory_go_to_a_file(artifact, video, monkeypatch):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tapsdk.errors import FramesError
 from tapsdk.points import parse_query_points
 from tapsdk.runtime import whole_video
 from tapsdk.runtime.whole_video import CausalRun
@@ -186,3 +187,49 @@ def test_an_interruption_while_frames_are_read_leaves_those_frames():
     tracks = run_.tracks()
     assert tracks.num_frames == 3
     assert tracks.visible.tolist() == [[False, False, True], [True] * 3, [False] * 3, [False] * 3, [False] * 3]
+
+
+# Frames that end early
+
+
+def broken(frames):
+    """The frames up to one that cannot be read."""
+    yield from VIDEO[:frames]
+    raise FramesError("damaged")
+
+
+@pytest.mark.parametrize("join", ["query", "start"])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5])
+@pytest.mark.parametrize("frames", [1, 3, 5])
+def test_frames_that_could_be_read_are_tracked_for_every_group(join, at_once, frames):
+    _, whole = run(join)
+    run_ = started(NoteTaker(join, at_once), video=broken(frames))
+    with pytest.raises(FramesError, match="damaged"):
+        run_.run()
+    tracks = run_.tracks()
+    assert tracks.num_frames == frames
+    reached = QUERIES[:, 0] < frames
+    assert tracks.visible[reached].all()
+    np.testing.assert_array_equal(tracks.xy[reached], whole.xy[reached, :frames])
+    assert not tracks.visible[~reached].any()
+    assert not tracks.confidence[~reached].any()
+    np.testing.assert_array_equal(tracks.xy[~reached], np.repeat(QUERIES[~reached, None, 1:], frames, axis=1))
+
+
+def test_the_way_back_begins_at_the_last_query_that_was_reached():
+    model = NoteTaker("query", at_once=2)
+    with pytest.raises(FramesError):
+        started(model, video=broken(3)).run()
+    back = [(t, y) for t, y, _ in model.joined]
+    assert back == [(0, 2), (2, 1), (2, 1), (0, 2), (2, 4), (2, 4), (0, 5)]
+
+
+@pytest.mark.parametrize("at_once", [1, 5])
+def test_an_early_end_keeps_the_times_of_what_there_was(at_once):
+    source = frames_from_iterable(broken(3)).at_rate(4)
+    query = parse_query_points(QUERIES, num_frames=T, frame_size=SIZE)
+    run_ = CausalRun(NoteTaker("query", at_once), source, query)
+    with pytest.raises(FramesError, match="damaged"):
+        run_.run()
+    np.testing.assert_array_equal(run_.tracks().times, [0, 0.25, 0.5])
+    assert run_.tracks().fps == 4

@@ -1,6 +1,11 @@
+import io
+import subprocess
+import sys
+
 import pytest
 
 from tapsdk.system.progress import with_progress
+from tests.support import child_environment
 
 
 @pytest.mark.parametrize("force", [True, False])
@@ -25,4 +30,42 @@ def test_a_loop_may_leave_early(capsys):
     for item in with_progress(range(3), label="tracking", force=True):
         if item == 1:
             break
+    assert "tracking" in capsys.readouterr().err
+
+
+def test_a_forced_bar_shows_wherever_stderr_goes(monkeypatch):
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert list(with_progress(range(3), label="tracking", force=True)) == [0, 1, 2]
+    assert "tracking" in stderr.getvalue()
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_without_stderr_there_is_no_bar(monkeypatch, force):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(with_progress(range(3), force=force)) == [0, 1, 2]
+
+
+def test_a_notebook_without_widgets_gets_a_bar_in_text_and_no_warning():
+    script = """if True:
+        import sys, types, warnings
+        warnings.simplefilter("error")
+        sys.modules["ipywidgets"] = None
+        shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+        sys.modules["IPython"] = types.SimpleNamespace(get_ipython=lambda: shell)
+        from tapsdk.system.progress import with_progress
+        print(list(with_progress(range(3), label="tracking", force=True)))
+    """
+    done = subprocess.run([sys.executable, "-c", script], env=child_environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[0, 1, 2]\n"), done.stderr
+    assert "tracking" in done.stderr
+    assert "arning" not in done.stderr
+
+
+def test_widgets_that_fail_are_replaced_by_text(monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise AttributeError("'IProgress' object has no attribute 'style'")
+
+    monkeypatch.setattr("tqdm.auto.tqdm", fail)
+    assert list(with_progress(range(3), label="tracking", force=True)) == [0, 1, 2]
     assert "tracking" in capsys.readouterr().err

@@ -59,3 +59,16 @@ def test_a_full_disk_is_an_error_with_a_way_out(monkeypatch):
         pytest.raises(SaveError, match=r"could not keep the features of frames in .*: No space left .* TMPDIR"),
     ):
         spool.append({"low": np.zeros((1, 8, 8, 16), np.float32)})
+
+
+@needs_full_device
+@pytest.mark.parametrize("memory", [NOTHING, 2 * FRAME_BYTES])
+def test_after_a_full_disk_all_frames_can_be_read(monkeypatch, memory):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115
+    with closing(Spool("the frames", memory)) as spool:
+        with pytest.raises(SaveError):
+            for arrays in frames():
+                spool.append(arrays)
+        assert len(spool) == 1 + memory // FRAME_BYTES
+        for t in range(len(spool)):
+            np.testing.assert_array_equal(spool[t]["high"], frames()[t]["high"])

@@ -81,7 +81,8 @@ def test_every_named_dataset_says_which_files_it_needs(name, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(DatasetError, match=r"unknown dataset 'nothing'; use one of synthetic, returns, davis, .*, or"):
+    names = "synthetic, returns, davis, .*, or a file"
+    with pytest.raises(DatasetError, match=rf"unknown dataset 'nothing'; use one of {names}"):
         open_dataset("nothing")
 
 

@@ -1,6 +1,7 @@
 """Tracks against the truth, one video at a time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,16 @@ from training.evaluation.score import METRIC_SIZE, score
 
 def test_true_tracks_score_one() -> None:
     video = drifting_noise()
-    assert set(score(video, video.xy, video.visible).values()) == {1}
+    scores = score(video, video.xy, video.visible)
+    assert np.isnan(scores.pop("AJ_RD"))  # nothing comes back
+    assert set(scores.values()) == {1}
+
+
+def test_what_comes_back_scores_as_far_as_it_is_found() -> None:
+    video = drifting_noise()
+    gone = replace(video, visible=video.visible & (np.arange(6) != 2))
+    assert score(gone, gone.xy, gone.visible)["AJ_RD"] == 1
+    assert score(gone, gone.xy, np.zeros_like(gone.visible))["AJ_RD"] == 0
 
 
 def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
@@ -43,6 +53,7 @@ def test_frames_of_which_nothing_is_known_are_not_scored(mode: str) -> None:
     video = LabelledVideo(full.frames, xy[:2], full.visible[:2] & known, full.queries[:2], known)
     found = np.where(known[:, None], full.xy, 1000)[:2]
     metrics = score(video, found, np.ones((2, 6), bool), mode)
+    assert np.isnan(metrics.pop("AJ_RD"))
     assert all(value == 1 for value in metrics.values())
 
 

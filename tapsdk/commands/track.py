@@ -1,0 +1,246 @@
+"""`tapsdk track`: a video and points in, tracks and a painted video out, whatever comes in between."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from fractions import Fraction
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from tapsdk.api import check_output, loaded
+from tapsdk.artifact import open_artifact
+from tapsdk.errors import FramesError, PointsError, TapsdkError
+from tapsdk.points import QueryPoints, grid_points, parse_query_points, read_points_file
+from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
+from tapsdk.system.console import NO_MEMORY, tell
+from tapsdk.system.files import is_special_file
+from tapsdk.system.leftovers import remove_abandoned
+from tapsdk.system.signals import exit_status, hold_signals
+from tapsdk.system.spool import Spool
+from tapsdk.tracks import Tracks
+from tapsdk.tracks_files import check_save_path
+from tapsdk.video import Frame, FrameSource, VideoWriter, open_frames
+from tapsdk.video.draw import draw
+
+logger = logging.getLogger(__name__)
+
+STOPPED_EARLY = 3
+"""Exit status of what an error ended early, when what was tracked is saved."""
+KEPT_BYTES = 256 << 20
+"""Of frames for drawing that stay in memory; beyond, they go to a file."""
+
+
+def track(args: argparse.Namespace) -> int:
+    """Returns the exit status. Raises what comes before the first frame is tracked, and KeyboardInterrupt."""
+    _check_outputs(args)
+    wrap = no_progress if args.quiet else terminal_bars
+    with ExitStack() as stack:
+        source = stack.enter_context(open_frames(args.video, args.fps))
+        query = _read_query(args, source)
+        # Opened before the work, so that a wrong path shows at once.
+        writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
+        kept = KeptFrames(source) if writer and source.read_once else None
+        if kept is not None:
+            stack.enter_context(kept)
+        model = loaded(args.model, _options(args, len(query)))
+        status = 0
+        try:
+            tracks = track_video(model, kept or source, query, wrap)
+        except (Exception, KeyboardInterrupt) as error:
+            found: Tracks | None = getattr(error, "tracks", None)
+            if found is None:
+                raise
+            tracks, status = found, _stopped(error, found.num_frames)
+        failed = bool(args.save) and not _save(args.save, tracks)
+        if writer is not None:
+            painting = partial(_paint, args, writer, tracks, wrap, kept.again() if kept else None)
+            failed = not _painted_or_rescued(args, tracks, painting, interrupted=status > 128) or failed
+    if failed:
+        return status if status > 128 else 1
+    if not args.quiet:
+        _summarise(args, tracks)
+    return status
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Raises TapsdkError for what cannot be written, or would replace what is read, before any work."""
+    if not (args.output or args.save):
+        raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
+    if args.save:
+        check_save_path(args.save)
+    inputs = [args.video, args.points_file, open_artifact(args.model).directory]
+    for output in filter(None, (args.output, args.save)):
+        check_output(output, *inputs)
+        remove_abandoned(Path(os.path.realpath(output)).parent)
+    if args.output and args.save:
+        check_output(args.save, args.output)
+
+
+def _read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
+    points: Any
+    if args.grid is not None:
+        points = grid_points(args.grid, source.size)
+    else:
+        points = read_points_file(args.points_file) if args.points_file else _parse_points(args.points)
+    return parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
+
+
+def _parse_points(text: str) -> list[list[float]]:
+    try:
+        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
+    except ValueError:
+        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
+    if len({len(p) for p in points}) > 1:
+        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
+    if not points:
+        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
+    return points
+
+
+def _options(args: argparse.Namespace, points: int) -> RunOptions:
+    return RunOptions(
+        args.backend,
+        device=args.device,
+        threads=args.threads,
+        points=points,
+        resolution=args.resolution,
+        strict=args.strict,
+    )
+
+
+def _open_writer(path: str, source: FrameSource) -> VideoWriter:
+    return VideoWriter(path, source.fps, source.size, pixel_aspect=source.pixel_aspect)
+
+
+class KeptFrames(FrameSource):
+    """The frames of a source that can be read once, kept for drawing: on disk beyond `KEPT_BYTES`. Close it."""
+
+    def __init__(self, source: FrameSource) -> None:
+        super().__init__(source, num_frames=source.num_frames, fps=source.fps, exact=source.exact)
+        self._source = source
+        self._spool = Spool("the frames of the video, which is read once,", KEPT_BYTES)
+
+    @property
+    def times(self) -> Any:
+        return self._source.times
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        return self._source.pixel_aspect
+
+    def __next__(self) -> Frame:
+        frame = super().__next__()
+        self._spool.append({"frame": frame})
+        return frame
+
+    def again(self) -> Iterator[Frame]:
+        """The frames that were read, once more."""
+        for t in range(len(self._spool)):
+            yield self._spool[t]["frame"]
+
+    def close(self) -> None:
+        self._spool.close()
+        super().close()
+
+
+def _stopped(error: BaseException, frames: int) -> int:
+    """Says why it ended after so many frames, and returns the exit status of that."""
+    if isinstance(error, KeyboardInterrupt):
+        tell(f"stopped after {frames} frames; saving what was tracked")
+        return exit_status(error)
+    if not isinstance(error, (TapsdkError, MemoryError, OSError)):
+        logger.error("unexpected", exc_info=error)
+    tell(f"stopped after {frames} frames: {_reason(error)}; saving what was tracked")
+    return STOPPED_EARLY
+
+
+def _reason(error: BaseException) -> str:
+    return NO_MEMORY if isinstance(error, MemoryError) else str(error) or type(error).__name__
+
+
+def _save(path: str, tracks: Tracks) -> bool:
+    """Whether it could be done; if not, it says why."""
+    try:
+        with hold_signals():
+            tracks.save(path)
+    except (TapsdkError, MemoryError) as error:
+        tell(f"error: {_named(path, error)}")
+        return False
+    return True
+
+
+def _painted_or_rescued(
+    args: argparse.Namespace, tracks: Tracks, painting: Callable[[], bool], interrupted: bool
+) -> bool:
+    """Paints; if that does not come to its end, tracks that nobody asked to save are saved beside the video.
+
+    interrupted: by one signal already; a second one ends it at once. Whether it was painted.
+    """
+    done = False
+    try:
+        done = painting()
+    except KeyboardInterrupt:
+        done = interrupted
+        raise
+    finally:
+        if not (done or args.save or is_special_file(args.output)):
+            path = _free_name(Path(args.output))
+            if _save(str(path), tracks):
+                tell(f"the tracks are saved as {path}")
+    return done
+
+
+def _free_name(video: Path) -> Path:
+    """Of a file beside a video, with its stem."""
+    names = (video.with_name(f"{video.stem}{end}.npz") for end in chain([""], map("-{}".format, count(1))))
+    return next(path for path in names if not os.path.lexists(path))
+
+
+def _paint(
+    args: argparse.Namespace, writer: VideoWriter, tracks: Tracks, wrap: Wrap, frames: Iterator[Frame] | None
+) -> bool:
+    """Writes the video with the tracks drawn. Whether that could be done; if not, it says why.
+
+    frames: None to read the video once more.
+    """
+    try:
+        with ExitStack() as stack:
+            source = stack.enter_context(open_frames(args.video)) if frames is None else frames
+            drawn = wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing")
+            for t, frame in enumerate(drawn):
+                writer.write(frame, None if tracks.times is None else tracks.times[t])
+        writer.finish()
+    except FramesError as error:
+        # What is drawn is worth having, also where the video can no longer be read to its end.
+        with suppress(TapsdkError):
+            writer.finish()
+        tell(f"error: {args.output} is not complete: {error}")
+        return False
+    except (TapsdkError, MemoryError, OSError) as error:
+        writer.abort()
+        tell(f"error: {_named(args.output, error)}")
+        return False
+    return True
+
+
+def _named(path: str, error: Exception) -> str:
+    return f"could not write {path}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
+
+
+def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
+    report = tracks.report
+    if report is None:
+        return
+    speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
+    print(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
+    print(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
+    for path in (args.output, args.save):
+        if path:
+            print(f"wrote {path}")

@@ -1,0 +1,812 @@
+"""`tapsdk track`: what a person types, what they get, and what they get to see when it goes wrong."""
+
+import io
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from tapsdk import track
+from tapsdk.commands import main as cli
+from tapsdk.errors import BackendError, FramesError, SaveError
+from tapsdk.points import grid_points
+from tapsdk.runtime.model import Stream
+from tapsdk.system.leftovers import temporary_name
+from tapsdk.tracks import Tracks
+from tapsdk.video import VideoWriter, open_frames
+from tests.support import child_environment, copy_artifact, moving_texture, needs_full_device, needs_kill
+
+FUSED = "onnxruntime:fused"
+
+
+@pytest.fixture
+def run(model, tmp_path, monkeypatch):
+    """`tapsdk track` with the small model in an empty folder; gives the exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def track_small(*arguments):
+        return cli.main(["track", "--model", str(model), "--backend", FUSED, *map(str, arguments)])
+
+    return track_small
+
+
+def video_of(path):
+    with open_frames(path) as source:
+        return np.stack(list(source)), source.fps
+
+
+def write_video(path, frames, codec, pix_fmt, **options):
+    """By PyAV alone."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def files(folder):
+    """Every name in a folder, temporary files included."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+# tapsdk track
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv", "json"])
+def test_tracks_are_saved(run, model, video_file, tmp_path, suffix):
+    assert run(video_file, "--grid", "2", "--save", f"out.{suffix}") == 0
+    saved = Tracks.load(tmp_path / f"out.{suffix}")
+    expected = track(video_file, grid_points(2, (48, 80)), model, backend=FUSED)
+    np.testing.assert_array_equal(saved.xy, expected.xy)
+    np.testing.assert_array_equal(saved.visible, expected.visible)
+    np.testing.assert_array_equal(saved.confidence, expected.confidence)
+    assert files(tmp_path) == [f"out.{suffix}"]
+
+
+@pytest.mark.parametrize("text", ["x,y\n5,6\n40,20\n", "t,y,x\n0,6,5\n0,20,40\n", "5,6\n40,20\n"])
+def test_points_may_come_from_a_file(run, model, video_file, tmp_path, text):
+    (tmp_path / "points.csv").write_text(text)
+    assert run(video_file, "--points-file", "points.csv", "--save", "out.npz") == 0
+    expected = track(video_file, [[5, 6], [40, 20]], model, backend=FUSED)
+    np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
+
+
+def test_a_file_of_points_that_is_none(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--points-file", "none.csv", "--save", "out.npz") == 1
+    assert capfd.readouterr().err == "error: none.csv cannot be read: No such file or directory\n"
+    assert files(tmp_path) == []
+
+
+def test_device_and_threads_may_be_chosen(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--device", "cpu", "--threads", "1") == 0
+    assert run(video_file, "--grid", "2", "--save", "other.npz", "--device", "npu:7") == 1
+    assert "backend 'onnxruntime' has no device 'npu:7'" in capfd.readouterr().err
+    assert files(tmp_path) == ["out.npz"]
+
+
+def test_the_resolution_may_be_chosen(run, model, video_file, tmp_path):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--resolution", "128") == 0
+    expected = track(video_file, grid_points(2, (48, 80)), model, backend=FUSED, resolution=128)
+    np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
+
+
+def test_tracks_are_drawn(run, video_file, tmp_path):
+    assert run(video_file, "--grid", "3", "-o", "out.mp4") == 0
+    plain, fps = video_of(video_file)
+    drawn, drawn_fps = video_of(tmp_path / "out.mp4")
+    assert drawn.shape == plain.shape
+    assert drawn_fps == fps == 25
+    changed = np.abs(drawn.astype(int) - plain).max(-1) > 60
+    assert (changed.mean((1, 2)) > 0.01).all()
+    assert files(tmp_path) == ["out.mp4"]
+
+
+UNEVEN = [0, 0.04, 0.08, 3600, 7200, 7200.5]
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A video whose frames and pixels are not even."""
+    video = moving_texture()
+    with VideoWriter(tmp_path / "uneven.mkv", 25, video.shape[1:3], pixel_aspect=Fraction(4, 3)) as writer:
+        for frame, time in zip(video, UNEVEN, strict=True):
+            writer.write(frame, time)
+    return tmp_path / "uneven.mkv"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_what_is_drawn_keeps_times_and_the_shape_of_pixels(run, uneven, tmp_path, name):
+    assert run(uneven, "--grid", "2", "-o", name, "--save", "out.csv") == 0
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], UNEVEN, atol=1e-3)
+    np.testing.assert_allclose(Tracks.load(tmp_path / "out.csv").times, UNEVEN, atol=1e-3)
+
+
+def test_the_rate_may_be_given(run, uneven, tmp_path, capfd):
+    assert run(uneven, "--grid", "2", "--fps", "50", "-o", "out.mp4", "--save", "out.npz") == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], np.arange(6) / 50)
+    tracks = Tracks.load(tmp_path / "out.npz")
+    assert tracks.fps == 50
+    np.testing.assert_allclose(tracks.times, np.arange(6) / 50)
+    assert run(uneven, "--grid", "2", "--fps", "0", "--save", "none.npz") == 1
+    assert "fps must be a positive number of frames per second, got 0" in capfd.readouterr().err
+
+
+def test_both_at_once_and_a_summary(run, video_file, tmp_path, capsys):
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("4 points, 6 frames, ")
+    assert "on onnxruntime" in out
+    assert "fused plan" in out
+    assert out.endswith("wrote out.mp4\nwrote out.npz\n")
+    assert err == ""
+    assert files(tmp_path) == ["out.mp4", "out.npz"]
+
+
+def test_quiet_is_quiet(run, video_file, capfd):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "text, queries",
+    [
+        ("10,20", [[0, 10, 20]]),
+        ("10,20;30.5,4e1", [[0, 10, 20], [0, 30.5, 40]]),
+        (" 10, 20 ; 30,40 ;", [[0, 10, 20], [0, 30, 40]]),
+        ("5,10,20;0,30,40", [[5, 10, 20], [0, 30, 40]]),
+    ],
+)
+def test_points_by_hand(run, video_file, tmp_path, text, queries):
+    assert run(video_file, "--points", text, "--save", "out.npz") == 0
+    tracks = Tracks.load(tmp_path / "out.npz")
+    np.testing.assert_array_equal(tracks.queries, np.float32(queries))
+    for point, (t, x, y) in enumerate(queries):
+        np.testing.assert_array_equal(tracks.xy[point, t], np.float32([x, y]))
+
+
+def test_a_folder_of_images_is_a_video(run, tmp_path):
+    (tmp_path / "images").mkdir()
+    write_video(tmp_path / "images" / "%d.png", moving_texture(3), "png", "rgb24")
+    assert run("images", "--grid", "1", "--save", "out.npz") == 0
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 3
+
+
+def test_a_file_that_is_there_is_replaced(run, video_file, tmp_path):
+    for name in ("out.npz", "out.mp4"):
+        (tmp_path / name).write_bytes(b"old")
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 0
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+    assert len(video_of(tmp_path / "out.mp4")[0]) == 6
+
+
+def test_a_device_takes_what_it_gets(run, video_file):
+    assert run(video_file, "--grid", "1", "-o", os.devnull, "--save", os.devnull) == 0
+
+
+# What goes wrong: exit status 1, one line on stderr, and no file
+
+
+@pytest.fixture
+def videos(video_file, tmp_path_factory):
+    """Files that are no videos, or not whole."""
+    folder = tmp_path_factory.mktemp("broken")
+    data = video_file.read_bytes()
+    (folder / "truncated.mp4").write_bytes(data[: len(data) // 2])
+    (folder / "text.mp4").write_text("not a video")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "folder").mkdir()
+    return folder
+
+
+def assert_fails(status, capfd, folder, complaint):
+    out, err = capfd.readouterr()
+    assert status == 1
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert complaint in err
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize(
+    "which, complaint",
+    [
+        (["--points", "81,1"], "points[0]: x = 81, but x must be in [0, 80]"),
+        (["--points=-1,1"], "points[0]: x = -1, but x must be in [0, 80]"),
+        (["--points", "1,1;nan,1"], "points[1]: x = nan, but NaN"),
+        (["--points", "inf,1"], "infinity"),
+        (["--points", "6,1,1"], "points[0]: t = 6, but t must be in [0, 5]: the video has 6 frames"),
+        (["--points", "1"], "must have shape"),
+        (["--points", "1,2,3,4"], "must have shape [N, 3] or [N, 2]"),
+        (["--points", "1,2;0,1,2"], "mixes x,y and t,x,y"),
+        (["--points", "1;2"], "must have shape"),
+        (["--points", "one,two"], "cannot be read; write x,y or t,x,y, separated by semicolons"),
+        (["--points", "1,,2"], "cannot be read"),
+        (["--points", ""], "--points holds no points"),
+        (["--points", " ; "], "--points holds no points"),
+        (["--grid", "0"], "a grid needs at least 1 point a side, got 0"),
+        (["--grid", "-3"], "got -3"),
+    ],
+    ids=str,
+)
+def test_points_that_cannot_be(run, video_file, tmp_path, capfd, which, complaint):
+    status = run(video_file, *which, "-o", "out.mp4", "--save", "out.npz")
+    assert_fails(status, capfd, tmp_path, complaint)
+
+
+@pytest.mark.parametrize(
+    "name, complaint",
+    [
+        ("missing.mp4", "no such file or folder"),
+        ("truncated.mp4", "not a video, or damaged beyond reading"),
+        ("text.mp4", "not a video, or damaged beyond reading"),
+        ("empty.mp4", "not a video, or damaged beyond reading"),
+        ("folder", "no images in this folder"),
+    ],
+)
+def test_a_video_that_cannot_be_read(run, videos, tmp_path, capfd, name, complaint):
+    status = run(videos / name, "--grid", "2", "-o", "out.mp4", "--save", "out.npz")
+    assert_fails(status, capfd, tmp_path, complaint)
+
+
+@pytest.mark.parametrize(
+    "option, value, complaint",
+    [
+        ("--model", "tapir/huge", "unknown model 'tapir/huge': neither a directory nor one of tapir"),
+        ("--model", "tapir/boots-causal", "tapsdk fetch tapir/boots-causal"),
+        ("--model", ".", "is not an artifact"),
+        ("--backend", "cuda", "unknown backend 'cuda'; use one of auto, onnxruntime"),
+        ("--backend", "onnxruntime:quick", "unknown plan 'quick'"),
+    ],
+)
+def test_an_unknown_model_or_backend(run, video_file, tmp_path, capfd, option, value, complaint):
+    status = run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz", option, value)
+    assert_fails(status, capfd, tmp_path, complaint)
+
+
+def test_a_damaged_artifact(run, model, video_file, tmp_path, tmp_path_factory, capfd):
+    damaged = copy_artifact(model, tmp_path_factory.mktemp("damaged") / "artifact")
+    (damaged / "step.onnx").unlink()
+    status = run(video_file, "--grid", "2", "-o", "out.mp4", "--model", damaged)
+    assert_fails(status, capfd, tmp_path, "lacks step.onnx; export or fetch the model again")
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Nothing may be tracked before the output is known to be possible."""
+
+    def fail(self, wrap):
+        raise AssertionError("it began to track")
+
+    monkeypatch.setattr("tapsdk.runtime.whole_video.CausalRun.run", fail)
+
+
+@pytest.mark.parametrize(
+    "output, complaint",
+    [
+        ([], "nothing to write: give -o OUT.mp4, --save OUT.npz, or both"),
+        (["--save", "out.txt"], "could not write out.txt: the suffix must be one of .npz, .csv, .json"),
+        (["--save", "out"], "the suffix must be one of"),
+        (["--save", "missing/out.npz"], "could not write missing/out.npz: No such file or directory"),
+        (["-o", "out.gif"], "could not write out.gif: the suffix must be one of .mp4, .mov, .mkv"),
+        (["-o", "missing/out.mp4"], "could not write missing/out.mp4: No such file or directory"),
+        (["-o", "out.mp4", "--save", "out.txt"], "could not write out.txt"),
+    ],
+    ids=str,
+)
+def test_an_output_that_cannot_be_shows_before_the_work(run, no_work, video_file, tmp_path, capfd, output, complaint):
+    assert_fails(run(video_file, "--grid", "2", *output), capfd, tmp_path, complaint)
+
+
+@needs_full_device
+@pytest.mark.parametrize("output", [["-o", "/dev/full"], ["--save", "/dev/full"]], ids=str)
+def test_a_full_disk(run, video_file, tmp_path, capfd, output):
+    status = run(video_file, "--grid", "2", *output)
+    assert_fails(status, capfd, tmp_path, "could not write /dev/full: No space left on device")
+
+
+@needs_full_device
+def test_a_full_disk_for_the_tracks_still_leaves_the_video(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "--save", "/dev/full", "-o", "out.mp4") == 1
+    assert capfd.readouterr() == ("", "error: could not write /dev/full: No space left on device\n")
+    assert files(tmp_path) == ["out.mp4"]
+    assert len(video_of(tmp_path / "out.mp4")[0]) == 6
+
+
+@needs_full_device
+def test_what_was_saved_before_the_disk_was_full_stays(run, video_file, tmp_path):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "-o", "/dev/full") == 1
+    assert files(tmp_path) == ["out.npz"]
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+def test_more_points_than_fit_into_memory(run, video_file, tmp_path, capfd, monkeypatch):
+    def fail(self, wrap):
+        raise MemoryError
+
+    monkeypatch.setattr("tapsdk.runtime.whole_video.CausalRun.run", fail)
+    status = run(video_file, "--grid", "2", "-o", "out.mp4")
+    assert_fails(status, capfd, tmp_path, "not enough memory; track fewer points at once")
+
+
+# No output replaces an input
+
+
+@pytest.fixture
+def untouched(tmp_path, video_file, model):
+    """Inputs in the empty folder: "in.mp4", the points "in.json", "images" and "model". None may change."""
+    (tmp_path / "in.mp4").write_bytes(video_file.read_bytes())
+    (tmp_path / "in.json").write_text("[[5, 6], [40, 20]]")
+    (tmp_path / "images").mkdir()
+    write_video(tmp_path / "images" / "%d.png", moving_texture(3), "png", "rgb24")
+    copy_artifact(model, tmp_path / "model")
+    inputs = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in inputs}
+    yield
+    assert {path: path.read_bytes() for path in inputs} == before
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
+@pytest.mark.parametrize(
+    "taken, output",
+    [("in.mp4", "-o=a.mp4"), ("in.mp4", "--save=a.npz"), ("in.json", "--save=a.json"), ("model/step.onnx", "-o=a.mov")],
+    ids=str,
+)
+def test_an_input_by_another_name_is_refused(untouched, run, no_work, tmp_path, capfd, taken, output, link):
+    option, name = output.split("=")
+    link(tmp_path / taken, tmp_path / name)
+    before = files(tmp_path)
+    assert run("in.mp4", "--points-file", "in.json", "--model", "model", option, name) == 1
+    err = capfd.readouterr().err
+    assert err.startswith(f"error: could not write {name}: it would replace an input, ")
+    assert err.endswith(f"{taken}; choose another name\n")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        ["-o", "in.mp4"],
+        ["-o", "./in.mp4"],
+        ["-o", "images/../in.mp4"],
+        ["--save", "in.json"],
+        ["--save", "model/manifest.json"],
+        ["--save", "out.npz", "-o", "in.mp4"],
+    ],
+    ids=str,
+)
+def test_an_input_is_refused(untouched, run, no_work, tmp_path, capfd, output):
+    before = files(tmp_path)
+    assert run("in.mp4", "--points-file", "in.json", "--model", "model", *output) == 1
+    assert "it would replace an input" in capfd.readouterr().err
+    assert files(tmp_path) == before
+
+
+def test_an_image_that_is_read_is_refused_and_a_new_file_beside_it_is_not(untouched, run, tmp_path, capfd):
+    os.link(tmp_path / "images" / "1.png", tmp_path / "images" / "out.npz")
+    assert run("images", "--grid", "1", "--save", "images/out.npz") == 1
+    assert "it would replace an input, images" in capfd.readouterr().err
+    for _ in range(2):  # also when what the first run wrote is there
+        assert run("images", "--grid", "1", "-o", "images/out.mp4", "--save", "images/out.json") == 0
+
+
+def test_one_file_cannot_be_both_outputs(run, no_work, video_file, tmp_path, capfd):
+    (tmp_path / "out.npz").symlink_to("out.mp4")
+    assert run(video_file, "--grid", "1", "-o", "out.mp4", "--save", "out.npz") == 1
+    assert "could not write out.npz: it would replace an input, out.mp4" in capfd.readouterr().err
+
+
+def test_a_pipe_cannot_be_both_ends(run, tmp_path, capfd):
+    os.mkfifo(tmp_path / "pipe")
+    assert run("pipe", "--grid", "1", "-o", "pipe") == 1
+    assert "could not write pipe: it would replace an input" in capfd.readouterr().err
+
+
+# What ends early keeps what was tracked
+
+
+@pytest.fixture
+def cut_file(tmp_path_factory):
+    """A recording that ends in the middle of a frame, and how many of its frames can be read."""
+    path = tmp_path_factory.mktemp("cut") / "cut.avi"
+    write_video(path, moving_texture(20), "mjpeg", "yuvj420p")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    count = 0
+    with pytest.raises(FramesError), open_frames(path) as source:
+        for _ in source:
+            count += 1
+    assert 2 < count < 20
+    return path, count
+
+
+def test_a_video_that_breaks_off_keeps_the_frames_before(run, cut_file, tmp_path, capfd):
+    path, count = cut_file
+    assert run(path, "--points", "0,40,20;2,5,6;19,9,9", "-o", "out.mp4", "--save", "out.npz") == 3
+    out, err = capfd.readouterr()
+    assert err.startswith(f"stopped after {count} frames: {path}: the video is damaged")
+    assert err.endswith("; saving what was tracked\n")
+    assert err.count("\n") == 1
+    assert out.endswith("wrote out.mp4\nwrote out.npz\n")
+    tracks = Tracks.load(tmp_path / "out.npz")
+    assert tracks.xy.shape == (3, count, 2)
+    assert tracks.confidence[1, :2].any(), "the way back was gone, too"
+    np.testing.assert_array_equal(tracks.xy[2], [[9, 9]] * count)
+    assert not tracks.visible[2].any()
+    assert len(video_of(tmp_path / "out.mp4")[0]) == count
+
+
+def fail_at(monkeypatch, frame, error):
+    """Tracking raises `error` at a frame; a callable is called."""
+    advance, calls = Stream.advance, []
+
+    def advance_or_fail(*arguments):
+        calls.append(1)
+        if len(calls) == frame + 1:
+            if not callable(error):
+                raise error
+            error()
+        return advance(*arguments)
+
+    monkeypatch.setattr(Stream, "advance", advance_or_fail)
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (BackendError("the engine is gone"), "the engine is gone"),
+        (SaveError("no room"), "no room"),
+        (MemoryError(), "not enough memory; track fewer points at once, or at a smaller --resolution"),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
+        (RuntimeError("a bug"), "a bug"),
+    ],
+    ids=str,
+)
+def test_any_error_in_the_middle_keeps_the_frames_before(run, video_file, tmp_path, capfd, monkeypatch, error, reason):
+    fail_at(monkeypatch, 3, error)
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz", "--quiet") == 3
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == f"stopped after 3 frames: {reason}; saving what was tracked"
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 3
+    assert len(video_of(tmp_path / "out.mp4")[0]) == 3
+    assert files(tmp_path) == ["out.mp4", "out.npz"]
+
+
+def test_a_video_that_cannot_be_read_again_is_drawn_as_far_as_it_can(run, video_file, tmp_path, capfd, monkeypatch):
+    opened = []
+
+    def open_less(path, fps=None):
+        opened.append(path)
+        if len(opened) == 1:
+            return open_frames(path)
+        return open_frames(itertools.chain(moving_texture(2), [np.zeros((9, 9, 3), np.uint8)]))
+
+    monkeypatch.setattr("tapsdk.commands.track.open_frames", open_less)
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 1
+    assert capfd.readouterr().err.startswith("error: out.mp4 is not complete: frame 2 is 9 x 9 pixels")
+    assert len(video_of(tmp_path / "out.mp4")[0]) == 2
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+# Tracks that nobody asked to save are saved if they cannot be drawn
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    """For the video, from its fourth frame on."""
+    write, count = VideoWriter.write, itertools.count()
+
+    def write_or_fail(writer, *arguments):
+        if next(count) == 3:
+            raise SaveError("could not write out.mp4: No space left on device")
+        write(writer, *arguments)
+
+    monkeypatch.setattr(VideoWriter, "write", write_or_fail)
+
+
+def test_tracks_that_cannot_be_drawn_are_saved_beside(run, no_room, model, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "-o", "out.mp4") == 1
+    assert capfd.readouterr().err == (
+        "error: could not write out.mp4: No space left on device\nthe tracks are saved as out.npz\n"
+    )
+    assert files(tmp_path) == ["out.npz"]
+    expected = track(video_file, grid_points(2, (48, 80)), model, backend=FUSED)
+    np.testing.assert_array_equal(Tracks.load("out.npz").xy, expected.xy)
+
+
+def test_what_is_saved_beside_replaces_no_file(run, no_room, video_file, tmp_path, capfd):
+    (tmp_path / "out.npz").write_bytes(b"mine")
+    (tmp_path / "out-1.npz").symlink_to("nowhere")
+    assert run(video_file, "--grid", "2", "-o", "out.mp4") == 1
+    assert capfd.readouterr().err.endswith("the tracks are saved as out-2.npz\n")
+    assert (tmp_path / "out.npz").read_bytes() == b"mine"
+    assert files(tmp_path) == ["out-1.npz", "out-2.npz", "out.npz"]
+
+
+def test_tracks_that_were_asked_for_are_saved_once(run, no_room, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "other.npz") == 1
+    assert "saved as" not in capfd.readouterr().err
+    assert files(tmp_path) == ["other.npz"]
+
+
+def test_what_a_run_that_ended_early_cannot_draw_is_saved_beside(run, cut_file, tmp_path, capfd, no_room):
+    path, count = cut_file
+    assert run(path, "--grid", "2", "-o", "out.mp4") == 1
+    assert capfd.readouterr().err.endswith("the tracks are saved as out.npz\n")
+    assert Tracks.load("out.npz").num_frames == count
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("a bug"), KeyboardInterrupt()], ids=repr)
+def test_whatever_ends_the_drawing_the_tracks_are_saved_beside(run, video_file, tmp_path, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("tapsdk.video.draw.TrackPainter.draw", fail)
+    with suppress(RuntimeError):
+        assert run(video_file, "--grid", "2", "-o", "out.mp4") == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert files(tmp_path) == ["out.npz"]
+    assert Tracks.load("out.npz").num_frames == 6
+
+
+@needs_full_device
+def test_beside_a_device_nothing_is_saved(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "-o", "/dev/full") == 1
+    assert "saved as" not in capfd.readouterr().err
+    assert not os.path.exists("/dev/full.npz")
+
+
+# A video that can be read once
+
+
+@pytest.fixture
+def pipe(tmp_path_factory):
+    """A named pipe with a video of 6 frames in it, for one reader."""
+    folder = tmp_path_factory.mktemp("pipe")
+    write_video(folder / "video.ts", moving_texture(), "mpeg2video", "yuv420p")
+    os.mkfifo(folder / "pipe")
+    data = (folder / "video.ts").read_bytes()
+    feeder = threading.Thread(target=(folder / "pipe").write_bytes, args=[data], daemon=True)
+    feeder.start()
+    yield folder / "pipe"
+    feeder.join(10)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 3 * 48 * 80 * 3, 1 << 20])
+def test_a_pipe_is_tracked_and_drawn_in_one_pass(run, pipe, tmp_path, monkeypatch, kept_bytes):
+    monkeypatch.setattr("tapsdk.commands.track.KEPT_BYTES", kept_bytes)
+    assert run(pipe, "--points", "0,40,20;3,5,6", "-o", "piped.mp4", "--save", "piped.npz") == 0
+    assert run(pipe.with_name("video.ts"), "--points", "0,40,20;3,5,6", "-o", "file.mp4", "--save", "file.npz") == 0
+    np.testing.assert_array_equal(Tracks.load("piped.npz").xy, Tracks.load("file.npz").xy)
+    piped, file = (video_of(name)[0].astype(int) for name in ("piped.mp4", "file.mp4"))
+    assert piped.shape == file.shape
+    assert abs(piped - file).mean() < 4, "the same but for what the encoder loses"
+
+
+@pytest.mark.parametrize("options", [[], ["--fps", "50"]], ids=str)
+def test_what_is_drawn_of_a_pipe_keeps_times_and_the_shape_of_pixels(run, uneven, tmp_path, options):
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[uneven.read_bytes()], daemon=True)
+    feeder.start()
+    assert run("pipe", "--grid", "2", "-o", "out.mp4", "--save", "out.npz", *options) == 0
+    feeder.join(10)
+    times = np.arange(6) / 50 if options else UNEVEN
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], times, atol=1e-3)
+    tracks = Tracks.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(tracks.times, times, atol=1e-3)
+    assert tracks.fps == (50 if options else pytest.approx(5 / 7200.5))
+
+
+def test_a_cut_off_video_is_drawn_with_the_times_of_what_there_was(run, cut_file, tmp_path):
+    path, count = cut_file
+    assert run(path, "--grid", "2", "--fps", "5", "-o", "out.mp4", "--save", "out.npz") == 3
+    np.testing.assert_allclose(Tracks.load(tmp_path / "out.npz").times, np.arange(count) / 5)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], np.arange(count) / 5)
+
+
+@needs_full_device
+def test_a_pipe_that_finds_no_room_to_be_kept_ends_early(run, pipe, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("tapsdk.commands.track.KEPT_BYTES", 3 * 48 * 80 * 3)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115
+    assert run(pipe, "--grid", "1", "-o", "out.mp4", "--save", "out.npz", "--quiet") == 3
+    assert "could not keep the frames of the video, which is read once, in" in capfd.readouterr().err
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 3
+    assert len(video_of(tmp_path / "out.mp4")[0]) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="needs /dev/stdin")
+def test_standard_input_is_drawn_too(model, tmp_path):
+    write_video(tmp_path / "video.ts", moving_texture(), "mpeg2video", "yuv420p")
+    arguments = ["/dev/stdin", "--grid", "2", "--model", str(model), "--backend", FUSED, "--quiet", "-o", "out.mp4"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tapsdk", "track", *arguments],
+        cwd=tmp_path,
+        env=child_environment(),
+        input=(tmp_path / "video.ts").read_bytes(),
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert len(video_of(tmp_path / "out.mp4")[0]) == 6
+
+
+# Ctrl-C, SIGTERM and SIGHUP
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_saves_what_was_tracked(model, tmp_path, name, status):
+    frames = moving_texture(400, 16, 16)
+    with VideoWriter(tmp_path / "long.mp4", 25, frames.shape[1:3]) as writer:
+        for frame in frames:
+            writer.write(frame)
+    # Announces the third frame, and takes its time from there on: the signal meets it at work.
+    script = """if True:
+        import signal, sys, time
+        from tapsdk.commands import main as cli
+        from tapsdk.runtime.model import Stream
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has it ignored
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        advance, count = Stream.advance, 0
+
+        def slowly(*arguments):
+            global count
+            count += 1
+            if count == 4:
+                print("at work", flush=True)
+            if count >= 4:
+                time.sleep(0.1)
+            return advance(*arguments)
+
+        Stream.advance = slowly
+        sys.exit(cli.main(sys.argv[1:]))
+    """
+    arguments = ["long.mp4", "--grid", "2", "--model", str(model), "--backend", FUSED, "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "track", *arguments, "-o", "out.mp4", "--save", "out.npz"],
+        cwd=tmp_path,
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "at work\n", process.stderr.read()
+        process.send_signal(getattr(signal, name))
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == status
+    tracks = Tracks.load(tmp_path / "out.npz")
+    assert 3 <= tracks.num_frames < 400
+    assert err == f"stopped after {tracks.num_frames} frames; saving what was tracked\n"
+    assert tracks.xy.shape == (4, tracks.num_frames, 2)
+    assert len(video_of(tmp_path / "out.mp4")[0]) == tracks.num_frames
+    assert files(tmp_path) == ["long.mp4", "out.mp4", "out.npz"]
+
+
+@pytest.mark.parametrize("moment", ["tapsdk.api.choose", "tapsdk.runtime.model.Stream.prepare"])
+def test_ctrl_c_before_the_first_frame_leaves_nothing(run, video_file, tmp_path, capfd, monkeypatch, moment):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moment, interrupt)
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 130
+    assert capfd.readouterr() == ("", "stopped\n")
+    assert files(tmp_path) == []
+
+
+def test_ctrl_c_while_drawing_keeps_the_tracks(run, video_file, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tapsdk.video.draw.TrackPainter.draw", interrupt)
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 130
+    assert files(tmp_path) == ["out.npz"]
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+def send(name):
+    os.kill(os.getpid(), getattr(signal, name))
+
+
+@needs_kill
+def test_what_a_second_signal_meets_is_left_at_once(run, video_file, tmp_path, capfd, monkeypatch):
+    fail_at(monkeypatch, 3, lambda: send("SIGTERM"))
+    monkeypatch.setattr("tapsdk.video.draw.TrackPainter.draw", lambda *arguments: send("SIGTERM"))
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 143
+    assert capfd.readouterr().err == "stopped after 3 frames; saving what was tracked\nstopped\n"
+    assert files(tmp_path) == ["out.npz"]
+
+
+@needs_kill
+def test_a_second_signal_waits_for_nothing_to_be_saved(run, video_file, tmp_path, monkeypatch):
+    fail_at(monkeypatch, 3, lambda: send("SIGTERM"))
+    monkeypatch.setattr("tapsdk.video.draw.TrackPainter.draw", lambda *arguments: send("SIGTERM"))
+    assert run(video_file, "--grid", "2", "-o", "out.mp4") == 143
+    assert files(tmp_path) == []
+
+
+@needs_kill
+def test_a_signal_while_the_tracks_are_saved_waits_for_them(run, video_file, tmp_path, monkeypatch):
+    save = Tracks.save
+    monkeypatch.setattr(Tracks, "save", lambda *arguments: (send("SIGTERM"), save(*arguments)))
+    assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 143
+    assert files(tmp_path) == ["out.npz"]
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+@needs_kill
+def test_the_next_run_removes_what_a_killed_one_left(run, video_file, tmp_path):
+    (tmp_path / temporary_name()).write_bytes(b"half a video")
+    os.utime(next(tmp_path.iterdir()), (0, 0))
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--quiet") == 0
+    assert files(tmp_path) == ["out.npz"]
+
+
+@needs_kill
+def test_nohup_outlives_a_hangup(run, video_file, tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        fail_at(monkeypatch, 3, lambda: send("SIGHUP"))
+        assert run(video_file, "--grid", "2", "--save", "out.npz", "--quiet") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+@needs_kill
+def test_a_closed_terminal_hears_nothing_and_the_tracks_are_saved(run, video_file, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+    def hang_up():
+        monkeypatch.setattr(sys, "stderr", Gone())
+        send("SIGHUP")
+
+    fail_at(monkeypatch, 3, hang_up)
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--quiet") == 129
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 3
+
+
+# Narrow encodings
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_names_that_the_output_cannot_hold_are_told_in_escapes(model, video_file, tmp_path, encoding):
+    arguments = [str(video_file), "--grid", "1", "--model", str(model), "--backend", FUSED, "--save", "треки.npz"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tapsdk", "track", *arguments],
+        cwd=tmp_path,
+        env={**child_environment(), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.splitlines()[-1] == b"wrote " + "треки".encode("ascii", "backslashreplace") + b".npz"
+    assert files(tmp_path) == ["треки.npz"]
+
+
+def test_a_dash_is_standard_input_read_once_and_drawn(run, video_file, tmp_path, monkeypatch):
+    sent = io.TextIOWrapper(io.BytesIO(video_file.read_bytes()))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", sent)
+        assert run("-", "--grid", 2, "--save", "out.npz", "-o", "out.mp4", "--quiet") == 0
+    assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+    assert len(list(open_frames(tmp_path / "out.mp4"))) == 6
