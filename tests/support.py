@@ -67,6 +67,13 @@ def moving_texture(
     return np.stack([np.roll(image, (round(t * step[1]), round(t * step[0])), (0, 1)) for t in range(frames)])
 
 
+def in_fog(video: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The video with less contrast the higher up it is, to next to none, like a bare surface; it clears with time."""
+    frames, height = video.shape[:2]
+    clear = np.linspace(-0.3, 1.3, height) + 0.04 * np.arange(frames)[:, None]
+    return (128 + (video - 128.0) * clear.clip(0.02, 1)[:, :, None, None]).astype(np.uint8)
+
+
 def random_points(count: int, video: NDArray[Any], seed: int = 0) -> NDArray[np.float32]:
     """[N, 2] (x, y) anywhere in the frames of a video."""
     height, width = video.shape[1:3]

@@ -10,7 +10,10 @@ package org.tapsdk.examples
 import kotlin.math.exp
 import kotlin.math.floor
 import kotlin.math.hypot
+import kotlin.math.max
 import kotlin.math.min
+import kotlin.math.pow
+import org.json.JSONObject
 
 private const val ITERATIONS = 8
 private const val LONGEST = 2.0 // pixels; no step is longer
@@ -27,21 +30,35 @@ internal data class Space(val height: Double, val width: Double)
 /** Where the picture takes a point, and by how many pixels of the frame the way back leads past its start. */
 internal data class Followed(val place: Place, val missed: Double)
 
-/**
- * The entry of that name in the manifest.
- *
- * radius: of a window in pixels. levels: of a pyramid at most. slip: pixels that the way back may miss; missed by twice
- * as much, a step counts for nothing. pull: the share of the way to a sure estimate that a point takes with each frame.
- * doubtful, sure: confidence up to which an estimate does not pull, and from which it pulls in full.
- */
-internal class FlowFusion(
-    private val radius: Int,
-    private val levels: Int,
-    private val slip: Double,
-    private val pull: Double,
-    private val doubtful: Double,
-    private val sure: Double
-) {
+/** Where a model sees a point, the probability that it is seen, and near there if it is. */
+internal data class Sighting(val place: Place, val seen: Double, val near: Double)
+
+/** Where a point is, and how sure that is. */
+internal data class Fused(val place: Place, val confidence: Double)
+
+/** Of a ramp: where a weight begins to change, and where it is through. Otherwise: what changes with such a weight. */
+internal class Ends(private val first: Double, private val last: Double) {
+    /** From 0 to 1 between the two. */
+    fun share(value: Double) = ((value - first) / (last - first)).coerceIn(0.0, 1.0)
+
+    /** From the first to the last. */
+    fun at(share: Double) = first + (last - first) * share
+}
+
+/** The entry of that name in the manifest: `tapsdk.artifact.manifest.FlowFusion` says what each number is. */
+internal class FlowFusion(entry: JSONObject) {
+    private val radius: Int = entry.getInt("radius")
+    private val levels: Int = entry.getInt("levels")
+    private val slip: Ends = ends(entry, "slip")
+    private val shown: Ends = ends(entry, "shown")
+    private val pull: Double = entry.getDouble("pull")
+    private val sure: Ends = ends(entry, "sure")
+    private val leap: Ends = ends(entry, "leap")
+    private val apart: Ends = ends(entry, "apart")
+    private val texture: Ends = ends(entry, "texture")
+    private val doubt: Ends = ends(entry, "doubt")
+    private val contrast: Double = entry.getDouble("contrast")
+    val hidden: String = entry.getString("hidden")
     private val weights = gaussian(radius)
 
     /** Luminance of a frame [height, width, 3] from -1 to 1, at full size and halved again and again. */
@@ -80,22 +97,45 @@ internal class FlowFusion(
         return Followed(end, hypot(back.x - start.x, back.y - start.y))
     }
 
-    /** Between where the picture took a point and where the model sees it. One that joins has missed nothing yet. */
-    fun fuse(followed: Followed, estimate: Place, confidence: Double): Place {
-        val trust = (2 - followed.missed / slip).coerceIn(0.0, 1.0)
-        val certainty = ((confidence - doubtful) / (sure - doubtful)).coerceIn(0.0, 1.0)
-        val share = 1 - trust * (1 - pull * certainty)
-        val (x, y) = followed.place
-        return Place(x + share * (estimate.x - x), y + share * (estimate.y - y))
+    /**
+     * How well the picture around a point tells its place from those beside it; 0 on an even surface.
+     *
+     * The smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), on the level of the pyramid that has most.
+     * xy: in `space`.
+     */
+    fun textureAround(pyramid: List<Luminance>, xy: Place, space: Space): Double {
+        val (height, width) = pyramid.first().height to pyramid.first().width
+        val point = Place(xy.x * width / space.width, xy.y * height / space.height)
+        return pyramid.indices.map { leastStructure(pyramid[it], placeIn(it, point)) }.fold(0.0) { a, b -> max(a, b) }
     }
+
+    /**
+     * Between where the picture took a point and where the model sees it. One that joins has missed nothing yet.
+     *
+     * around: texture of the picture around the point where it was asked for.
+     */
+    fun fuse(followed: Followed, around: Double, sighting: Sighting): Fused {
+        val (start, missed) = followed
+        val (target, seen, near) = sighting
+        val away = Place(target.x - start.x, target.y - start.y)
+        val distance = hypot(away.x, away.y)
+        val trust = (1 - slip.share(missed)) * shown.share(seen)
+        val leaps = apart.share(distance) * leap.share(seen * near)
+        val share = 1 - trust * (1 - max(leaps, pull * sure.share(seen * near)))
+        val agreement = 1 - apart.share((1 - share) * distance)
+        val confidence = seen * near.pow(doubt.at(texture.share(around))) * agreement
+        return Fused(Place(start.x + share * away.x, start.y + share * away.y), stretch(confidence))
+    }
+
+    /** Confidence that is, above one half, as often right as it says. */
+    private fun stretch(confidence: Double) =
+        if (confidence > 0.5) 0.5 + 0.5 * (2 * confidence - 1).pow(contrast) else confidence
 
     /** Where a point of one frame is in another: matched on the smallest images first, then on larger ones. */
     private fun descend(before: List<Luminance>, after: List<Luminance>, point: Place): Place {
         var moved = Place(0.0, 0.0) // pixels of the level
         for (level in before.indices.reversed()) {
-            // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
-            val scale = 1.0 / (1 shl level)
-            val start = Place((point.x - 0.5) * scale + 0.5, (point.y - 0.5) * scale + 0.5)
+            val start = placeIn(level, point)
             val guess = Place(start.x + 2 * moved.x, start.y + 2 * moved.y)
             val end = match(before[level], after[level], start, guess)
             moved = Place(end.x - start.x, end.y - start.y)
@@ -103,15 +143,18 @@ internal class FlowFusion(
         return Place(point.x + moved.x, point.y + moved.y)
     }
 
+    /** Where a point of the frame is in a level of its pyramid. */
+    private fun placeIn(level: Int, point: Place): Place {
+        // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
+        val scale = 1.0 / (1 shl level)
+        return Place((point.x - 0.5) * scale + 0.5, (point.y - 0.5) * scale + 0.5)
+    }
+
     /** Where the window of `before` around `start` is in `after`, near `guess`: Gauss-Newton on its slopes. */
     private fun match(before: Luminance, after: Luminance, start: Place, guess: Place): Place {
         val (window, slopeX, slopeY) = describe(before, start)
-        var (xx, xy, yy) = listOf(FLAT, 0.0, FLAT)
-        for (i in window.indices) {
-            xx += weights[i] * slopeX[i] * slopeX[i]
-            xy += weights[i] * slopeX[i] * slopeY[i]
-            yy += weights[i] * slopeY[i] * slopeY[i]
-        }
+        val structure = structureOf(slopeX, slopeY)
+        val (xx, xy, yy) = Structure(structure.xx + FLAT, structure.xy, structure.yy + FLAT)
         val determinant = xx * yy - xy * xy
         var (x, y) = guess
         for (iteration in 0 until ITERATIONS) {
@@ -151,7 +194,31 @@ internal class FlowFusion(
         }
         return listOf(window, slopeX, slopeY)
     }
+
+    /** The structure tensor of a window: means of the products of its slopes. */
+    private fun structureOf(slopeX: FloatArray, slopeY: FloatArray): Structure {
+        var (xx, xy, yy) = Structure(0.0, 0.0, 0.0)
+        for (i in weights.indices) {
+            xx += weights[i] * slopeX[i] * slopeX[i]
+            xy += weights[i] * slopeX[i] * slopeY[i]
+            yy += weights[i] * slopeY[i] * slopeY[i]
+        }
+        return Structure(xx, xy, yy)
+    }
+
+    /** The smaller eigenvalue of the structure tensor around a point. */
+    private fun leastStructure(image: Luminance, at: Place): Double {
+        // Beyond an edge by more than a window, the picture is the same everywhere.
+        val beyond = radius + 2.0
+        val x = if (at.x.isNaN()) 0.0 else at.x.coerceIn(-beyond, image.width + beyond)
+        val y = if (at.y.isNaN()) 0.0 else at.y.coerceIn(-beyond, image.height + beyond)
+        val (_, slopeX, slopeY) = describe(image, Place(x, y))
+        val (xx, xy, yy) = structureOf(slopeX, slopeY)
+        return (xx + yy - hypot(xx - yy, 2 * xy)) / 2
+    }
 }
+
+private data class Structure(val xx: Double, val xy: Double, val yy: Double)
 
 /** values: [height, width]. It goes on with its outermost pixels beyond its edges. */
 internal class Luminance(private val values: FloatArray, val height: Int, val width: Int) {
@@ -197,6 +264,9 @@ internal class Luminance(private val values: FloatArray, val height: Int, val wi
         return out
     }
 }
+
+private fun ends(entry: JSONObject, name: String) =
+    entry.getJSONArray(name).let { Ends(it.getDouble(0), it.getDouble(1)) }
 
 /** Weights [2 radius + 1, 2 radius + 1] of a window, with a sum of 1; sigma is half the radius. */
 private fun gaussian(radius: Int): DoubleArray {

@@ -38,8 +38,9 @@
 // step    out  next_wide_2     [5, N, 2, 512]        state
 //
 // Where the manifest has an entry `flow`, as here, xy is an estimate: from frame to frame points follow the picture,
-// and are pulled to xy (Flow.kt, to be copied with this file). Where they are then is what `step` of this class gives,
-// and is `previous` for the frame after. Without the entry, xy is both.
+// and are pulled to xy (Flow.kt, to be copied with this file). Where they are then is what `step` of this class
+// gives, with the confidence in that place, and is `previous` for the frame after. Without the entry, xy is both, and
+// confidence is the product of what the logits say.
 //
 // The code goes by the roles in the manifest, so that it runs other models, too. What a manifest asks for and this
 // class does not do, it refuses with an IllegalArgumentException.
@@ -87,7 +88,10 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
     private var rows = mapOf<String, TensorBuffer>()
     private var spare = mapOf<String, TensorBuffer>()
     private var capacity = 0
-    private var before = listOf<Luminance>() // pyramid of the last frame, if points follow the picture
+
+    // If points follow the picture: pyramid of the last frame, and by id the texture around each where it joined.
+    private var before = listOf<Luminance>()
+    private var textures = mapOf<Int, Double>()
 
     /** Adds points (x, y), pixels of the frame that [step] gets next, and returns their ids. */
     fun add(points: List<Pair<Double, Double>>): List<Int> {
@@ -126,9 +130,16 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         input.values.forEach { it.close() }
         val found = step.outputs.filter { it.role == "xy" || it.role == "logit" }
             .map { it.name to spare.getValue(it.name).readFloat() }.toMap()
-        val confidence = ids.indices.map { confidence(found, it) }
         val estimate = found.getValue(step.output("xy"))
-        val xy = manifest.flow?.let { fusedWithFlow(it, pixels, estimate, confidence, followed) } ?: estimate
+        val places = ids.indices.map { place(estimate, it) }
+        val shares = ids.indices.map { shares(found, it) }
+        val fused = manifest.flow?.let { fusedWithFlow(it, pixels, places, shares, followed) }
+        val confidence = fused?.map { it.confidence } ?: shares.map { product(it.values) }
+        val xy = estimate.copyOf()
+        fused?.forEachIndexed { row, (place, _) ->
+            xy[2 * row] = place.x.toFloat()
+            xy[2 * row + 1] = place.y.toFloat()
+        }
         takeTurns(xy)
         return points(xy, confidence, frame, joined)
     }
@@ -179,28 +190,29 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         step.inputs.filter { it.role == "previous" }.forEach { rows.getValue(it.name).writeFloat(xy) }
     }
 
-    /** The product of sigmoid(sign * logit). */
-    private fun confidence(found: Map<String, FloatArray>, row: Int) = manifest.logits
-        .map { (logit, sign) -> 1 / (1 + exp(-sign * found.getValue(logit)[row])) }
-        .fold(1.0) { product, share -> product * share }
+    /** What confidence is the product of: sigmoid(sign * logit), by the logits' names. */
+    private fun shares(found: Map<String, FloatArray>, row: Int) =
+        manifest.logits.mapValues { (logit, sign) -> 1 / (1 + exp(-sign * found.getValue(logit)[row])) }
 
     /** Positions that follow the picture since the frame before, which the first `followed` points were in. */
     private fun fusedWithFlow(
-        flow: FlowFusion, pixels: FloatArray, estimate: FloatArray, confidence: List<Double>, followed: Int
-    ): FloatArray {
+        flow: FlowFusion, pixels: FloatArray, estimates: List<Place>, shares: List<Map<String, Double>>, followed: Int
+    ): List<Fused> {
         val (height, width) = manifest.frameSize
         val previous = rows.getValue(manifest.stage("step").input("previous")).readFloat()
         val now = flow.pyramid(pixels, height, width)
-        val xy = estimate.copyOf()
-        for (row in ids.indices) {
-            val start = place(previous, row)
+        val starts = ids.indices.map { place(previous, it) }
+        textures = ids.zip(starts).map { (id, start) ->
+            id to (textures[id] ?: flow.textureAround(now, start, manifest.space))
+        }.toMap()
+        val fused = ids.mapIndexed { row, id ->
+            val start = starts[row]
             val moved = if (row < followed) flow.follow(before, now, start, manifest.space) else Followed(start, 0.0)
-            val (x, y) = flow.fuse(moved, place(estimate, row), confidence[row])
-            xy[2 * row] = x.toFloat()
-            xy[2 * row + 1] = y.toFloat()
+            val near = product((shares[row] - flow.hidden).values)
+            flow.fuse(moved, textures.getValue(id), Sighting(estimates[row], shares[row].getValue(flow.hidden), near))
         }
         before = now
-        return xy
+        return fused
     }
 
     private fun place(xy: FloatArray, row: Int) = Place(xy[2 * row].toDouble(), xy[2 * row + 1].toDouble())
@@ -349,7 +361,26 @@ private val ROLES = mapOf(
     "query" to listOf("feature", "points", "delay"),
     "step" to listOf("frame", "query", "previous", "active", "state")
 )
-private val FLOW = setOf("radius", "levels", "slip", "pull", "doubtful", "sure")
+
+private val COUNT = "a count" to { value: Any? -> value is Int && value > 0 }
+private val NUMBER = "a number from 0" to { value: Any? -> value is Number && value.toDouble() >= 0 }
+private val RAMP = "two numbers that grow" to { value: Any? -> pair(value).let { (low, high) -> low < high } }
+private val PAIR = "two numbers from 0" to { value: Any? -> pair(value).let { (a, b) -> min(a, b) >= 0 } }
+private val NAME = "a name" to { value: Any? -> value is String }
+
+/** Entries of `flow`, and what each has to be. */
+private val FLOW = mapOf(
+    "radius" to COUNT, "levels" to COUNT, "slip" to RAMP, "shown" to RAMP, "pull" to NUMBER, "sure" to RAMP,
+    "leap" to RAMP, "apart" to RAMP, "texture" to RAMP, "doubt" to PAIR, "contrast" to NUMBER, "hidden" to NAME
+)
+
+/** NaN for what is no pair of numbers. */
+private fun pair(value: Any?) =
+    if (value is JSONArray && value.length() == 2) {
+        value.optDouble(0) to value.optDouble(1)
+    } else {
+        Double.NaN to Double.NaN
+    }
 
 /** The manifest, as far as it is needed here. Throws IllegalArgumentException for what this class does not do. */
 private class Manifest(table: JSONObject) {
@@ -384,16 +415,20 @@ private class Manifest(table: JSONObject) {
     private val visibility = table.getJSONObject("visibility")
     val threshold = visibility.optDouble("threshold", 0.5)
     val logits = visibility.getJSONObject("logits").let { all ->
-        all.keys().asSequence().map { it to all.getDouble(it) }.toList()
+        all.keys().asSequence().map { it to all.getDouble(it) }.toMap()
     }
 
-    val flow = table.optJSONObject("flow")?.let {
-        val unknown = it.keys().asSequence().toSet() - FLOW
+    val flow = table.optJSONObject("flow")?.let { flow ->
+        val unknown = flow.keys().asSequence().toSet() - FLOW.keys
         ensure(unknown.isEmpty()) { "flow has the entries $unknown, which this class does not know" }
-        FlowFusion(
-            it.getInt("radius"), it.getInt("levels"), it.getDouble("slip"), it.getDouble("pull"),
-            it.getDouble("doubtful"), it.getDouble("sure")
-        )
+        for ((name, kind) in FLOW) {
+            val (called, fits) = kind
+            ensure(fits(flow.opt(name))) { "flow.$name is ${flow.opt(name)}, not $called" }
+        }
+        FlowFusion(flow).also {
+            val known = logits.keys.joinToString()
+            ensure(it.hidden in logits) { "flow.hidden is \"${it.hidden}\", and visibility knows $known" }
+        }
     }
 
     init {
@@ -462,6 +497,8 @@ private class Tensor(table: JSONObject) {
 
     fun shape(rows: Int) = shape.map { if (it == "N") rows else it.toInt() }
 }
+
+private fun product(shares: Collection<Double>) = shares.fold(1.0) { product, share -> product * share }
 
 private fun List<Int>.product() = fold(1) { product, size -> product * size }
 

@@ -30,12 +30,44 @@ struct Followed {
     let missed: Double
 }
 
-/// The entry of that name in the manifest.
+/// Where a model sees a point, the probability that it is seen, and near there if it is.
+struct Sighting {
+    let place: Place
+    let seen, near: Double
+}
+
+/// Where a point is, and how sure that is.
+struct Fused {
+    let place: Place
+    let confidence: Double
+}
+
+/// Of a ramp: where a weight begins to change, and where it is through. Otherwise: what changes with such a weight.
+/// In the manifest: [first, last]; of anything else, both are no numbers.
+struct Ends: Decodable {
+    let first, last: Double
+
+    init(from decoder: Decoder) throws {
+        let values = (try? [Double](from: decoder)) ?? []
+        first = values.count == 2 ? values[0] : .nan
+        last = values.count == 2 ? values[1] : .nan
+    }
+
+    /// From 0 to 1 between the two.
+    func share(_ value: Double) -> Double { min(max((value - first) / (last - first), 0), 1) }
+
+    /// From the first to the last.
+    func at(_ share: Double) -> Double { first + (last - first) * share }
+}
+
+/// The entry of that name in the manifest: `tapsdk.artifact.manifest.FlowFusion` says what each number is.
 struct FlowFusion: Decodable {
-    let radius, levels: Int  // of a window in pixels; of a pyramid at most
-    let slip: Double  // pixels that the way back may miss; missed by twice as much, a step counts for nothing
-    let pull: Double  // the share of the way to a sure estimate that a point takes with each frame
-    let doubtful, sure: Double  // confidence up to which an estimate does not pull, and from which it pulls in full
+    let radius, levels: Int
+    let slip, shown: Ends
+    let pull: Double
+    let sure, leap, apart, texture, doubt: Ends
+    let contrast: Double
+    let hidden: String
 
     /// Luminance of a frame [height, width, 3] from -1 to 1, at full size and halved again and again.
     func pyramid(_ pixels: [Float], height: Int, width: Int) -> [Luminance] {
@@ -67,13 +99,39 @@ struct FlowFusion: Decodable {
         }
     }
 
+    /// How well the picture around points tells their places from those beside them; 0 on an even surface.
+    ///
+    /// The smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), on the level of the pyramid that has most.
+    /// xy: in `space`.
+    func textureAround(_ pyramid: [Luminance], _ xy: [Place], in space: Space) -> [Double] {
+        let scaleX = Double(pyramid[0].width) / space.width, scaleY = Double(pyramid[0].height) / space.height
+        let window = Window(radius: radius)
+        return xy.map { place in
+            let point = Place(x: place.x * scaleX, y: place.y * scaleY)
+            return pyramid.indices.reduce(0.0) { max($0, window.leastStructure(pyramid[$1], placeIn($1, point))) }
+        }
+    }
+
     /// Between where the picture took a point and where the model sees it. One that joins has missed nothing yet.
-    func fuse(_ followed: Followed, _ estimate: Place, confidence: Double) -> Place {
-        let trust = min(max(2 - followed.missed / slip, 0), 1)
-        let certainty = min(max((confidence - doubtful) / (sure - doubtful), 0), 1)
-        let share = 1 - trust * (1 - pull * certainty)
-        let (x, y) = (followed.place.x, followed.place.y)
-        return Place(x: x + share * (estimate.x - x), y: y + share * (estimate.y - y))
+    ///
+    /// around: texture of the picture around the point where it was asked for.
+    func fuse(_ followed: Followed, _ around: Double, _ sighting: Sighting) -> Fused {
+        let (start, target) = (followed.place, sighting.place)
+        let (seen, near) = (sighting.seen, sighting.near)
+        let away = Place(x: target.x - start.x, y: target.y - start.y)
+        let distance = hypot(away.x, away.y)
+        let trust = (1 - slip.share(followed.missed)) * shown.share(seen)
+        let leaps = apart.share(distance) * leap.share(seen * near)
+        let share = 1 - trust * (1 - max(leaps, pull * sure.share(seen * near)))
+        let agreement = 1 - apart.share((1 - share) * distance)
+        let confidence = seen * pow(near, doubt.at(texture.share(around))) * agreement
+        let place = Place(x: start.x + share * away.x, y: start.y + share * away.y)
+        return Fused(place: place, confidence: stretch(confidence))
+    }
+
+    /// Confidence that is, above one half, as often right as it says.
+    private func stretch(_ confidence: Double) -> Double {
+        confidence > 0.5 ? 0.5 + 0.5 * pow(2 * confidence - 1, contrast) : confidence
     }
 }
 
@@ -151,9 +209,7 @@ private struct Window {
     private func descend(_ before: [Luminance], _ after: [Luminance], from point: Place) -> Place {
         var moved = Place(x: 0, y: 0)  // pixels of the level
         for level in before.indices.reversed() {
-            // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
-            let scale = 1 / Double(1 << level)
-            let start = Place(x: (point.x - 0.5) * scale + 0.5, y: (point.y - 0.5) * scale + 0.5)
+            let start = placeIn(level, point)
             let guess = Place(x: start.x + 2 * moved.x, y: start.y + 2 * moved.y)
             let end = match(before[level], after[level], start, guess)
             moved = Place(x: end.x - start.x, y: end.y - start.y)
@@ -164,12 +220,8 @@ private struct Window {
     /// Where the window of `before` around `start` is in `after`, near `guess`: Gauss-Newton on its slopes.
     private func match(_ before: Luminance, _ after: Luminance, _ start: Place, _ guess: Place) -> Place {
         let (window, slopeX, slopeY) = describe(before, start)
-        var (xx, xy, yy) = (flat, 0.0, flat)
-        for i in weights.indices {
-            xx += weights[i] * slopeX[i] * slopeX[i]
-            xy += weights[i] * slopeX[i] * slopeY[i]
-            yy += weights[i] * slopeY[i] * slopeY[i]
-        }
+        let structure = structureOf(slopeX, slopeY)
+        let (xx, xy, yy) = (structure.xx + flat, structure.xy, structure.yy + flat)
         let determinant = xx * yy - xy * xy
         var at = guess
         for _ in 0..<iterations {
@@ -189,6 +241,28 @@ private struct Window {
         return at
     }
 
+    /// The structure tensor of a window: means of the products of its slopes.
+    private func structureOf(_ slopeX: [Double], _ slopeY: [Double]) -> (xx: Double, xy: Double, yy: Double) {
+        var (xx, xy, yy) = (0.0, 0.0, 0.0)
+        for i in weights.indices {
+            xx += weights[i] * slopeX[i] * slopeX[i]
+            xy += weights[i] * slopeX[i] * slopeY[i]
+            yy += weights[i] * slopeY[i] * slopeY[i]
+        }
+        return (xx, xy, yy)
+    }
+
+    /// The smaller eigenvalue of the structure tensor around a point.
+    func leastStructure(_ image: Luminance, _ at: Place) -> Double {
+        // Beyond an edge by more than a window, the picture is the same everywhere.
+        let beyond = Double(radius + 2)
+        let x = at.x.isNaN ? 0 : min(max(at.x, -beyond), Double(image.width) + beyond)
+        let y = at.y.isNaN ? 0 : min(max(at.y, -beyond), Double(image.height) + beyond)
+        let (_, slopeX, slopeY) = describe(image, Place(x: x, y: y))
+        let (xx, xy, yy) = structureOf(slopeX, slopeY)
+        return (xx + yy - hypot(xx - yy, 2 * xy)) / 2
+    }
+
     /// The window around a point, and how it changes along x and along y: less the mean, so that a change of light that
     /// is the same all over the window drops out.
     private func describe(_ image: Luminance, _ at: Place) -> (window: [Float], slopeX: [Double], slopeY: [Double]) {
@@ -205,6 +279,13 @@ private struct Window {
         for i in slope.indices { mean += weights[i] * Double(slope[i]) }
         return slope.map { Double($0) - mean }
     }
+}
+
+/// Where a point of the frame is in a level of its pyramid.
+private func placeIn(_ level: Int, _ point: Place) -> Place {
+    // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
+    let scale = 1 / Double(1 << level)
+    return Place(x: (point.x - 0.5) * scale + 0.5, y: (point.y - 0.5) * scale + 0.5)
 }
 
 private func clamp(_ index: Int, below count: Int) -> Int { min(max(index, 0), count - 1) }

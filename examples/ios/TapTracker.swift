@@ -39,7 +39,8 @@
 //
 // Where the manifest has an entry `flow`, as here, xy is an estimate: from frame to frame points follow the picture,
 // and are pulled to xy (Flow.swift, to be copied with this file). Where they are then is what `step` of this class
-// gives, and is `previous` for the frame after. Without the entry, xy is both.
+// gives, with the confidence in that place, and is `previous` for the frame after. Without the entry, xy is both, and
+// confidence is the product of what the logits say.
 //
 // The code goes by the roles in the manifest, so that it runs other models, too. What a manifest asks for and this
 // class does not do, it refuses with a TapError.
@@ -71,7 +72,10 @@ public final class TapTracker {
     private var rows: [String: MLMultiArray] = [:]  // of the points, then zeros up to a bucket
     private var added: [(id: Int, x: Double, y: Double)] = []
     private var nextID = 0
-    private var before: [Luminance] = []  // pyramid of the last frame, if points follow the picture
+
+    // If points follow the picture: pyramid of the last frame, and by id the texture around each where it joined.
+    private var before: [Luminance] = []
+    private var textures: [Int: Double] = [:]
 
     /// artifact: the directory that the export wrote, with .mlpackage files, or .mlmodelc of the same names.
     public init(artifact: URL, computeUnits: MLComputeUnits = .all) async throws {
@@ -126,8 +130,14 @@ public final class TapTracker {
         guard !ids.isEmpty else { return [] }
 
         let out = try run("step", input.merging(rows) { first, _ in first }, points: bucket(ids.count))
-        let (estimate, confidence) = try read(out)
-        let xy = try fusedWithFlow(estimate, confidence, pixels, followed) ?? estimate
+        let (estimate, shares) = try read(out)
+        let fused = try fusedWithFlow(estimate, shares, pixels, followed)
+        let confidence = fused?.map(\.confidence) ?? shares.map { product($0.values) }
+        var xy = estimate
+        for (row, point) in (fused ?? []).enumerated() {
+            xy[2 * row] = Float(point.place.x)
+            xy[2 * row + 1] = Float(point.place.y)
+        }
         rows = try nextRows(out, xy)
         return points(xy, confidence, frame, joined)
     }
@@ -162,41 +172,45 @@ public final class TapTracker {
         return begun.merging(told) { _, told in told }
     }
 
-    /// What `step` says: xy [N, 2], in the space of the manifest's points, and confidence [N].
-    private func read(_ out: [String: MLMultiArray]) throws -> (xy: [Float], confidence: [Double]) {
+    /// What `step` says: xy [N, 2], in the space of the manifest's points, and [N] what confidence is the product of:
+    /// sigmoid(sign * logit), by the logits' names.
+    private func read(_ out: [String: MLMultiArray]) throws -> (xy: [Float], shares: [[String: Double]]) {
         let xy = try name(of: "xy", in: manifest.stage("step").outputs)
-        var confidence = ids.map { _ in 1.0 }
+        var shares = ids.map { _ in [String: Double]() }
         for (logit, sign) in manifest.visibility.logits {
             let values = MLShapedArray<Float>(converting: out[logit]!).scalars
-            for row in ids.indices { confidence[row] /= 1 + exp(-sign * Double(values[row])) }
+            for row in ids.indices { shares[row][logit] = 1 / (1 + exp(-sign * Double(values[row]))) }
         }
-        return (MLShapedArray<Float>(converting: out[xy]!).scalars, confidence)
+        return (MLShapedArray<Float>(converting: out[xy]!).scalars, shares)
     }
 
     /// Positions that follow the picture since the frame before, which the first `followed` points were in; nil if the
     /// manifest wants none.
     private func fusedWithFlow(
-        _ estimate: [Float], _ confidence: [Double], _ pixels: [Float], _ followed: Int
-    ) throws -> [Float]? {
+        _ estimate: [Float], _ shares: [[String: Double]], _ pixels: [Float], _ followed: Int
+    ) throws -> [Fused]? {
         guard let flow = manifest.flow else { return nil }
-        let size = manifest.frames.size
+        let size = manifest.frames.size, space = manifest.points.size
         let places = { (xy: [Float]) in
             self.ids.indices.map { Place(x: Double(xy[2 * $0]), y: Double(xy[2 * $0 + 1])) }
         }
         let previous = rows[try name(of: "previous", in: manifest.stage("step").inputs)]!
         let starts = places(MLShapedArray<Float>(converting: previous).scalars), targets = places(estimate)
         let now = flow.pyramid(pixels, height: size[0], width: size[1])
-        var moved: [Followed] = []
-        if followed > 0 { moved = flow.follow(before, now, Array(starts[..<followed]), in: manifest.points.size) }
-        moved += starts[followed...].map { Followed(place: $0, missed: 0) }
-        var xy = estimate
-        for row in ids.indices {
-            let place = flow.fuse(moved[row], targets[row], confidence: confidence[row])
-            xy[2 * row] = Float(place.x)
-            xy[2 * row + 1] = Float(place.y)
+        let texture = zip(ids, starts).map { id, start in
+            textures[id] ?? flow.textureAround(now, [start], in: space)[0]
         }
+        var moved: [Followed] = []
+        if followed > 0 { moved = flow.follow(before, now, Array(starts[..<followed]), in: space) }
+        moved += starts[followed...].map { Followed(place: $0, missed: 0) }
+        let fused = ids.indices.map { (row: Int) -> Fused in
+            let near = product(shares[row].filter { $0.key != flow.hidden }.values)
+            let sighting = Sighting(place: targets[row], seen: shares[row][flow.hidden]!, near: near)
+            return flow.fuse(moved[row], texture[row], sighting)
+        }
+        textures = Dictionary(uniqueKeysWithValues: zip(ids, texture))
         before = now
-        return xy
+        return fused
     }
 
     /// The rows for the frame after this one. The state stays in Core ML's own arrays: nothing copies it.
@@ -372,6 +386,8 @@ private func triangleWeights(_ size: Int, _ outSize: Int) -> [(first: Int, weigh
     }
 }
 
+private func product(_ shares: Dictionary<String, Double>.Values) -> Double { shares.reduce(1, *) }
+
 private func zeros(_ count: Int) -> [Float] { [Float](repeating: 0, count: count) }
 
 private func array(_ values: [Float], shape: [Int]) -> MLMultiArray {
@@ -388,7 +404,9 @@ private func name(of role: String, in tensors: [Tensor]) throws -> String {
 // MARK: - The manifest, as far as it is needed here
 
 private let readSchema = 2
-private let flowEntries: Set = ["radius", "levels", "slip", "pull", "doubtful", "sure"]
+private let flowEntries: Set = [
+    "radius", "levels", "slip", "shown", "pull", "sure", "leap", "apart", "texture", "doubt", "contrast", "hidden",
+]
 
 /// What can be handed to each stage, by role.
 private let roles: [String: Set<String>] = [
@@ -401,10 +419,15 @@ private let roles: [String: Set<String>] = [
 private struct Header: Decodable {
     let schema: Int?
     let program: Program?
-    let flow: [String: Double]?
+    let flow: [String: Entry]?
 
     struct Program: Decodable {
         let kind: String
+    }
+
+    /// Whatever it is.
+    struct Entry: Decodable {
+        init(from decoder: Decoder) throws {}
     }
 
     func check() throws {
@@ -417,6 +440,8 @@ private struct Header: Decodable {
             kind == "causal", "its program is \"\(kind)\", and this class runs causal ones alone, frame by frame")
         let unknown = Set((flow ?? [:]).keys).subtracting(flowEntries)
         try ensure(unknown.isEmpty, "flow has the entries \(unknown.sorted()), which this class does not know")
+        let missing = flowEntries.subtracting((flow ?? [:]).keys)
+        try ensure(flow == nil || missing.isEmpty, "flow has no entries \(missing.sorted()), which this class needs")
     }
 }
 
@@ -455,10 +480,35 @@ private struct Manifest: Decodable {
             let dtype = tensor.dtype ?? "float32"
             try ensure(dtype == "float32", "\(tensor.name) is \(dtype); this class runs float32 artifacts")
         }
-        guard flow != nil else { return }
+        guard let flow else { return }
+        try check(flow)
         try ensure(low == -1 && high == 1, "flow needs frames in the range [-1, 1], not [\(low), \(high)]")
         let follows = stages["step"]?.inputs.contains { $0.role == "previous" } ?? false
         try ensure(follows, "flow needs an input of the role \"previous\" in stage step")
+    }
+
+    private func check(_ flow: FlowFusion) throws {
+        let ramps = [
+            ("slip", flow.slip), ("shown", flow.shown), ("sure", flow.sure), ("leap", flow.leap),
+            ("apart", flow.apart), ("texture", flow.texture),
+        ]
+        let doubt = [flow.doubt.first, flow.doubt.last]
+        var entries: [(String, Any, String, Bool)] = [
+            ("radius", flow.radius, "a count", flow.radius > 0),
+            ("levels", flow.levels, "a count", flow.levels > 0),
+            ("pull", flow.pull, "a number from 0", flow.pull >= 0),
+            ("contrast", flow.contrast, "a number from 0", flow.contrast >= 0),
+            ("doubt", doubt, "two numbers from 0", doubt.allSatisfy { $0 >= 0 }),
+        ]
+        for (name, ramp) in ramps {
+            entries.append((name, [ramp.first, ramp.last], "two numbers that grow", ramp.first < ramp.last))
+        }
+        for (name, value, called, fits) in entries {
+            try ensure(fits, "flow.\(name) is \(value), not \(called)")
+        }
+        let logits = visibility.logits.keys.sorted().joined(separator: ", ")
+        try ensure(
+            visibility.logits[flow.hidden] != nil, "flow.hidden is \"\(flow.hidden)\", and visibility knows \(logits)")
     }
 
     func stage(_ name: String) throws -> Stage {

@@ -48,18 +48,54 @@ export function follow({ radius }, before, after, xy, space) {
 }
 
 /**
- * Positions [N, 2] between those of the picture, with what the way back missed [N], and of the model.
+ * How well the picture around points tells their places from those beside them, [N]; 0 on an even surface.
  *
- * A point that has not moved yet is at `followed` with nothing missed.
+ * The smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), on the level of the pyramid that has most.
+ * xy: [N, 2] in a space of [height, width] `space`.
  */
-export function fuse({ slip, pull, doubtful, sure }, followed, missed, estimate, confidence) {
-  return estimate.map((value, i) => {
-    const n = i >> 1;
-    const trust = clamp(2 - missed[n] / slip, 0, 1);
-    const certainty = clamp((confidence[n] - doubtful) / (sure - doubtful), 0, 1);
-    const share = 1 - trust * (1 - pull * certainty);
-    return followed[i] + share * (value - followed[i]);
+export function textureAround({ radius }, pyramid, xy, space) {
+  const weights = gaussian(radius);
+  const [{ height, width }] = pyramid;
+  return Float32Array.from({ length: xy.length / 2 }, (_, n) => {
+    const point = { x: (xy[2 * n] * width) / space[1], y: (xy[2 * n + 1] * height) / space[0] };
+    return Math.max(...pyramid.map((image, level) => leastStructure(image, placeIn(point, level), radius, weights)));
   });
+}
+
+/**
+ * Positions between those of the picture and those of the model, and the confidence in them: {xy: [N, 2],
+ * confidence: [N]}.
+ *
+ * followed: {xy: [N, 2], missed, texture: [N]}; a point that has not moved yet has missed nothing. sighting: {xy:
+ * [N, 2], seen, near: [N]}, where the model sees points, the probability that they are seen, and near there if so.
+ */
+export function fuse(flow, followed, sighting) {
+  const count = followed.missed.length;
+  const out = { xy: new Float32Array(2 * count), confidence: new Float32Array(count) };
+  for (let n = 0; n < count; n++) {
+    const [x, y] = followed.xy.subarray(2 * n, 2 * n + 2);
+    const [awayX, awayY] = [sighting.xy[2 * n] - x, sighting.xy[2 * n + 1] - y];
+    const [distance, seen, near] = [Math.hypot(awayX, awayY), sighting.seen[n], sighting.near[n]];
+    const trust = (1 - ramp(followed.missed[n], flow.slip)) * ramp(seen, flow.shown);
+    const leap = ramp(distance, flow.apart) * ramp(seen * near, flow.leap);
+    const share = 1 - trust * (1 - Math.max(leap, flow.pull * ramp(seen * near, flow.sure)));
+    out.xy.set([x + share * awayX, y + share * awayY], 2 * n);
+    const [bare, usual] = flow.doubt;
+    const doubt = bare + (usual - bare) * ramp(followed.texture[n], flow.texture);
+    const agreement = 1 - ramp((1 - share) * distance, flow.apart);
+    out.confidence[n] = stretch(seen * near ** doubt * agreement, flow.contrast);
+  }
+  return out;
+}
+
+/** From 0 to 1 between two values. */
+function ramp(value, [low, high]) {
+  return clamp((value - low) / (high - low), 0, 1);
+}
+
+/** Confidence that is, above one half, as often right as it says. */
+function stretch(confidence, contrast) {
+  return confidence > 0.5 ? 0.5 + 0.5 * (2 * confidence - 1) ** contrast : confidence;
 }
 
 /**
@@ -106,8 +142,7 @@ function halve({ values, height, width }) {
 function descend(before, after, point, radius, weights) {
   let moved = { x: 0, y: 0 }; // pixels of the level
   for (let level = before.length - 1; level >= 0; level--) {
-    // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
-    const [x, y] = [(point.x - 0.5) / 2 ** level + 0.5, (point.y - 0.5) / 2 ** level + 0.5];
+    const { x, y } = placeIn(point, level);
     const guess = { x: x + 2 * moved.x, y: y + 2 * moved.y };
     const end = match(before[level], after[level], { x, y }, guess, radius, weights);
     moved = { x: end.x - x, y: end.y - y };
@@ -115,15 +150,17 @@ function descend(before, after, point, radius, weights) {
   return { x: point.x + moved.x, y: point.y + moved.y };
 }
 
+/** Where a point of the frame is in a level of its pyramid. */
+function placeIn({ x, y }, level) {
+  // Halving keeps the first of every two pixels: the centre of the first one of all stays in place.
+  return { x: (x - 0.5) / 2 ** level + 0.5, y: (y - 0.5) / 2 ** level + 0.5 };
+}
+
 /** Where the window of `before` around `start` is in `after`, near `guess`: Gauss-Newton on the window's slopes. */
 function match(before, after, start, guess, radius, weights) {
   const { window, slopeX, slopeY } = describe(before, start, radius, weights);
-  let [xx, xy, yy] = [FLAT, 0, FLAT];
-  for (let i = 0; i < window.length; i++) {
-    xx += weights[i] * slopeX[i] * slopeX[i];
-    xy += weights[i] * slopeX[i] * slopeY[i];
-    yy += weights[i] * slopeY[i] * slopeY[i];
-  }
+  const structure = structureOf(slopeX, slopeY, weights);
+  const [xx, xy, yy] = [structure.xx + FLAT, structure.xy, structure.yy + FLAT];
   const determinant = xx * yy - xy * xy;
   let { x, y } = guess;
   for (let iteration = 0; iteration < ITERATIONS; iteration++) {
@@ -161,6 +198,27 @@ function describe(image, { x, y }, radius, weights) {
     slope.forEach((value, i) => (slope[i] = value - mean));
   }
   return { window, slopeX, slopeY };
+}
+
+/** The structure tensor {xx, xy, yy} of a window: means of the products of its slopes. */
+function structureOf(slopeX, slopeY, weights) {
+  let [xx, xy, yy] = [0, 0, 0];
+  for (let i = 0; i < weights.length; i++) {
+    xx += weights[i] * slopeX[i] * slopeX[i];
+    xy += weights[i] * slopeX[i] * slopeY[i];
+    yy += weights[i] * slopeY[i] * slopeY[i];
+  }
+  return { xx, xy, yy };
+}
+
+/** The smaller eigenvalue of the structure tensor around a point. */
+function leastStructure(image, { x, y }, radius, weights) {
+  // Beyond an edge by more than a window, the picture is the same everywhere.
+  const beyond = radius + 2;
+  const place = { x: clamp(x || 0, -beyond, image.width + beyond), y: clamp(y || 0, -beyond, image.height + beyond) };
+  const { slopeX, slopeY } = describe(image, place, radius, weights);
+  const { xx, xy, yy } = structureOf(slopeX, slopeY, weights);
+  return (xx + yy - Math.hypot(xx - yy, 2 * xy)) / 2;
 }
 
 /** [2 radius + 1, 2 radius + 1] linear samples around a point, of an image that goes on beyond its edges. */

@@ -26,7 +26,29 @@ const ROLES = {
   query: ["feature", "points", "delay"],
   step: ["frame", "query", "previous", "active", "state"],
 };
-const FLOW = ["radius", "levels", "slip", "pull", "doubtful", "sure"];
+
+const isPair = (value) => Array.isArray(value) && value.length === 2 && value.every(Number.isFinite);
+const COUNT = { called: "a count", fits: (value) => Number.isInteger(value) && value > 0 };
+const NUMBER = { called: "a number from 0", fits: (value) => Number.isFinite(value) && value >= 0 };
+const RAMP = { called: "two numbers that grow", fits: (value) => isPair(value) && value[0] < value[1] };
+const PAIR = { called: "two numbers from 0", fits: (value) => isPair(value) && Math.min(...value) >= 0 };
+const NAME = { called: "a name", fits: (value) => typeof value === "string" };
+
+/** Entries of `flow`, and what each has to be. */
+const FLOW = {
+  radius: COUNT,
+  levels: COUNT,
+  slip: RAMP,
+  shown: RAMP,
+  pull: NUMBER,
+  sure: RAMP,
+  leap: RAMP,
+  apart: RAMP,
+  texture: RAMP,
+  doubt: PAIR,
+  contrast: NUMBER,
+  hidden: NAME,
+};
 
 /** A parsed manifest with all its defaults. Throws an Error for one that asks for what the tracker does not do. */
 export function checkManifest(table, url) {
@@ -57,14 +79,16 @@ function findComplaint({ program, frames, flow, stages, ...others }) {
     const strange = stages[name]?.inputs.find(({ role }) => !roles.includes(role));
     if (strange) return `stage ${name} wants a tensor of the role "${strange.role}", which this page does not have`;
   }
-  return flow ? findFlowComplaint(flow, frames, stages) : null;
+  return flow ? findFlowComplaint(flow, others.visibility, frames, stages) : null;
 }
 
-function findFlowComplaint(flow, { range: [low, high] }, { step }) {
-  const missing = FLOW.find((name) => !Number.isFinite(flow[name]));
-  if (missing) return `flow.${missing} is no number`;
-  const strange = Object.keys(flow).find((name) => !FLOW.includes(name));
+function findFlowComplaint(flow, { logits }, { range: [low, high] }, { step }) {
+  const strange = Object.keys(flow).find((name) => !Object.hasOwn(FLOW, name));
   if (strange) return `flow has an entry "${strange}", which this page does not know`;
+  const wrong = Object.keys(FLOW).find((name) => !FLOW[name].fits(flow[name]));
+  if (wrong) return `flow.${wrong} is ${JSON.stringify(flow[wrong])}, not ${FLOW[wrong].called}`;
+  const known = Object.keys(logits);
+  if (!known.includes(flow.hidden)) return `flow.hidden is "${flow.hidden}", and visibility knows ${known.join(", ")}`;
   if (low !== -1 || high !== 1) return `flow needs frames in the range [-1, 1], not [${low}, ${high}]`;
   const follows = step.inputs.some(({ role }) => role === "previous");
   return follows ? null : `flow needs an input of the role "previous" in stage step`;

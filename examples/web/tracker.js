@@ -1,7 +1,7 @@
 /** Tracks points frame by frame with an exported model. No DOM: it runs in a page and in a worker. */
 
 import { openStage, readManifest } from "./artifact.js";
-import { follow, fuse, makePyramid } from "./flow.js";
+import { follow, fuse, makePyramid, textureAround } from "./flow.js";
 import { pickRows, zeros } from "./point_state.js";
 import { makeResizer, workingSize } from "./resize.js";
 
@@ -44,6 +44,7 @@ export class Tracker {
   #nextId = 0;
   #view = null; // how frames become what the model sees
   #before = null; // pyramid of the last frame, where positions follow the picture
+  #textures = new Map(); // by id, of the picture around the point where it joined, there too
   #busy = false;
 
   /** Use `Tracker.load`. */
@@ -84,6 +85,7 @@ export class Tracker {
     [this.#ids, this.#added, this.#removed, this.#view, this.#before] = [[], [], new Set(), null, null];
     Object.values(this.#tensors).forEach((tensor) => tensor.dispose());
     this.#tensors = {};
+    this.#textures = new Map();
   }
 
   /**
@@ -107,14 +109,16 @@ export class Tracker {
       const begun = added.length ? await this.#begin(input, added, view, made) : null;
       const { ids, tensors } = await this.#join(begun, added, leaving);
       const out = ids.length ? await this.#run("step", { ...input, ...tensors }, made) : null;
-      const found = this.#read(out, ids.length);
       const { flow } = this.manifest;
       const now = out && flow ? makePyramid(pixels, view.working, flow.levels) : null;
-      if (now) found.xy = this.#fusedWithFlow(found, tensors, ids.length - added.length, now);
+      const seen = this.#read(out, ids.length);
+      const textures = now ? this.#texturesOf(ids, added.length, tensors, now) : [];
+      const found = now ? this.#fusedWithFlow(seen, tensors, ids.length - added.length, now, textures) : seen;
 
       made.push(...Object.values(this.#tensors), ...Object.values(tensors));
       this.#tensors = out ? this.#nextRows(tensors, out, found.xy) : {};
       this.#before = now;
+      this.#textures = new Map(ids.map((id, row) => [id, textures[row]]));
       this.#ids = ids;
       this.#added.splice(0, waiting);
       leaving.forEach((id) => this.#removed.delete(id));
@@ -185,29 +189,49 @@ export class Tracker {
     return { ids, tensors };
   }
 
-  /** What `step` says of its points: {xy: [N, 2] in the space of the manifest's points, confidence: [N]}. */
+  /**
+   * What `step` says of its points: {xy: [N, 2] in the space of the manifest's points, confidence: [N], shares: [N] of
+   * every logit, of which confidence is the product}.
+   */
   #read(out, count) {
-    if (!out) return { xy: new Float32Array(0), confidence: [] };
+    if (!out) return { xy: new Float32Array(0), confidence: [], shares: {} };
     const [xy] = withRole(this.#stages.step.outputs, "xy");
-    const shares = Object.entries(this.manifest.visibility.logits).map(([logit, sign]) =>
+    const shares = mapValues(this.manifest.visibility.logits, (sign, logit) =>
       Array.from({ length: count }, (_, row) => sigmoid(sign * out[logit].data[row])),
     );
-    const confidence = shares.reduce((product, share) => product.map((value, row) => value * share[row]));
-    return { xy: out[xy.name].data, confidence };
+    return { xy: out[xy.name].data, confidence: product(Object.values(shares), count), shares };
   }
 
-  /** Positions that follow the picture since the frame before, which the first `followed` points were in. */
-  #fusedWithFlow({ xy, confidence }, tensors, followed, now) {
+  /** [N] of the picture around each point where it joined, which the last `joined` ones do in this frame. */
+  #texturesOf(ids, joined, tensors, now) {
     const { flow, points } = this.manifest;
-    const [previous] = withRole(this.#stages.step.inputs, "previous");
-    const moved = Float32Array.from(tensors[previous.name].data); // the others begin at their query points
+    const followed = ids.length - joined;
+    const known = ids.slice(0, followed).map((id) => this.#textures.get(id));
+    return [...known, ...textureAround(flow, now, this.#previous(tensors).subarray(2 * followed), points.space)];
+  }
+
+  /**
+   * Positions that follow the picture since the frame before, which the first `followed` points were in, and the
+   * confidence in them: {xy: [N, 2], confidence: [N]}.
+   */
+  #fusedWithFlow({ xy, shares }, tensors, followed, now, texture) {
+    const { flow, points } = this.manifest;
+    const moved = Float32Array.from(this.#previous(tensors));
     const missed = new Float32Array(moved.length / 2);
     if (followed) {
       const found = follow(flow, this.#before, now, moved.subarray(0, 2 * followed), points.space);
       moved.set(found.xy);
       missed.set(found.missed);
     }
-    return fuse(flow, moved, missed, xy, confidence);
+    const { [flow.hidden]: seen, ...others } = shares;
+    const near = product(Object.values(others), missed.length);
+    return fuse(flow, { xy: moved, missed, texture }, { xy, seen, near });
+  }
+
+  /** Where points were in the frame before, [N, 2]; those that join are at their query points. */
+  #previous(tensors) {
+    const [{ name }] = withRole(this.#stages.step.inputs, "previous");
+    return tensors[name].data;
   }
 
   /** The rows for the frame after this one. */
@@ -254,6 +278,15 @@ function withRole(specs, ...roles) {
 /** An object with `make(spec)` under every tensor's name. */
 function fromSpecs(specs, make) {
   return Object.fromEntries(specs.map((spec) => [spec.name, make(spec)]));
+}
+
+function mapValues(object, change) {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, change(value, name)]));
+}
+
+/** [count] of several such columns; of none it is 1. */
+function product(columns, count) {
+  return Array.from({ length: count }, (_, row) => columns.reduce((total, column) => total * column[row], 1));
 }
 
 function sigmoid(logit) {

@@ -14,6 +14,10 @@ def _without_previous(table: Table) -> None:
     step["inputs"] = [tensor for tensor in step["inputs"] if tensor["role"] != "previous"]
 
 
+def _with_flow(**entries: Any) -> Callable[[Table], object]:
+    return lambda table: table["flow"].update(entries)
+
+
 REFUSALS: dict[str, tuple[Callable[[Table], object], str]] = {
     "the schema before": (lambda table: table.update(schema=1), "has schema 1; "),
     "a schema to come": (lambda table: table.update(schema=3), "has schema 3; "),
@@ -27,7 +31,19 @@ REFUSALS: dict[str, tuple[Callable[[Table], object], str]] = {
         lambda table: table["frames"].update(range=[0, 1]),
         "flow needs frames in the range [-1, 1], not [0",
     ),
-    "more of flow": (lambda table: table["flow"].update(smooth=0.5), "smooth"),
+    "more of flow": (_with_flow(smooth=0.5), "smooth"),
+    "less of flow": (lambda table: table["flow"].pop("contrast"), "contrast"),
+    "a window of nothing": (_with_flow(radius=0), "flow.radius is 0, not a count"),
+    "levels that cannot be counted": (_with_flow(levels=1.5), "flow.levels is 1.5, not a count"),
+    "a pull away": (_with_flow(pull=-1), "flow.pull is -1, not a number from 0"),
+    "a ramp of one number": (_with_flow(slip=0.3), "flow.slip is 0.3, not two numbers that grow"),
+    "a ramp that falls": (_with_flow(leap=[0.7, 0.5]), "flow.leap is [0.7,0.5], not two numbers that grow"),
+    "a ramp without a slope": (_with_flow(apart=[8, 8]), "flow.apart is [8,8], not two numbers that grow"),
+    "a doubt below zero": (_with_flow(doubt=[3, -1]), "flow.doubt is [3,-1], not two numbers from 0"),
+    "a logit that visibility does not know": (
+        _with_flow(hidden="depth"),
+        'flow.hidden is "depth", and visibility knows occlusion, expected_dist',
+    ),
     "flow without positions": (_without_previous, 'flow needs an input of the role "previous"'),
     "another role": (
         lambda table: table["stages"]["step"]["inputs"][0].update(role="patches"),

@@ -6,8 +6,10 @@ import org.json.JSONArray
 import org.json.JSONObject
 import org.tapsdk.examples.FlowFusion
 import org.tapsdk.examples.Followed
+import org.tapsdk.examples.Fused
 import org.tapsdk.examples.Luminance
 import org.tapsdk.examples.Place
+import org.tapsdk.examples.Sighting
 import org.tapsdk.examples.Space
 
 object FlowCases {
@@ -23,25 +25,22 @@ object FlowCases {
             val space = case.getJSONArray("space").let { Space(it.getDouble(0), it.getDouble(1)) }
             val points = case.getJSONArray("points").objects()
             val moved = points.map { flow.follow(before, after, place(it, "xy"), space) }
-            val fused = points.zip(moved).map { (point, from) -> fuse(flow, from, point) }
+            val texture = points.map { flow.textureAround(before, place(it, "xy"), space) }
+            val fused = points.indices.map { fuse(flow, moved[it], texture[it], points[it]) }
             val (places, missed) = moved.map { it.place.numbers() } to moved.map { number(it.missed) }
-            mapOf("moved" to places, "missed" to missed, "fused" to fused)
+            answers(fused) + mapOf("moved" to places, "missed" to missed, "texture" to texture)
         }
         val fuse = table.getJSONArray("fuse").objects().map { case ->
-            case.getJSONArray("points").objects().map { point ->
+            val fused = case.getJSONArray("points").objects().map { point ->
                 val missed = if (point.isNull("missed")) Double.POSITIVE_INFINITY else point.getDouble("missed")
-                fuse(flowOf(case), Followed(place(point, "followed"), missed), point)
+                fuse(flowOf(case), Followed(place(point, "followed"), missed), point.getDouble("texture"), point)
             }
+            answers(fused)
         }
         println(JSONObject(mapOf("follow" to follow, "fuse" to fuse)))
     }
 
-    private fun flowOf(case: JSONObject) = case.getJSONObject("flow").let {
-        FlowFusion(
-            it.getInt("radius"), it.getInt("levels"), it.getDouble("slip"), it.getDouble("pull"),
-            it.getDouble("doubtful"), it.getDouble("sure")
-        )
-    }
+    private fun flowOf(case: JSONObject) = FlowFusion(case.getJSONObject("flow"))
 
     private fun pyramid(flow: FlowFusion, picture: JSONObject): List<Luminance> {
         val (height, width) = picture.getJSONArray("size").let { it.getInt(0) to it.getInt(1) }
@@ -50,8 +49,13 @@ object FlowCases {
         return flow.pyramid(FloatArray(bytes.size) { (bytes[it].toInt() and 255) / 127.5f - 1 }, height, width)
     }
 
-    private fun fuse(flow: FlowFusion, from: Followed, point: JSONObject) =
-        flow.fuse(from, place(point, "estimate"), point.getDouble("confidence")).numbers()
+    private fun fuse(flow: FlowFusion, from: Followed, texture: Double, point: JSONObject) = flow.fuse(
+        from, texture, Sighting(place(point, "estimate"), point.getDouble("seen"), point.getDouble("near"))
+    )
+
+    private fun answers(fused: List<Fused>) = mapOf(
+        "fused" to fused.map { it.place.numbers() }, "confidence" to fused.map { number(it.confidence) }
+    )
 
     private fun place(point: JSONObject, name: String) = point.getJSONArray(name).let {
         Place(it.optDouble(0), it.optDouble(1)) // NaN for null

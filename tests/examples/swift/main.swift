@@ -34,19 +34,26 @@ struct FuseCase: Decodable {
 struct Point: Decodable {
     let xy, followed: [Double?]?
     let missed: Double?
+    let texture: Double
     let estimate: [Double?]
-    let confidence: Double
+    let seen, near: Double
 }
 
 struct Moved: Encodable {
     let moved: [[Double?]]
-    let missed: [Double?]
+    let missed, texture: [Double?]
     let fused: [[Double?]]
+    let confidence: [Double?]
+}
+
+struct Answer: Encodable {
+    let fused: [[Double?]]
+    let confidence: [Double?]
 }
 
 struct Answers: Encodable {
     let follow: [Moved]
-    let fuse: [[[Double?]]]
+    let fuse: [Answer]
 }
 
 func place(_ xy: [Double?]) -> Place { Place(x: xy[0] ?? .nan, y: xy[1] ?? .nan) }
@@ -55,21 +62,29 @@ func number(_ value: Double) -> Double? { value.isFinite ? value : nil }
 
 func numbers(_ at: Place) -> [Double?] { [number(at.x), number(at.y)] }
 
-func fused(_ flow: FlowFusion, _ from: Followed, _ point: Point) -> [Double?] {
-    numbers(flow.fuse(from, place(point.estimate), confidence: point.confidence))
+func fused(_ flow: FlowFusion, _ from: Followed, _ texture: Double, _ point: Point) -> Fused {
+    flow.fuse(from, texture, Sighting(place: place(point.estimate), seen: point.seen, near: point.near))
 }
 
 let table = try JSONDecoder().decode(Table.self, from: Data(contentsOf: URL(fileURLWithPath: CommandLine.arguments[1])))
 let follow = table.follow.map { (each: FollowCase) -> Moved in
     let before = table.pictures[each.before]!.pyramid(each.flow), after = table.pictures[each.after]!.pyramid(each.flow)
     let space = Space(height: each.space[0], width: each.space[1])
-    let found = each.flow.follow(before, after, each.points.map { place($0.xy!) }, in: space)
+    let starts = each.points.map { place($0.xy!) }
+    let found = each.flow.follow(before, after, starts, in: space)
+    let texture = each.flow.textureAround(before, starts, in: space)
+    let all = each.points.indices.map { fused(each.flow, found[$0], texture[$0], each.points[$0]) }
     return Moved(
         moved: found.map { numbers($0.place) }, missed: found.map { number($0.missed) },
-        fused: zip(found, each.points).map { fused(each.flow, $0, $1) })
+        texture: texture.map { number($0) },
+        fused: all.map { numbers($0.place) }, confidence: all.map { number($0.confidence) })
 }
-let fuse = table.fuse.map { (each: FuseCase) -> [[Double?]] in
-    each.points.map { fused(each.flow, Followed(place: place($0.followed!), missed: $0.missed ?? .infinity), $0) }
+let fuse = table.fuse.map { (each: FuseCase) -> Answer in
+    let all = each.points.map { (point: Point) -> Fused in
+        let from = Followed(place: place(point.followed!), missed: point.missed ?? .infinity)
+        return fused(each.flow, from, point.texture, point)
+    }
+    return Answer(fused: all.map { numbers($0.place) }, confidence: all.map { number($0.confidence) })
 }
 let answer = try JSONEncoder().encode(Answers(follow: follow, fuse: fuse))
 print(String(decoding: answer, as: UTF8.self))
