@@ -17,6 +17,7 @@ import pytest
 
 from tapsdk import track
 from tapsdk.commands import main as cli
+from tapsdk.commands.track import STOPPED_EARLY
 from tapsdk.errors import BackendError, FramesError, SaveError
 from tapsdk.points import grid_points
 from tapsdk.runtime.model import Stream
@@ -229,7 +230,6 @@ def assert_fails(status, capfd, folder, complaint):
         (["--points=-1,1"], "points[0]: x = -1, but x must be in [0, 80]"),
         (["--points", "1,1;nan,1"], "points[1]: x = nan, but NaN"),
         (["--points", "inf,1"], "infinity"),
-        (["--points", "6,1,1"], "points[0]: t = 6, but t must be in [0, 5]: the video has 6 frames"),
         (["--points", "1"], "must have shape"),
         (["--points", "1,2,3,4"], "must have shape [N, 3] or [N, 2]"),
         (["--points", "1,2;0,1,2"], "mixes x,y and t,x,y"),
@@ -246,6 +246,13 @@ def assert_fails(status, capfd, folder, complaint):
 def test_points_that_cannot_be(run, video_file, tmp_path, capfd, which, complaint):
     status = run(video_file, *which, "-o", "out.mp4", "--save", "out.npz")
     assert_fails(status, capfd, tmp_path, complaint)
+
+
+def test_a_query_beyond_the_end_is_told_there_and_the_others_are_kept(run, video_file, tmp_path, capfd):
+    """What a video declares of its length is no bound: only the end shows that it is too short."""
+    assert run(video_file, "--points", "6,1,1;0,9,9", "--save", "out.npz") == STOPPED_EARLY
+    assert "points[0]: t = 6, but t must be in [0, 5]: the video has 6 frames" in capfd.readouterr().err
+    assert Tracks.load(tmp_path / "out.npz").visible[1].any()
 
 
 @pytest.mark.parametrize(
