@@ -22,7 +22,7 @@ def _train(args: argparse.Namespace) -> None:
     from training.run.run_state import find_checkpoint
     from training.run.updaters import make_updater
 
-    overrides = {name: getattr(args, name) for name in ("framework", "init", "textures")}
+    overrides = {name: getattr(args, name) for name in ("framework", "init", "encoder_weights", "textures")}
     config = load_config(args.config, steps=args.steps, **overrides)
     if args.resume is None and find_checkpoint(args.output):
         raise ConfigError(
@@ -43,6 +43,11 @@ def _add_train(commands: Any) -> None:
         help="end after N steps in total, in place of the configuration's; every phase keeps its share of them",
     )
     parser.add_argument("--init", metavar="WEIGHTS", help="start from these weights (.safetensors or an official file)")
+    parser.add_argument(
+        "--encoder-weights",
+        metavar="WEIGHTS",
+        help="start the encoder from these published weights: a .pth file, or the name of the package that holds one",
+    )
     parser.add_argument("--textures", metavar="DIR", help="folder of photographs to use as textures")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("runs/latest"), help="folder for a new run (default: %(default)s)"

@@ -57,7 +57,7 @@ def write_ckpt(path: Path, parameters: Mapping[str, np.ndarray], prefix: str = "
     torch.save({"epoch": 1, "global_step": 7, "state_dict": state, "optimizer_states": [{"lr": 1e-4}]}, path)
 
 
-WRITERS = {".npy": write_npy, ".npz": write_npz, ".pt": write_pt, ".ckpt": write_ckpt}
+WRITERS = {".npy": write_npy, ".npz": write_npz, ".pt": write_pt, ".pth": write_pt, ".ckpt": write_ckpt}
 
 
 def write(path: Path, parameters: Mapping[str, np.ndarray]) -> Path:

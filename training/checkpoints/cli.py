@@ -12,7 +12,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "convert",
         help="turn an official checkpoint into canonical weights",
-        description="Turns an official checkpoint (.npy, .npz, .pt, .ckpt) into canonical .safetensors.",
+        description="Turns an official checkpoint (.npy, .npz, .pt, .pth, .ckpt) into canonical .safetensors.",
     )
     parser.add_argument("file", type=Path, metavar="OFFICIAL_FILE", help="as published, PyTorch's or JAX's")
     parser.add_argument("--model", required=True, metavar="M", help="what it is, such as tapir/boots-causal")

@@ -18,6 +18,7 @@ READERS: dict[str, Callable[[Path], dict[str, NDArray[np.float32]]]] = {
     ".npy": read_npy,
     ".npz": read_npz,
     ".pt": read_torch,
+    ".pth": read_torch,
     ".ckpt": read_torch,
     ".safetensors": read_safetensors,
 }

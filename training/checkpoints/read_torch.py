@@ -1,4 +1,4 @@
-"""PyTorch checkpoints: `.pt` with a state_dict, `.ckpt` of Lightning with one inside."""
+"""PyTorch checkpoints: `.pt` or `.pth` with a state_dict, `.ckpt` of Lightning with one inside."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def load(
 
     Args:
         name: "family/variant", such as "tapir/boots-causal", or an alias, such as "tapir".
-        weights: canonical weights (.safetensors), an official file (.npy, .npz, .pt, .ckpt), or arrays by our
+        weights: canonical weights (.safetensors), an official file (.npy, .npz, .pt, .pth, .ckpt), or arrays by our
             parameter names. None: the weights that come with the repository, else the official file that
             `tapsdk fetch` left in the cache.
         framework: "torch" gives a torch.nn.Module in eval mode, "jax" an equinox.Module.

@@ -35,6 +35,11 @@ class Family:
     """Module with `batch_losses(model, batch, seen)` and `COMPILED`; None for models that cannot be trained here."""
     losses_jax: str | None = None
     """Module with `batch_losses(model, batch, mixed_precision)`; None as for torch."""
+    backbone: str | None = None
+    """What the names of an encoder's parameters begin with that can be pretrained on pictures, in configurations that
+    have such an encoder; None for families that have none."""
+    pretrained: str | None = None
+    """Module with `load_backbone(source)`: these parameters, by the rest of their names."""
     in_training: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the modules, beside the config, where they are trained."""
 
@@ -50,6 +55,10 @@ class Family:
     def losses(self, framework: str) -> Any:
         """The module of the losses in a framework, of a family that can be trained; imports it."""
         return importlib.import_module(getattr(self, f"losses_{framework}"))
+
+    def is_backbone(self, name: str) -> bool:
+        """Whether a parameter belongs to what can be pretrained on pictures."""
+        return self.backbone is not None and name.startswith(self.backbone)
 
     def visible(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
         """Whether points are visible, by outputs of a model of the family: [...] as the logits are."""

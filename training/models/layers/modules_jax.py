@@ -43,12 +43,13 @@ class Linear(eqx.Module):
 
 
 class Conv(eqx.Module):
-    """[F, H, W, in] -> [F, H', W', out], weight [out, in, kernel, kernel]."""
+    """[F, H, W, in] -> [F, H', W', out], weight [out, in / groups, kernel, kernel]."""
 
     weight: Array
     bias: Array | None
     stride: int = eqx.field(static=True)
     padding: int = eqx.field(static=True)
+    groups: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -59,12 +60,14 @@ class Conv(eqx.Module):
         *,
         stride: int = 1,
         padding: int = 0,
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
-        fan_in = inputs * kernel**2
-        self.weight = uniform(keys, (outputs, inputs, kernel, kernel), fan_in)
+        seen = inputs // groups
+        fan_in = seen * kernel**2
+        self.weight = uniform(keys, (outputs, seen, kernel, kernel), fan_in)
         self.bias = uniform(keys, (outputs,), fan_in) if bias else None
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.groups = stride, padding, groups
 
     def __call__(self, x: Array) -> Array:
         x = jax.lax.conv_general_dilated(
@@ -73,8 +76,22 @@ class Conv(eqx.Module):
             (self.stride, self.stride),
             [(self.padding, self.padding)] * 2,
             dimension_numbers=("NHWC", "OIHW", "NHWC"),
+            feature_group_count=self.groups,
         )
         return x if self.bias is None else x + self.bias
+
+
+def same_pad(x: Array, kernel: int, stride: int) -> Array:
+    """Pads [F, H, W, C] the way XLA's SAME does for even sizes: the odd pixel goes to the bottom and the right."""
+    total = max(kernel - stride, 0)
+    sides = (total // 2, total - total // 2)
+    return jnp.pad(x, ((0, 0), sides, sides, (0, 0)))
+
+
+def double(x: Array) -> Array:
+    """[F, h, w, C] at twice the size, bilinear; beyond the border is what is on it."""
+    frames, height, width, channels = x.shape
+    return jax.image.resize(x, (frames, 2 * height, 2 * width, channels), "bilinear")
 
 
 class CoarseConv(eqx.Module):

@@ -13,5 +13,7 @@ FAMILY = Family(
     stages="export.stages.tapir",
     losses_torch="training.models.tapir.losses_torch",
     losses_jax="training.models.tapir.losses_jax",
+    backbone="lite.backbone.",
+    pretrained="training.checkpoints.efficientnet",
     in_training={"correlate": "dense"},
 )

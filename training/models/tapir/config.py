@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tapsdk.artifact.manifest import FlowFusion
 from tapsdk.runtime.sizes import refinement_resolutions, working_size
@@ -17,6 +18,10 @@ class TapirConfig:
 
     causal: bool = False
     """The refinement looks at the past alone, so that the model can run frame by frame."""
+    encoder: Literal["residual", "efficientnet-lite"] = "residual"
+    """What turns frames into grids: residual groups, as published; or EfficientNet-Lite0, for which weights pretrained
+    on ImageNet exist, with a learned top-down part. Of `channels` that one takes the widths of the two grids; its
+    grids are at 1/4 and 1/8, and `blocks` and `strides` say nothing of it."""
     channels: tuple[int, int, int, int] = (64, 128, 256, 256)
     """Of the four residual groups; group 1 gives the high-resolution grid, group 3 the low-resolution one."""
     blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
@@ -77,11 +82,11 @@ class TapirConfig:
 
     @property
     def high_stride(self) -> int:
-        return 2 * self.strides[0] * self.strides[1]
+        return 2 * self.strides[0] * self.strides[1] if self.encoder == "residual" else 4
 
     @property
     def low_stride(self) -> int:
-        return self.high_stride * self.strides[2] * self.strides[3]
+        return self.high_stride * self.strides[2] * self.strides[3] if self.encoder == "residual" else 8
 
 
 PATCH_RADIUS = 3

@@ -21,7 +21,16 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from training.models.layers.modules_jax import Conv, InstanceNorm, LayerNorm, Linear, from_weights, key_stream
+from training.models.layers.efficientnet_jax import EfficientNetLite
+from training.models.layers.modules_jax import (
+    Conv,
+    InstanceNorm,
+    LayerNorm,
+    Linear,
+    from_weights,
+    key_stream,
+    same_pad,
+)
 from training.models.layers.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.tapir.flow import fuse_estimate, texture_of
@@ -76,13 +85,6 @@ class TapirState(NamedTuple):
     """[B, h, w, 3] the frame that they were in, where positions follow the picture."""
     texture: Array | None = None
     """[B, N] what it is like around the points where they were asked for, there, too."""
-
-
-def same_pad(x: Array, kernel: int, stride: int) -> Array:
-    """Pads [F, H, W, C] the way XLA's SAME does for even sizes: the odd pixel goes to the bottom and the right."""
-    total = max(kernel - stride, 0)
-    sides = (total // 2, total - total // 2)
-    return jnp.pad(x, ((0, 0), sides, sides, (0, 0)))
 
 
 class ResidualBlock(eqx.Module):
@@ -284,7 +286,9 @@ class Mixer(eqx.Module):
 class Tapir(eqx.Module):
     """See the module's docstring. `correlate` picks how patches are looked up: "dense" or "gather", equal in result."""
 
-    resnet: ResNet
+    resnet: ResNet | None
+    lite: EfficientNetLite | None
+    """The encoder is one of these two, as the config says."""
     extra_convs: list[ExtraConv]
     head: CostVolumeHead
     mixer: Mixer
@@ -295,7 +299,9 @@ class Tapir(eqx.Module):
         keys = key_stream(key)
         self.config = config
         self.correlate = CORRELATE[correlate]
-        self.resnet = ResNet(config, keys)
+        lite = config.encoder == "efficientnet-lite"
+        self.resnet = None if lite else ResNet(config, keys)
+        self.lite = EfficientNetLite(config.high_width, config.low_width, keys) if lite else None
         self.extra_convs = [ExtraConv(config.low_width, keys) for _ in range(config.extra_convs)]
         self.head = CostVolumeHead(config, keys)
         self.mixer = Mixer(config, keys)
@@ -309,7 +315,8 @@ class Tapir(eqx.Module):
 
     def encode(self, frames: Array) -> tuple[Array, Array]:
         """Frames [F, H, W, 3] in [-1, 1] to unit features high [F, H/4, W/4, C'] and low [F, H/8, W/8, C]."""
-        high, low = self.resnet(frames)
+        encoder = self.resnet if self.lite is None else self.lite
+        high, low = encoder(frames)
         low = chain(self.extra_convs, low)
         return _unit(high), _unit(low)
 

@@ -99,5 +99,7 @@ def match_logits(grids: Grids, query: Query) -> Array:
 
 
 def _with_coarse_encoder(model: Tapir) -> Tapir:
-    encoder = coarse_convs((model.resnet, model.extra_convs))
-    return eqx.tree_at(lambda m: (m.resnet, m.extra_convs), model, encoder)
+    def parts(tapir: Tapir) -> tuple[object, ...]:
+        return tapir.resnet, tapir.lite, tapir.extra_convs
+
+    return eqx.tree_at(parts, model, coarse_convs(parts(model)), is_leaf=lambda part: part is None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from training.models.layers.efficientnet import encoder_parameters
 from training.models.tapir.config import TapirConfig
 
 Layout = Callable[[np.ndarray], np.ndarray]
@@ -43,7 +44,11 @@ def official_names(config: TapirConfig) -> Iterator[tuple[str, str, Layout, str,
         yield f"{ours}.weight", f"{torch}.weight", _same, f"{haiku}/w", to_torch
         yield f"{ours}.bias", f"{torch}.bias", _same, f"{haiku}/b", _same
 
-    yield from _resnet_names(config)
+    if config.encoder == "residual":
+        yield from _resnet_names(config)
+    else:  # no published file holds it, so it has no names but ours
+        names = (f"lite.{name}" for name in encoder_parameters())
+        yield from ((name, name, _same, name, _same) for name in names)
     for i in range(config.extra_convs):
         torch, suffix = f"extra_convs.blocks.{i}", lambda n: f"_{n}" if n else ""
         haiku = "tapir/~/extra_convs"

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.models.layers.efficientnet_torch import EfficientNetLite
+from training.models.layers.modules_torch import same_pad
 from training.models.layers.sampling_torch import (
     correlate_dense,
     correlate_gather,
@@ -77,12 +79,6 @@ class TapirState(NamedTuple):
     """[B, h, w, 3] the frame that they were in, where positions follow the picture."""
     texture: Tensor | None = None
     """[B, N] what it is like around the points where they were asked for, there, too."""
-
-
-def same_pad(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Pads [..., H, W] the way XLA's SAME does for even sizes: the odd pixel goes to the bottom and the right."""
-    total = max(kernel - stride, 0)
-    return F.pad(x, (total // 2, total - total // 2) * 2)
 
 
 class ResidualBlock(nn.Module):
@@ -254,7 +250,9 @@ class Tapir(nn.Module):
         super().__init__()
         self.config = config
         self.correlate = CORRELATE[correlate]
-        self.resnet = ResNet(config)
+        lite = config.encoder == "efficientnet-lite"
+        self.resnet = None if lite else ResNet(config)
+        self.lite = EfficientNetLite(config.high_width, config.low_width) if lite else None
         self.extra_convs = nn.Sequential(*(ExtraConv(config.low_width) for _ in range(config.extra_convs)))
         self.head = CostVolumeHead(config)
         self.mixer = Mixer(config)
@@ -263,7 +261,8 @@ class Tapir(nn.Module):
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames [F, H, W, 3] in [-1, 1] to unit features high [F, H/4, W/4, C'] and low [F, H/8, W/8, C]."""
-        high, low = self.resnet(frames.permute(0, 3, 1, 2))
+        encoder = self.resnet if self.lite is None else self.lite
+        high, low = encoder(frames.permute(0, 3, 1, 2))
         low = self.extra_convs(low)
         return _unit(high.permute(0, 2, 3, 1)), _unit(low.permute(0, 2, 3, 1))
 

@@ -1,5 +1,8 @@
 """Exported graphs are plain: what runs on a phone or in a browser runs them, for any number of points."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,8 +16,9 @@ torch = import_or_skip("torch")
 from export.stages import cut  # noqa: E402
 from export.targets import Request  # noqa: E402
 from export.targets.dynamic_shapes import TRACED_POINTS, TRACED_SIZE  # noqa: E402
-from export.targets.onnx.target import OPSET, Onnx  # noqa: E402
+from export.targets.onnx.target import OPSET, Onnx, graph_of  # noqa: E402
 from training.models import load  # noqa: E402
+from training.models.tapir.torch import Tapir  # noqa: E402
 
 STAGES = ["encode", "query", "step", "locate", "mixer"]
 
@@ -23,7 +27,7 @@ PLAIN = {
     *("Abs", "Add", "Clip", "Div", "Floor", "Log", "Max", "Min", "Mul", "Pow", "Reciprocal", "Sqrt", "Sub"),
     *("Gelu", "InstanceNormalization", "LayerNormalization", "Relu", "Softmax"),
     *("ArgMax", "Conv", "Gather", "Gemm", "MatMul", "ReduceMax", "ReduceMean", "ReduceSum"),
-    *("Concat", "Expand", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
+    *("Concat", "Expand", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     *("And", "Cast", "ConstantOfShape", "GreaterOrEqual", "Less", "Range", "Shape"),
 }
 
@@ -119,3 +123,18 @@ def test_the_converters_are_named_with_their_versions():
     assert tools.keys() == {"torch", "onnx", "onnxscript", "opset"}
     assert tools["opset"] == str(OPSET)
     assert tools["torch"].startswith("2.")
+
+
+def test_an_encoder_that_can_be_pretrained_is_plain_convolutions(small_config):
+    """Batch norms are folded, and frames of any size are padded within the convolutions."""
+    config = replace(small_config, encoder="efficientnet-lite")
+    stage = next(stage for stage in cut("tapir", Tapir(config).eval()).stages if stage.name == "encode")
+    model = graph_of(stage, Request(precision="fp32"))
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds.keys() <= PLAIN
+    assert kinds["Conv"] == 1 + 11 * 3 - 1 + 6
+    assert not kinds.keys() & {"BatchNormalization", "InstanceNormalization", "Pad"}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            modes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            assert (modes["mode"], modes["coordinate_transformation_mode"]) == (b"linear", b"half_pixel")
