@@ -98,6 +98,15 @@ def softmax(x: Tensor, axis: Tensor) -> Tensor:
     return x.softmax(int(axis))
 
 
+def upsample_bilinear(
+    x: Tensor, scale_factor_height: Tensor, scale_factor_width: Tensor, align_corners: Tensor
+) -> Tensor:
+    _allow("align_corners", bool(align_corners), False)
+    factors = [float(scale_factor_height), float(scale_factor_width)]
+    _allow("whether both factors are whole", all(factor.is_integer() for factor in factors), True)
+    return F.interpolate(x, scale_factor=factors, mode="bilinear", align_corners=False)
+
+
 # Reductions.
 
 
@@ -233,14 +242,16 @@ def reverse(x: Tensor, axes: Tensor) -> Tensor:
 
 
 _SAME_NAME = (
-    *(conv, linear, matmul, scaled_dot_product_attention, instance_norm, layer_norm, gelu, softmax, reduce_argmax),
+    *(conv, linear, matmul, scaled_dot_product_attention, instance_norm, layer_norm, gelu, softmax),
+    *(upsample_bilinear, reduce_argmax),
     *(clip, log, rsqrt, select, fill_like, cast),
     *(reshape, transpose, expand_dims, squeeze, tile, concat, stack, split, pad, slice_by_index, reverse),
 )
 _REDUCTIONS = {"reduce_sum": torch.sum, "reduce_mean": torch.mean, "reduce_max": torch.amax}
 _UNARY = {
     **{name: getattr(torch, name) for name in ("abs", "exp", "floor", "relu", "round", "sigmoid", "sqrt", "tanh")},
-    **{"identity": torch.positive, "logical_not": torch.logical_not, "softplus": F.softplus, "square": torch.square},
+    **{"identity": torch.positive, "logical_not": torch.logical_not, "square": torch.square},
+    **{"relu6": F.relu6, "softplus": F.softplus},
 }
 _BINARY = {
     **{"add": torch.add, "sub": torch.sub, "mul": torch.mul, "real_div": torch.true_divide},

@@ -76,7 +76,7 @@ quickly = settings(max_examples=15, deadline=None)
 
 @pytest.mark.parametrize(
     "operation",
-    ["abs", "exp", "floor", "relu", "round", "sigmoid", "softplus", "square", "tanh", "sqrt", "rsqrt", "log"],
+    ["abs", "exp", "floor", "relu", "relu6", "round", "sigmoid", "softplus", "square", "tanh", "sqrt", "rsqrt", "log"],
 )
 @quickly
 @given(x=some_arrays)
@@ -257,6 +257,39 @@ def test_products(transpose_x, transpose_y):
     weight, bias = normal(6, 4, seed=1), normal(6, seed=2)
     (found,) = interpreted("linear", {"x": x}, weight=weight, bias=bias)
     np.testing.assert_allclose(found, x @ weight.T + bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (2.0, 3.0)])
+def test_larger_pictures(factors):
+    """Cell i of n reads at (i + 0.5) / factor - 0.5, and the border beyond it: the definition, axis by axis."""
+    x = normal(1, 2, 3, 4)
+    found = interpreted(
+        "upsample_bilinear",
+        {"x": x},
+        scale_factor_height=factors[0],
+        scale_factor_width=factors[1],
+        align_corners=False,
+    )
+    expected = x
+    for axis, factor in zip((2, 3), factors, strict=True):
+        size = x.shape[axis]
+        place = ((np.arange(int(size * factor)) + 0.5) / factor - 0.5).clip(0, size - 1)
+        before = np.floor(place).astype(int)
+        share = (place - before).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
+        after = np.take(expected, np.minimum(before + 1, size - 1), axis)
+        expected = np.take(expected, before, axis) * (1 - share) + after * share
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-6)
+
+
+def test_larger_pictures_with_corners_on_corners_are_refused():
+    with pytest.raises(MilError, match="align_corners"):
+        interpreted(
+            "upsample_bilinear",
+            {"x": normal(1, 1, 2, 2)},
+            scale_factor_height=2,
+            scale_factor_width=2,
+            align_corners=True,
+        )
 
 
 @pytest.mark.parametrize("masked", [False, True])
