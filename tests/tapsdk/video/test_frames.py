@@ -172,7 +172,7 @@ def test_a_given_rate_takes_the_place_of_rate_and_times():
     np.testing.assert_allclose(source.times, [0, 0.02, 0.04])
 
 
-@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), "25", [25]])
 def test_a_rate_that_is_none(fps):
     with pytest.raises(FramesError, match="fps must be a positive number"):
         open_frames(random_video(), fps=fps)
