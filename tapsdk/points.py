@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 # Columns of (t, x, y) in each layout that is common among point trackers.
 QUERY_FORMATS = {"txy": (0, 1, 2), "tyx": (0, 2, 1), "xyt": (2, 0, 1)}
 
+# What others call the frames of points; such a table does not mean that all are in the first one.
+FRAME_COLUMNS = ("frame", "frames", "frame_index", "frame_idx", "frame_id", "frame_number", "time", "timestamp", "t")
+
 # Above this, float64 no longer holds every whole number, so that t could change on its way in.
 MAX_FRAME_INDEX = 2**53
 
@@ -148,19 +151,30 @@ def as_rows(points: ArrayLike) -> NDArray[np.float64]:
 def named_columns(points: Any) -> NDArray[Any] | None:
     """Points [N, 3] (t, x, y) or [N, 2] (x, y) of a table with columns of these names; None if it has no names.
 
-    Raises PointsError for a table without x and y.
+    Raises PointsError for a table without x and y, and for one that calls its frames something else than t.
     """
     names = _column_names(points)
     if names is None:
         return None
-    if not {"x", "y"} <= set(names):
-        raise PointsError(f"a table of points needs columns x and y, and t if need be; this one has {', '.join(names)}")
+    _check_names(names)
     wanted = ("t", "x", "y") if "t" in names else ("x", "y")
     try:
         columns = [np.asarray(points[name]) for name in wanted]
         return np.stack(columns, axis=1)
     except (TypeError, ValueError) as error:
         raise PointsError(f"columns {', '.join(wanted)} do not fit together: {error}") from error
+
+
+def _check_names(names: list[str]) -> None:
+    """Raises PointsError for names of columns that leave open where points are, or in which frame."""
+    if not {"x", "y"} <= set(names):
+        raise PointsError(f"a table of points needs columns x and y, and t if need be; this one has {', '.join(names)}")
+    frames = next((name for name in names if name.strip().lower() in FRAME_COLUMNS), None)
+    if "t" not in names and frames is not None:
+        raise PointsError(
+            f"a table of points names its frames t, and this one has {frames}: call that column t if it holds the "
+            "indices of frames, from 0; else leave it out, and all points are in the first frame"
+        )
 
 
 def _column_names(points: Any) -> list[str] | None:
@@ -207,6 +221,7 @@ def _read_csv(path: Path) -> Any:
         names = [name.strip().lower() for name in rows[0]]
     if any(len(row) != len(names) for row in rows):
         raise PointsError(f"{path}: every line must have {len(names)} columns, as the header has")
+    _check_names(names)
     return {name: [float(row[i]) for row in rows[1:]] for i, name in enumerate(names) if name in ("t", "x", "y")}
 
 
@@ -215,7 +230,10 @@ def _read_json(path: Path) -> Any:
     if isinstance(rows, Mapping):
         return rows
     if rows and all(isinstance(row, Mapping) for row in rows):
-        names = ("t", "x", "y") if all("t" in row for row in rows) else ("x", "y")
+        _check_names(list(dict.fromkeys(name for row in rows for name in row)))
+        if 0 < sum("t" in row for row in rows) < len(rows):
+            raise PointsError(f"{path}: some points have a t and some have none; give all of them one")
+        names = ("t", "x", "y") if "t" in rows[0] else ("x", "y")
         return {name: [float(row[name]) for row in rows] for name in names}
     return rows
 

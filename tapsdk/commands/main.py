@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import tapsdk
 from tapsdk.errors import TapsdkError
@@ -74,6 +75,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tapsdk", description="Track any point through any video.")
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_track(commands)
+    doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
+    doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+    benchmark = commands.add_parser("benchmark", help="speed, accuracy and memory of models on backends")
+    benchmark.add_argument("models", nargs="+", metavar="MODEL", help="a model's name or an artifact directory")
+    benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
+    benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
+    benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
+    benchmark.add_argument("--device", metavar="D", help="default: the engine's own choice")
+    benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
+    benchmark.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
+    )
+    benchmark.set_defaults(run=_benchmark)
+    models = commands.add_parser("models", help="the models, and how to get them")
+    models.set_defaults(run=_models)
+    fetch = commands.add_parser("fetch", help="download the official weights of a published model")
+    fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
+    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch.set_defaults(run=_fetch)
+    # Named here for the list of commands; what follows it is the business of the export package (`main`).
+    commands.add_parser("export", help="compile a model for an engine, verified", add_help=False)
+    return parser
+
+
+def _add_track(commands: Any) -> None:
+    """Adds `track` to the subcommands of a parser."""
     track = commands.add_parser(
         "track",
         help="track points through a video and draw them",
@@ -101,30 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
-    doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
-    doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
-    doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.set_defaults(run=_doctor)
-    benchmark = commands.add_parser("benchmark", help="speed, accuracy and memory of models on backends")
-    benchmark.add_argument("models", nargs="+", metavar="MODEL", help="a model's name or an artifact directory")
-    benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
-    benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
-    benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
-    benchmark.add_argument("--device", metavar="D", help="default: the engine's own choice")
-    benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
-    benchmark.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
-    )
-    benchmark.set_defaults(run=_benchmark)
-    models = commands.add_parser("models", help="the models, and how to get them")
-    models.set_defaults(run=_models)
-    fetch = commands.add_parser("fetch", help="download the official weights of a published model")
-    fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
-    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
-    fetch.set_defaults(run=_fetch)
-    # Named here for the list of commands; what follows it is the business of the export package (`main`).
-    commands.add_parser("export", help="compile a model for an engine, verified", add_help=False)
-    return parser
 
 
 def _positive(text: str) -> int:

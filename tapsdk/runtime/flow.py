@@ -80,7 +80,11 @@ def follow(fusion: FlowFusion, before: Floats, frame: Floats, xy: Floats, space:
 
 
 def fuse(fusion: FlowFusion, followed: Followed, sighting: Sighting) -> tuple[Floats, Floats]:
-    """Positions [N, 2] between those of the picture and those of the model, and the confidence [N] in them."""
+    """Positions [N, 2] between those of the picture and those of the model, and the confidence [N] in them.
+
+    Where the model's is NaN or infinite, the position is that of the picture, with confidence 0.
+    """
+    sighting = _told(sighting, followed.xy)
     certainty = sighting.seen * sighting.near
     away = sighting.xy - followed.xy
     distance = np.linalg.norm(away, axis=-1)
@@ -94,6 +98,16 @@ def fuse(fusion: FlowFusion, followed: Followed, sighting: Sighting) -> tuple[Fl
     confidence = sighting.seen * sighting.near**doubt * agreement
     stretched = 0.5 + 0.5 * np.maximum(2 * confidence - 1, 0) ** fusion.contrast
     return xy.astype(np.float32), np.where(confidence > 0.5, stretched, confidence).astype(np.float32)
+
+
+def _told(sighting: Sighting, followed: Floats) -> Sighting:
+    """The same; what is no number is unseen, and where the picture took it. A model may fail on NaN that it gets back.
+
+    followed: [N, 2] where the picture took the points.
+    """
+    told = np.isfinite(sighting.xy).all(axis=-1) & np.isfinite(sighting.seen * sighting.near)
+    seen, near = np.where(told, sighting.seen, 0), np.where(told, sighting.near, 0)
+    return Sighting(np.where(told[:, None], sighting.xy, followed), seen, near)
 
 
 def texture_around(fusion: FlowFusion, frame: Floats, xy: Floats, space: Size) -> Floats:

@@ -43,6 +43,14 @@ def pad(array: Array, axis: int, capacity: int) -> Array:
     return np.pad(array, missing) if missing[axis][1] else array
 
 
+def _joined_texture(parts: Sequence[PointState]) -> Array | None:
+    """That of all points; infinite, which casts no doubt, for those of a state that was saved without it."""
+    if all(part.texture is None for part in parts):
+        return None
+    unknown = (np.full(part.count, np.inf, np.float32) for part in parts)
+    return np.concatenate([u if part.texture is None else part.texture for part, u in zip(parts, unknown, strict=True)])
+
+
 def capacity(count: int, buckets: Sequence[int]) -> int:
     """Rows that tensors have for `count` points: of the numbers in `buckets`, which grow, the first that will do; any,
     if there are none. Raises BackendError for more points than the largest bucket."""
@@ -89,9 +97,8 @@ class StateStore:
             return self._keep(spec, np.concatenate([self._fetch(spec, part) for part in parts], spec.points_axis))
 
         first = parts[0] if parts else EMPTY
-        texture = None if first.texture is None else np.concatenate([part.texture for part in parts])
         tensors = {s.name: joined(s) for s in self.specs if parts}
-        return PointState(count, tensors, first.frame, first.followed, texture)
+        return PointState(count, tensors, first.frame, first.followed, _joined_texture(parts))
 
     def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""

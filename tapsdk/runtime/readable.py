@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.errors import FramesError
 from tapsdk.points import QueryPoints, check_query_frames
 from tapsdk.video.frames import Frame, FrameSource
 
@@ -29,10 +30,11 @@ class ReadableFrames:
     def check(self, query: QueryPoints, count: int) -> NDArray[np.bool_]:
         """[N] whether a query lies in one of the `count` frames that there were.
 
-        Raises PointsError where one does not though all frames could be read; the error itself if there is no frame.
+        Raises PointsError where one does not though all frames could be read; the error itself if there is no frame,
+        FramesError if somebody else has taken them all.
         """
+        if not count:
+            raise self.error or FramesError("the frames were all read before; open the video again, and pass that")
         if self.error is None:
             check_query_frames(query.t, count)
-        elif not count:
-            raise self.error
         return query.t < count

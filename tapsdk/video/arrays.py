@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,9 @@ def to_rgb_uint8(array: NDArray[Any], name: str) -> Frame:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     low, high = float(array.min()), float(array.max())
-    # Written so that NaN, which min and max hand on, fails too.
-    if not (low >= -FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
+    if not math.isfinite(low + high):  # min and max hand NaN on
+        raise FramesError(f"float frames must lie in [0, 1], but {name} holds NaN or infinity")
+    if low < -FLOAT_SLACK or high > 1 + FLOAT_SLACK:
         raise FramesError(
             f"float frames must lie in [0, 1], but {name} spans [{low:g}, {high:g}]; "
             "divide frames in [0, 255] by 255, or pass them as uint8"

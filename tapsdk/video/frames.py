@@ -131,8 +131,8 @@ class FrameSource(Iterator[Frame]):
 
     def at_rate(self, fps: float) -> FrameSource:
         """This source, with frames shown at this rate from 0 on, whatever the origin says. Raises FramesError."""
-        if not (math.isfinite(fps) and fps > 0):
-            raise FramesError(f"fps must be a positive number of frames per second, got {fps}")
+        if not (hasattr(fps, "__float__") and math.isfinite(fps) and fps > 0):
+            raise FramesError(f"fps must be a positive number of frames per second, got {fps!r}")
         self.fps, self._times_follow_fps = float(fps), True
         return self
 

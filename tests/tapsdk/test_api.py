@@ -130,6 +130,14 @@ def test_frames_that_were_taken_before_count_for_nothing(run, video, video_file)
     np.testing.assert_allclose(tracks.times, np.arange(2, len(video)) / 25, atol=1e-9)
 
 
+@pytest.mark.parametrize("points", [[[5, 5]], np.zeros((0, 2))], ids=["a point", "no points"])
+def test_frames_that_were_all_taken_before_are_an_error(run, video, points):
+    source = open_frames(iter(video))
+    assert len(list(source)) == len(video)
+    with pytest.raises(FramesError, match="all read before; open the video again"):
+        run(source, points)
+
+
 def test_a_rate_may_be_given_to_what_has_none_or_another(run, video, video_file):
     for frames in (video, video_file, iter(video)):
         tracks = run(frames, [[5, 5]], fps=50)

@@ -200,14 +200,21 @@ def test_a_signal_ends_a_run_between_two_checkpoints(
         ["release", "FILE", "-o", "SAME"],
         ["evaluate", "--model", "FILE", "--json", "SAME"],
         ["evaluate", "--dataset", "FILE", "--json", "SAME"],
+        ["evaluate", "--textures", "FOLDER", "--json", "PHOTO"],
         ["masks", "FOLDER", "--model", "FILE", "--json", "SAME"],
+        ["masks", "FOLDER", "--model", "still", "--json", "MASK"],
+        ["calibrate", "--dataset", "FILE", "-o", "SAME"],
+        ["calibrate", "--textures", "FOLDER", "-o", "PHOTO"],
     ],
     ids=" ".join,
 )
 def test_no_output_replaces_an_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     (tmp_path / "file.npz").write_bytes(b"weights")
     (tmp_path / "same.npz").symlink_to("file.npz")
-    names = {"FILE": "file.npz", "SAME": "same.npz", "FOLDER": "."}
+    (tmp_path / "video").mkdir()
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "video" / "0.png").touch()
+    names = {"FILE": "file.npz", "SAME": "same.npz", "FOLDER": ".", "PHOTO": "photo.jpg", "MASK": "video/0.png"}
     assert main([str(tmp_path / names[each]) if each in names else each for each in arguments]) == 1
     assert "it would replace an input" in capsys.readouterr().err
     assert (tmp_path / "file.npz").read_bytes() == b"weights"

@@ -117,6 +117,8 @@ def add_parser(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     data = args.textures or args.data if args.dataset in GENERATED else args.data
+    if args.output:
+        tapsdk.check_output(args.output, *args.model, args.dataset, data)
     models = {name: tapsdk.load(name) for name in dict.fromkeys(args.model)}
     seen: dict[str, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {name: [] for name in models}
     for video in tqdm(open_dataset(args.dataset, data), unit="video"):

@@ -75,7 +75,7 @@ def _resolution(text: str) -> Size | Literal["published"] | None:
 def _run(args: argparse.Namespace) -> None:
     data = args.textures or args.data if args.dataset in GENERATED else args.data
     if args.json:
-        check_output(args.json, *args.model, args.dataset, args.data)
+        check_output(args.json, *args.model, args.dataset, data)
     videos = open_dataset(args.dataset, data, args.resolution)
     asked = (sample_queries(video, args.mode) for video in videos)
     names = dict.fromkeys([*BASELINES, *args.model])

@@ -148,7 +148,7 @@ def add_parser(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     if args.json:
-        check_output(args.json, *args.model)
+        check_output(args.json, *args.model, *filter(Path.is_dir, args.folder.glob("*")))
     names = dict.fromkeys([*BASELINES, *args.model])
     scores = evaluate_masks(names, tqdm(read_masked_videos(args.folder), unit="video"))
     print(table(scores, COLUMNS, per_video=True))

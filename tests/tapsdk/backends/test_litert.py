@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tapsdk import track
+from tapsdk import Tracker, track
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.manifest import TensorSpec
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
-from tests.support import BUCKETS, import_or_skip, random_points
+from tests.support import BUCKETS, EXACT, import_or_skip, random_points
 
 import_or_skip("ai_edge_litert", "litert")
 
@@ -173,9 +173,18 @@ def test_no_points(exported_tflite, video):
     assert track(video, np.zeros((0, 2), np.float32), exported_tflite, backend="litert").xy.shape == (0, len(video), 2)
 
 
-def test_more_points_than_the_largest_bucket(exported_tflite, video):
+def test_more_points_than_the_largest_bucket_go_in_groups(exported_tflite, video):
+    points = random_points(17, video)
+    tracks = track(video, points, exported_tflite, backend="litert")
+    alone = track(video, points[16:], exported_tflite, backend="litert")
+    np.testing.assert_allclose(tracks.xy[16:], alone.xy, atol=EXACT)
+
+
+def test_a_tracker_keeps_all_its_points_and_takes_no_more_than_the_largest_bucket(exported_tflite, video):
+    tracker = Tracker(exported_tflite, backend="litert")
+    tracker.add(random_points(17, video))
     with pytest.raises(BackendError, match=r"17 points are too many: this artifact takes 16 at most"):
-        track(video, random_points(17, video), exported_tflite, backend="litert")
+        tracker.step(video[0])
 
 
 def test_the_right_backend_is_found(exported_tflite, video):

@@ -82,6 +82,15 @@ def test_on_a_bare_surface_only_a_very_sure_model_is_sure():
     assert fused(texture=0.0, estimate=FOLLOWED, near=0.999)[1] > 0.95
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_estimate_that_is_no_number_leaves_the_point_to_the_picture_unseen(bad):
+    places, zero, one = np.float32([[40, 30], [10, 20], [50, 60]]), np.zeros(3, np.float32), np.ones(3, np.float32)
+    estimate = Sighting(np.float32([[bad, 30], [10, 20], [50, 60]]), one, np.float32([1, np.nan, 1]))
+    xy, confidence = fuse(FUSION, Followed(places, zero, one), estimate)
+    np.testing.assert_array_equal(xy, places)
+    np.testing.assert_array_equal(confidence, [0, 0, 1])
+
+
 def test_an_even_picture_has_no_texture_nor_has_the_middle_of_an_edge():
     """Along a straight edge every place looks like the next one."""
     frame = np.full((64, 64, 3), 0.5, np.float32)

@@ -76,6 +76,13 @@ def test_points_are_joined_in_order_and_share_the_first_ones_video(store, parts)
     np.testing.assert_array_equal(rows.tensors["video"].array, parts[0][0])
 
 
+def test_points_that_were_saved_without_a_texture_are_not_doubted_and_leave_others_theirs(store):
+    old, new = state_of(store, 1, 2), dataclasses.replace(state_of(store, 3), texture=np.float32([0.5]))
+    assert store.concatenate([old, new]).texture.tolist() == [np.inf, np.inf, 0.5]
+    assert store.concatenate([new, old]).texture.tolist() == [0.5, np.inf, np.inf]
+    assert store.concatenate([old, old]).texture is None
+
+
 def test_nobody_adds_nothing(store):
     assert points_of(store, store.concatenate([EMPTY, state_of(store, 4), EMPTY])) == [4]
     assert store.concatenate([EMPTY, EMPTY]) == EMPTY

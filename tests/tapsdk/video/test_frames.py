@@ -172,7 +172,7 @@ def test_a_given_rate_takes_the_place_of_rate_and_times():
     np.testing.assert_allclose(source.times, [0, 0.02, 0.04])
 
 
-@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), "25", [25]])
 def test_a_rate_that_is_none(fps):
     with pytest.raises(FramesError, match="fps must be a positive number"):
         open_frames(random_video(), fps=fps)
@@ -261,7 +261,7 @@ BAD = {
     "bools": (np.zeros((2, 5, 7, 3), bool), "uint8.*float.*bool; write frames"),
     "bytes as floats": (np.full((2, 5, 7, 3), 255.0), r"frame 0 spans \[255, 255\].*255"),
     "model input": (np.linspace(-1, 1, 210).reshape(2, 5, 7, 3), r"frame 0 spans \[-1, "),
-    "NaN": (np.full((2, 5, 7, 3), np.nan), "frame 0 spans"),
+    "NaN": (np.full((2, 5, 7, 3), np.nan), "frame 0 holds NaN or infinity"),
     "no frames": (np.zeros((0, 5, 7, 3), np.uint8), "no frames"),
     "no pixels": (np.zeros((2, 0, 7, 3), np.uint8), r"frame 0.*\[0, 7, 3\]"),
     "an empty list": ([], "no frames"),
@@ -292,7 +292,7 @@ BAD = {
         "frame 2 is 8 x 5 pixels.*7 x 5 pixels",
     ),
     "another type": ([IMAGE, IMAGE.astype(np.float32)], "frame 1 is float32.*uint8"),
-    "late NaN": ([np.zeros((5, 7, 3)), np.full((5, 7, 3), np.nan)], "frame 1 spans"),
+    "late NaN": ([np.zeros((5, 7, 3)), np.full((5, 7, 3), np.nan)], "frame 1 holds NaN or infinity"),
 }
 
 
