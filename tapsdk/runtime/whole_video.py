@@ -171,8 +171,7 @@ class CausalRun:
         """What was tracked so far: forwards on the frames that were read, backwards where that was done, a group of
         points after the other; those whose turn has not come stay at their queries, unseen."""
         found = self._gather() if self._found is None else self._found
-        arrays = found.xy, found.visible, found.confidence
-        return _tracks(self._stream.model, self._clock, self._query, arrays, self._seconds)
+        return _tracks(self._stream.model, self._clock, self._query, found, self._seconds)
 
 
 class OfflineRun:
@@ -183,7 +182,7 @@ class OfflineRun:
         self._size: Size = source.size
         self._clock = Clock(source, source.delivered)
         self._sizes = refinement_sizes(source.size, model.options.resolution, model.manifest)
-        self._hold(0)
+        self._found = Findings(query.xy, 0)
         self._seconds = 0.0
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
@@ -199,7 +198,7 @@ class OfflineRun:
             reached = frames.check(query, video.frames)
             if frames.error is not None:
                 logger.warning("%s; tracking through the %d frames before", frames.error, video.frames)
-            self._hold(video.frames)
+            self._found = Findings(query.xy, video.frames)
             began = time.perf_counter()
             groups = video.groups() if reached.any() else []
             for _ in wrap(self._track(video, groups), len(groups) * video.steps, "tracking"):
@@ -211,14 +210,7 @@ class OfflineRun:
 
     def tracks(self) -> Tracks:
         """What was tracked so far; points whose turn has not come stay at their queries, unseen."""
-        visible = self._confidence > self._model.manifest.visibility.threshold
-        found = self._xy, visible, self._confidence
-        return _tracks(self._model, self._clock, self._query, found, self._seconds)
-
-    def _hold(self, frames: int) -> None:
-        """Makes room for the tracks of so many frames."""
-        self._xy = np.repeat(self._query.xy[:, None], frames, axis=1)
-        self._confidence = np.zeros((len(self._query), frames), np.float32)
+        return _tracks(self._model, self._clock, self._query, self._found, self._seconds)
 
     def _track(self, video: VideoPass, groups: list[slice]) -> Iterator[None]:
         manifest = self._model.manifest
@@ -233,7 +225,8 @@ class OfflineRun:
                 xy[asked], confidence[asked] = start[reached], 1.0
             # Of a point whose query was not reached nothing is known.
             xy[~reached], confidence[~reached] = start[~reached, None], 0.0
-            self._xy[group], self._confidence[group] = xy, confidence
+            self._found.xy[group], self._found.confidence[group] = xy, confidence
+            self._found.visible[group] = confidence > manifest.visibility.threshold
 
 
 @dataclass(frozen=True)
@@ -249,14 +242,13 @@ class Clock:
         return None if times is None else times[self.passed : self.passed + frames]
 
 
-def _tracks(model: Model, clock: Clock, query: QueryPoints, found: tuple[Any, Any, Any], seconds: float) -> Tracks:
-    """found: xy [N, T, 2], visible [N, T], confidence [N, T]. seconds: that they took, without reading frames."""
-    xy, visible, confidence = found
-    frames = xy.shape[1]
+def _tracks(model: Model, clock: Clock, query: QueryPoints, found: Findings, seconds: float) -> Tracks:
+    """seconds: that what was found took, without reading frames."""
+    frames = found.xy.shape[1]
     return Tracks(
-        xy,
-        visible,
-        confidence,
+        found.xy,
+        found.visible,
+        found.confidence,
         queries=query.as_txy(),
         fps=clock.source.mean_fps,
         times=clock.times(frames),
