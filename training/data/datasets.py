@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tapsdk.geometry import Size, scale_points
 from training.data.errors import DatasetError
@@ -37,9 +37,7 @@ def synthetic(name: str, textures: Path | None, size: Size | None = None, videos
 def _scenes(name: str) -> SceneConfig:
     from training.data.synthetic import SceneConfig
 
-    if name == RETURNS:
-        return SceneConfig(256, 256, frames=48, points=64, query="frame0", scene="return", foreground=0.3)
-    return SceneConfig(256, 256, frames=24, points=64, query="first")
+    return SceneConfig(**{"height": 256, "width": 256, "frames": 24, "points": 64, "query": "first", **GENERATED[name]})
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,23 @@ DATASETS = {
 }
 """By name; each needs its files. `SYNTHETIC` needs none."""
 
-SYNTHETIC, RETURNS = GENERATED = ("synthetic", "returns")
-"""Clips that are generated: objects that move freely, and points that are gone for long and return."""
+SYNTHETIC = "synthetic"
+_FIGURES = {"creatures": 1.0, "solid": 1.0, "layers": (1, 4), "foreground": 0.8}
+
+GENERATED: dict[str, dict[str, Any]] = {
+    SYNTHETIC: {},
+    "returns": {"frames": 48, "query": "frame0", "scenes": {"returns": 1.0}, "foreground": 0.3},
+    "figures": {**_FIGURES, "figures": {"animal": 0.6, "person": 0.3, "thing": 0.1}},
+    "hands": {**_FIGURES, "figures": {"hand": 1.0}},
+    "bare": {"bare": 0.7, "shadows": 1.0},
+    "blur": {"motion": 2.0, "motion_blur": 1.0},
+    "dim": {"dim": 1.0},
+    "compressed": {"jpeg": 1.0, "jpeg_quality": (8, 25)},
+    "rolling": {"rolling": 1.0},
+}
+"""Clips that are generated, as overrides of SceneConfig: objects that move freely; points that are gone for long and
+return; animals and people that turn, bend and walk; hands; surfaces without texture, with shadows; fast motion that
+blurs; too little light; compression that shows; a camera that turns about its line of sight."""
 
 MARKS = (("*.pkl", "davis"), ("*.tfrecord*", "kubric"), (TRACKS, "badja"), (f"*/{TRACKS}", "badja"), ("*.csv", "csv"))
 """What a folder has in it, and as which dataset it is then read; the first that fits. All pickles are read alike."""

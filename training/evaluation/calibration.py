@@ -22,7 +22,7 @@ import tapsdk
 from tapsdk.geometry import scale_points
 from tapsdk.system.files import AtomicFile
 from tapsdk.tracks import Tracks
-from training.data.datasets import GENERATED, RETURNS, SYNTHETIC, open_dataset
+from training.data.datasets import GENERATED, SYNTHETIC, open_dataset
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.queries import sample_queries
 from training.evaluation.score import METRIC_SIZE
@@ -108,7 +108,7 @@ def add_parser(commands: Any) -> None:
     """Adds `calibrate` to the subcommands of a parser."""
     parser = commands.add_parser("calibrate", help="whether points are right as often as confidence says")
     parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names, or artifact directories")
-    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{SYNTHETIC}, {RETURNS}, or as for evaluate")
+    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{', '.join(GENERATED)}, or as for evaluate")
     parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
     parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for generated clips")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="draw it here")

@@ -11,7 +11,7 @@ pytest.importorskip("PIL", reason="datasets need Pillow: pip install '.[train]'"
 from PIL import Image as pillow
 
 from tapsdk.video import VideoWriter
-from training.data.datasets import DATASETS, open_dataset, recognise, synthetic
+from training.data.datasets import DATASETS, GENERATED, open_dataset, recognise, synthetic
 from training.data.errors import DatasetError
 
 
@@ -81,7 +81,7 @@ def test_every_named_dataset_says_which_files_it_needs(name, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    names = "synthetic, returns, davis, .*, or a file"
+    names = "synthetic, returns, figures, .*, davis, .*, or a file"
     with pytest.raises(DatasetError, match=rf"unknown dataset 'nothing'; use one of {names}"):
         open_dataset("nothing")
 
@@ -91,13 +91,19 @@ def test_a_folder_of_nothing_lists_what_would_be_recognised(tmp_path):
         open_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize(("name", "frames"), [("synthetic", 24), ("returns", 48)])
-def test_the_held_out_clips_are_the_same_every_time(name, frames):
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_held_out_clips_are_the_same_every_time(name):
     pytest.importorskip("cv2", reason="the generator needs OpenCV: pip install '.[train]'")
     first, again = (next(synthetic(name, None)) for _ in range(2))
     np.testing.assert_array_equal(first.frames, again.frames)
-    assert first.frames.shape == (frames, 256, 256, 3)
+    assert first.frames.shape == (48 if name == "returns" else 24, 256, 256, 3)
     assert first.name == f"{name}-000"
+
+
+def test_the_sets_are_not_the_same_clips():
+    pytest.importorskip("cv2", reason="the generator needs OpenCV: pip install '.[train]'")
+    frames = [next(synthetic(name, None)).frames[0].tobytes() for name in GENERATED]
+    assert len(set(frames)) == len(GENERATED)
 
 
 def test_generated_clips_can_be_resized():

@@ -82,7 +82,8 @@ def test_predictions_at_another_resolution(badja: Path, tmp_path: Path, capsys) 
     [
         (
             ["--dataset", "nothing"],
-            "synthetic, returns, davis, rgb-stacking, kinetics, robotap, csv, kubric, badja",
+            "synthetic, returns, figures, hands, bare, blur, dim, compressed, rolling, "
+            "davis, rgb-stacking, kinetics, robotap, csv, kubric, badja",
         ),
         (["--dataset", "davis"], "needs its files, --data PATH: tapvid_davis.pkl"),
         (["--model", "none.npz"], "none.npz cannot be read"),

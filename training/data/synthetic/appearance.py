@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -49,14 +49,19 @@ class Appearance:
         if rng.random() < config.greyscale:
             base = np.eye(3, 4) if matrix is None else matrix
             matrix = np.repeat((np.array([[0.299, 0.587, 0.114]]) @ base), 3, axis=0)
-        return cls(
+        drawn = cls(
             tone=tone if has_tone else None,
             light=light if has_light else None,
             matrix=matrix,
             defocus=float(rng.uniform(0.4, 1.2)) if rng.random() < config.defocus else 0.0,
             noise=float(rng.uniform(1, 10)) if rng.random() < config.noise else 0.0,
-            jpeg_quality=int(rng.integers(30, 95)) if rng.random() < config.jpeg else None,
+            jpeg_quality=int(rng.integers(*config.jpeg_quality)) if rng.random() < config.jpeg else None,
         )
+        if not config.dim or rng.random() >= config.dim:
+            return drawn
+        exposure = np.exp(rng.uniform(np.log(0.2), np.log(0.5)))
+        matrix = np.eye(3, 4) if matrix is None else matrix
+        return replace(drawn, matrix=exposure * matrix, noise=float(rng.uniform(3, 10)))
 
     def apply(self, frame: Image, t: float, rng: np.random.Generator) -> Image:
         """The frame [H, W, 3] as the camera delivers it at time t."""

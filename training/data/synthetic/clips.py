@@ -14,9 +14,10 @@ from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.config import SceneConfig
 from training.data.synthetic.layers import PosedLayer
 from training.data.synthetic.rendering import Exposure
-from training.data.synthetic.returns import returning_scene
-from training.data.synthetic.sampling import sample_tracks
+from training.data.synthetic.sampling import Posed, sample_tracks
 from training.data.synthetic.scene import random_scene
+from training.data.synthetic.solid_rendering import SolidExposure
+from training.data.synthetic.solids import PosedSolid, Solid
 
 EVALUATION_SEED = 1_000_000
 VALIDATION_SEED = 2_000_000
@@ -24,7 +25,7 @@ VALIDATION_SEED = 2_000_000
 
 
 def render(
-    layers: list[PosedLayer],
+    layers: list[Posed],
     size: tuple[int, int],
     shutter: float,
     appearance: Appearance,
@@ -34,7 +35,10 @@ def render(
     times = layers[0].times
     frames = np.empty((len(times), *size, 3), np.uint8)
     canvas = np.empty((*size, 4), np.uint8)
-    exposures = [Exposure(layer, shutter, size) for layer in layers]
+    exposures = [
+        SolidExposure(layer, shutter, size) if isinstance(layer, PosedSolid) else Exposure(layer, shutter, size)
+        for layer in layers
+    ]
     for index, t in enumerate(times):
         for exposure in exposures:
             exposure.draw(canvas, index)
@@ -57,12 +61,12 @@ def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
     """The clip that `config` and `seed` determine."""
     # Separate streams: changing an effect of appearance leaves the scene and the points as they were.
     scene_rng, look_rng, point_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
-    scene = (returning_scene if config.scene == "return" else random_scene)(scene_rng, config)
+    scene = random_scene(scene_rng, config)
     times = np.arange(config.frames, dtype=np.float64)
     is_reversed, is_flipped = scene_rng.random(2) < (config.reverse, config.flip)
     if is_reversed:
         times = times[::-1].copy()
-    layers = [PosedLayer.of(layer, times) for layer in scene]
+    layers = [(PosedSolid if isinstance(layer, Solid) else PosedLayer).of(layer, times) for layer in scene]
     shutter = look_rng.uniform(0.3, 0.9) if look_rng.random() < config.motion_blur else 0.0
     appearance = Appearance.random(look_rng, config)
     size = (config.height, config.width)

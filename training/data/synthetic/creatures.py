@@ -72,9 +72,10 @@ def _rounded(texture: NDArray[np.uint8], mask: NDArray[np.float32]) -> NDArray[n
     return cv2.multiply(texture, cv2.merge([gain] * 3), dtype=cv2.CV_8U)
 
 
-def _coat(
+def random_coat(
     rng: np.random.Generator, config: SceneConfig, size: int, surroundings: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
+    """A texture [size, size, 3] for all parts of one creature: fur and the like, a photograph, or its surroundings."""
     if rng.random() < config.camouflage:
         h, w = min(size, surroundings.shape[0]), min(size, surroundings.shape[1])
         y = int(rng.integers(surroundings.shape[0] - h + 1))
@@ -86,7 +87,7 @@ def _coat(
     return config.texture(rng, size, size)
 
 
-def _followed(trunk: Body, camera: Camera, parallax: float) -> Body:
+def followed(trunk: Body, camera: Camera, parallax: float) -> Body:
     """The same body with the camera's pan taken out: it stays in view, the background moves instead."""
     values = trunk.pose.values.copy()
     values[:, :2] -= parallax * camera.pose.values[:, :2]
@@ -145,8 +146,8 @@ def creature(
     height = length * rng.uniform(0.28, 0.6)
     body = random_body(rng, config, length, upright=rng.random() < 0.8)
     if rng.random() < 0.5:
-        body = _followed(body, camera, parallax)
-    coat = _coat(rng, config, int(np.ceil(1.1 * length)) + 16, surroundings)
+        body = followed(body, camera, parallax)
+    coat = random_coat(rng, config, int(np.ceil(1.1 * length)) + 16, surroundings)
     maker = _Maker(rng, config, camera, parallax, coat, piebald=float(rng.choice([0.03, 0.1, 0.3])))
     rate = 2 * np.pi / rng.uniform(10, 50) * config.motion
     facing = float(rng.choice([-1.0, 1.0]))

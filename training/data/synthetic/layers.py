@@ -55,6 +55,9 @@ class Layer:
 class PosedLayer:
     """A layer in the frames of one clip: frame f shows it at times[f], through forward[f] and its inverse."""
 
+    coordinates = 2
+    """Numbers that a point of its surface is: texels."""
+
     layer: Layer
     times: Array  # [T]
     forward: Array  # [T, 3, 3] texture to screen
@@ -76,6 +79,10 @@ class PosedLayer:
         q = apply_homography(self.backward[frame], x)
         waves = self.layer.motion.waves
         return q if waves is None else q + waves.offset(q, self.times[frame])
+
+    def shows(self, p: Array) -> NDArray[np.bool_]:
+        """[N, T] whether the layer itself leaves `p [N, 2]` in view: a flat one hides none of its own points."""
+        return np.ones((len(p), len(self.times)), bool)
 
     def covers(self, x: Array, frame: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the layer's alpha exceeds 1/2 at screen points `x [..., 2]` in the given frames [...]."""

@@ -35,12 +35,18 @@ def random_camera(rng: np.random.Generator, config: SceneConfig) -> Camera:
         centre=np.array([config.width / 2, config.height / 2]),
         pose=Spline.join(
             wander(rng, frames, 0.013 * side * strength, 2, reach=0.35 * side, drift=0.7),
-            wander(rng, frames, 0.006 * strength, reach=0.2),
+            _roll(rng, config, strength),
             wander(rng, frames, 0.008 * strength, reach=0.2),
             wander(rng, frames, 0.01 / side * strength, 2, reach=0.06 / side),
         ),
         shake=shake,
     )
+
+
+def _roll(rng: np.random.Generator, config: SceneConfig, strength: float) -> Spline:
+    if config.rolling and rng.random() < config.rolling:
+        return wander(rng, config.frames, float(np.exp(rng.uniform(np.log(0.01), np.log(0.08)))), drift=0.8)
+    return wander(rng, config.frames, 0.006 * strength, reach=0.2)
 
 
 def random_body(rng: np.random.Generator, config: SceneConfig, radius: float, upright: bool = False) -> Body:

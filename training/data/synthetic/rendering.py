@@ -72,6 +72,24 @@ def _scale(region: Image, light: Image) -> None:
     cv2.multiply(region, cv2.merge([light] * 4), region, scale=1 / 255)
 
 
+def composite(region: Image, image: Image) -> None:
+    """Lays a premultiplied image [h, w, 4] over `region [h, w, 4]`, in place."""
+    _scale(region, cv2.bitwise_not(cv2.extractChannel(image, 3)))
+    cv2.add(region, image, region)
+
+
+def subframes(times: Array, shutter: float, moved: Array) -> tuple[Array, list[list[int]]]:
+    """Times at which to look while the shutter is open, and where those of each frame begin and end among them.
+
+    moved: [T] pixels that something goes in that time; one sub-frame is enough for less than a step.
+    """
+    count = np.clip(np.ceil(moved / _BLUR_STEP), 1, _MAX_SUBFRAMES).astype(int)
+    last = np.cumsum(count)
+    within = np.arange(last[-1]) - np.repeat(last - count, count)
+    inner = np.repeat(times, count) + shutter * ((within + 0.5) / np.repeat(count, count) - 0.5)
+    return inner, np.stack([last - count, last], axis=1).tolist()
+
+
 class _ShadowCaster:
     """The shadow of one layer, following it through the frames."""
 
@@ -93,28 +111,23 @@ class Exposure:
     """A posed layer while the shutter is open for `shutter` frames, centred on each frame's time."""
 
     def __init__(self, posed: PosedLayer, shutter: float, frame: tuple[int, int]) -> None:
-        self.layer, times = posed.layer, posed.times
-        count = self._count_subframes(posed, shutter)
-        last = np.cumsum(count)
-        self.spans = np.stack([last - count, last], axis=1).tolist()
-        within = np.arange(last[-1]) - np.repeat(last - count, count)
-        self.times = np.repeat(times, count) + shutter * ((within + 0.5) / np.repeat(count, count) - 0.5)
+        self.layer = posed.layer
+        self.times, self.spans = subframes(posed.times, shutter, self._moved(posed, shutter))
         forward = posed.forward if shutter == 0 else self.layer.motion.homography(self.times)
         self.backward = posed.backward if shutter == 0 else np.linalg.inv(forward)
-        self.boxes = self._frame_boxes(forward, last - count, frame)
+        self.boxes = self._frame_boxes(forward, np.array(self.spans)[:, 0], frame)
         self.shade = _ShadowCaster(self.layer.shadow, posed.forward, frame) if self.layer.shadow else None
 
     @staticmethod
-    def _count_subframes(posed: PosedLayer, shutter: float) -> NDArray[np.int64]:
-        """[T]: one where the layer moves less than a step while the shutter is open."""
+    def _moved(posed: PosedLayer, shutter: float) -> Array:
+        """[T] pixels that the corner that moves most goes while the shutter is open."""
         if shutter == 0:
-            return np.ones(len(posed.times), int)
+            return np.zeros(len(posed.times))
         h, w = posed.layer.rgba.shape[:2]
         probes = np.array([[w / 2, h / 2], [0, 0], [w, 0], [0, h], [w, h]])
         ends = posed.layer.motion.homography(np.stack([posed.times - shutter / 2, posed.times + shutter / 2]))
         moved = np.diff(apply_homography(ends[:, :, None], probes), axis=0)[0]
-        longest = np.linalg.norm(moved, axis=-1).max(axis=-1)
-        return np.clip(np.ceil(longest / _BLUR_STEP), 1, _MAX_SUBFRAMES).astype(int)
+        return np.linalg.norm(moved, axis=-1).max(axis=-1)
 
     def _frame_boxes(self, forward: Array, first: NDArray[np.int64], frame: tuple[int, int]) -> list[Box]:
         """What the layer can touch in each frame, over its sub-frames."""
@@ -143,7 +156,6 @@ class Exposure:
             cv2.insertChannel(alpha, image, 3)
         region = canvas[y0:y1, x0:x1]
         if self.layer.bounded:
-            _scale(region, cv2.bitwise_not(cv2.extractChannel(image, 3)))
-            cv2.add(region, image, region)
+            composite(region, image)
         else:
             region[:] = image

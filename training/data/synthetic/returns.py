@@ -14,6 +14,7 @@ from training.data.synthetic.config import SceneConfig
 from training.data.synthetic.layers import Layer, premultiply
 from training.data.synthetic.motion import Body, Camera, LayerMotion, Spline
 from training.data.synthetic.objects import free_object, random_camera
+from training.data.synthetic.solids import Solid
 
 ROOM = 2.5
 """Sides of the background's texture in sides of the frame: the camera that looks away sees other things there."""
@@ -21,7 +22,7 @@ BARE = 0.4
 """Share of scenes in which a part of the background is bare."""
 
 
-def returning_scene(rng: np.random.Generator, config: SceneConfig) -> list[Layer]:
+def returning_scene(rng: np.random.Generator, config: SceneConfig) -> list[Layer | Solid]:
     """Layers from back to front: a background, one to three objects, and a cover unless the camera looks away."""
     looks_away = rng.random() < 0.5
     camera = _looking_away(rng, config) if looks_away else random_camera(rng, config)

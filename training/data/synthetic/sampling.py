@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from training.data.synthetic.layers import PosedLayer
 from training.data.synthetic.motion import Array
+from training.data.synthetic.solids import PosedSolid
+
+Posed = PosedLayer | PosedSolid
 
 _EDGE = 1.0  # pixels that a point keeps from its own layer's silhouette
 _RING = _EDGE * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], -1)
@@ -16,7 +19,7 @@ _FEWEST_CANDIDATES = 2400
 _ROUNDS = 20
 
 
-def topmost(layers: list[PosedLayer], x: Array, frame: NDArray[np.int64]) -> NDArray[np.int64]:
+def topmost(layers: list[Posed], x: Array, frame: NDArray[np.int64]) -> NDArray[np.int64]:
     """Index of the layer that is seen at screen points `x [M, 2]` in frames [M]."""
     owner = np.zeros(len(x), int)
     remaining = np.arange(len(x))
@@ -28,7 +31,7 @@ def topmost(layers: list[PosedLayer], x: Array, frame: NDArray[np.int64]) -> NDA
 
 
 def clear_of_edges(
-    layers: list[PosedLayer], owner: NDArray[np.int64], x: Array, frame: NDArray[np.int64]
+    layers: list[Posed], owner: NDArray[np.int64], x: Array, frame: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Whether the owner's silhouette is a pixel or more from points `x [M, 2]` in frames [M]."""
     clear = np.empty(len(x), bool)
@@ -54,17 +57,19 @@ def choose(owner: NDArray[np.int64], foreground: float, rng: np.random.Generator
 
 
 def follow(
-    layers: list[PosedLayer], owner: NDArray[np.int64], p: Array, size: tuple[int, int]
+    layers: list[Posed], owner: NDArray[np.int64], p: Array, size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Tracks xy [N, T, 2] and visibility [N, T] of texture points `p [N, 2]` on layers `owner [N]`."""
+    """Tracks xy [N, T, 2] and visibility [N, T] of surface points `p [N, ...]` on layers `owner [N]`."""
     frames = np.arange(len(layers[0].times))
     xy = np.empty((len(p), len(frames), 2))
+    shown = np.ones(xy.shape[:2], bool)
     for index in np.unique(owner):
-        mine = owner == index
-        xy[mine] = layers[index].to_screen(p[mine])
+        mine, layer = owner == index, layers[index]
+        xy[mine] = layer.to_screen(p[mine, : layer.coordinates])
+        shown[mine] = layer.shows(p[mine, : layer.coordinates])
     height, width = size
     x, y = xy[..., 0], xy[..., 1]
-    visible = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    visible = shown & (x >= 0) & (y >= 0) & (x < width) & (y < height)
     for index in range(1, len(layers)):
         below = np.flatnonzero(owner < index)
         if len(below):
@@ -73,7 +78,7 @@ def follow(
 
 
 def sample_tracks(
-    layers: list[PosedLayer],
+    layers: list[Posed],
     size: tuple[int, int],
     count: int,
     foreground: float,
@@ -95,10 +100,10 @@ def sample_tracks(
         owner = topmost(layers, x, frame)
         chosen = choose(owner, foreground, rng)[: 2 * missing]
         chosen = chosen[clear_of_edges(layers, owner[chosen], x[chosen], frame[chosen])][:missing]
-        p = np.empty((len(chosen), 2))
+        p = np.zeros((len(chosen), max(layer.coordinates for layer in layers)))
         for index in np.unique(owner[chosen]):
-            mine = owner[chosen] == index
-            p[mine] = layers[index].to_texture(x[chosen][mine], frame[chosen][mine])
+            mine, layer = owner[chosen] == index, layers[index]
+            p[mine, : layer.coordinates] = layer.to_texture(x[chosen][mine], frame[chosen][mine])
         xy, visible = follow(layers, owner[chosen], p, size)
         # A hair's breadth from an occluder's edge, rounding may have turned the verdict.
         kept = visible[np.arange(len(chosen)), frame[chosen]]

@@ -194,3 +194,17 @@ def random_texture(
     else:
         image = pattern(rng, height, width)
     return jitter_colour(rng, image, 1.0)
+
+
+def random_bare(rng: np.random.Generator, image: Image) -> Image:
+    """The image with nothing on it, or on a tilted part of it, but one colour that gets lighter to one side."""
+    height, width = image.shape[:2]
+    slope = rng.uniform(-40, 40) * np.linspace(-0.5, 0.5, width)[None, :, None]
+    plain = np.clip(rng.uniform(30, 225, 3) + slope + np.zeros((height, 1, 1)), 0, 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        return plain
+    sides = rng.uniform(0.3, 0.9, 2) * (width, height)
+    middle = rng.uniform(0.2, 0.8, 2) * (width, height)
+    corners = cv2.boxPoints((tuple(middle), tuple(sides), float(rng.uniform(0, 90))))
+    mask = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), corners.astype(np.int32), 1)
+    return np.where(mask[..., None] > 0, plain, image)

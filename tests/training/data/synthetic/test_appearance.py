@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,11 @@ def test_greyscale_and_channel_shuffle_are_drawn_by_their_odds(frame):
     plain = SceneConfig(greyscale=1.0, colour=0, defocus=0, noise=0, jpeg=0, lighting=0, channel_shuffle=0)
     grey = apply(Appearance.random(np.random.default_rng(0), plain), frame)
     assert (np.ptp(grey, axis=-1) == 0).all()
+
+
+def test_too_little_light_is_dark_and_noisy(frame):
+    config = replace(SceneConfig().without_appearance(), dim=1.0)
+    for seed in range(20):
+        dark = apply(Appearance.random(np.random.default_rng(seed), config), np.full((40, 60, 3), 200, np.uint8))
+        assert 0.15 * 200 < dark.mean() < 0.55 * 200
+        assert dark.std() > 2

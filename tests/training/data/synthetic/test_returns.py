@@ -7,7 +7,7 @@ from tests.training.data.synthetic.test_clips import colour_error
 from training.data.synthetic import SceneConfig, make_clip
 from training.evaluation.redetection import returns
 
-CONFIG = SceneConfig(height=64, width=96, frames=32, points=24, query="frame0", scene="return", foreground=0.3)
+CONFIG = SceneConfig(height=64, width=96, frames=32, points=24, query="frame0", scenes={"returns": 1.0}, foreground=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,3 @@ def test_where_a_point_is_seen_it_looks_as_it_did(clips):
         np.median(np.concatenate([colour_error(clip, shift) for clip in clips])) for shift in [(0, 0), (4, 4)]
     )
     assert right < 0.3 * beside
-
-
-def test_another_kind_of_scene_is_refused():
-    with pytest.raises(ValueError, match='scene is \'vanish\'; allowed: "free", "return"'):
-        SceneConfig(scene="vanish")
