@@ -53,7 +53,7 @@ def test_what_people_see(models):
     assert text.startswith(f"tapsdk {tapsdk.__version__}, Python {sys.version.split()[0]}")
     assert "kernels for " in text
     assert "\n  onnxruntime  onnxruntime " in text
-    assert "\n  tapir/toy     files intact; auto runs onnxruntime:" in text
+    assert "\n  tapir/toy    files intact; auto runs onnxruntime:" in text
     assert "\n    *  onnxruntime:" in text
 
 
@@ -106,7 +106,7 @@ def test_a_base_that_does_not_work_is_an_illness(models, monkeypatch):
     monkeypatch.setitem(BACKENDS, BASE, EngineInfo("no_such_engine", "no_such_engine", "pip install tapsdk"))
     report = diagnose()
     assert not is_well(report)
-    assert "tapir/toy     files intact; nothing can run it" in render(report)
+    assert "tapir/toy    files intact; nothing can run it" in render(report)
 
 
 def test_a_user_without_a_home_can_see_the_doctor(models, monkeypatch):
