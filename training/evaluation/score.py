@@ -19,7 +19,7 @@ ASTRAY = 8.0
 
 def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], mode: str = "first") -> Metrics:
     """TAP-Vid's metrics of tracks in a video of any size, AJ_RD, and "misleading": the share of frames after the query
-    in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where there is nothing to score.
+    in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where nothing is to score.
 
     Args:
         video: with a query for each track. Frames of which nothing is known are left out: there, a point that is not
