@@ -266,5 +266,8 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     if stream is None:
         container.close()
         raise FramesError(f"{name}: holds no video stream")
+    if stream.codec_context is None:
+        container.close()
+        raise FramesError(f"{name}: its video is compressed in a way that nothing here can decode")
     stream.codec_context.options = options
     return container, stream

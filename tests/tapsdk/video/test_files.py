@@ -365,6 +365,13 @@ def test_a_title_that_is_not_utf8_is_no_matter(tmp_path):
     assert len(list(open_frames(tmp_path / "titled.mp4"))) == 1
 
 
+def test_a_codec_that_nobody_knows_is_named_as_the_reason(tmp_path):
+    path = write_mp4(tmp_path / "strange.mp4", random_video(2, 32, 32))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz9"))
+    with pytest.raises(FramesError, match="compressed in a way that nothing here can decode"):
+        list(open_frames(path))
+
+
 # Folders of images
 
 
