@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -184,7 +185,8 @@ def spoil_zip(data: bytes, rng: np.random.Generator, member: Mutator = spoil_npy
     else:
         rows = [(n, member(content, rng) if n == name else content) for n, content in rows]
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
         for n, content in rows:
             archive.writestr(zipfile.ZipInfo(n), content)
     return file.getvalue()

@@ -76,7 +76,7 @@ def _read_points(folder: Path) -> None:
 
 
 def _tracker(folder: Path) -> None:
-    tracker = tapsdk.Tracker(threads=1)
+    tracker = tapsdk.Tracker(backend="onnxruntime:native", threads=1)
     tracker.add([[10, 10], [30, 20]])
     tracker.step(FRAMES[0])
     tracker.step(FRAMES[1])
@@ -84,7 +84,7 @@ def _tracker(folder: Path) -> None:
 
 
 def _load_tracker(folder: Path) -> None:
-    tracker = tapsdk.Tracker.load(folder / "tracker.npz")
+    tracker = tapsdk.Tracker.load(folder / "tracker.npz", backend="onnxruntime:native", threads=1)
     tracker.step(FRAMES[2])
 
 
