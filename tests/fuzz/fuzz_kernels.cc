@@ -69,7 +69,8 @@ Owned random_tensor(const Input& input, std::map<char, std::int64_t>& sizes) {
         }
     }
     const auto count = static_cast<std::size_t>(extent);
-    const bool is_bytes = (input.dtypes & only(DType::uint8)) && (!(input.dtypes & only(DType::float32)) || between(0, 1));
+    const bool is_bytes =
+        (input.dtypes & only(DType::uint8)) && (!(input.dtypes & only(DType::float32)) || between(0, 1));
     tensor.dtype = is_bytes ? DType::uint8 : DType::float32;
     if (is_bytes) {
         owned.bytes.reset(new std::uint8_t[count]);
@@ -94,8 +95,10 @@ bool try_once(const Op& op) {
     }
     for (int i = 0; i < kMaxAttributes && op.attributes[i].name; ++i) {
         const Attribute& attribute = op.attributes[i];
-        const std::int64_t highest = std::min(attribute.highest, attribute.lowest + (std::int64_t{1} << between(0, 6)));
-        call.attributes[i] = between(0, 30) ? between(attribute.lowest, highest) : between(-9, attribute.lowest);
+        const std::int64_t highest =
+            std::min(attribute.highest, attribute.lowest + (std::int64_t{1} << between(0, 6)));
+        call.attributes[i] =
+            between(0, 30) ? between(attribute.lowest, highest) : between(-9, attribute.lowest);
     }
     call.threads = between(1, 4);
     try {
@@ -121,7 +124,8 @@ int main(int count, char** arguments) {
     std::int64_t calls = 0, taken = 0;
     while (std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() < seconds) {
         set_isa(isas[static_cast<std::size_t>(between(0, static_cast<std::int64_t>(isas.size()) - 1))]);
-        taken += try_once(find_op(names[static_cast<std::size_t>(between(0, static_cast<std::int64_t>(names.size()) - 1))]));
+        taken += try_once(find_op(
+            names[static_cast<std::size_t>(between(0, static_cast<std::int64_t>(names.size()) - 1))]));
         ++calls;
     }
     std::printf("kernels: %lld calls, %lld of them taken, 0 findings\n", static_cast<long long>(calls),
