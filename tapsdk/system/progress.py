@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from types import TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -49,3 +50,25 @@ def _forced_bar(items: Iterable[Item], options: dict[str, Any]) -> Any:
         from tqdm.std import tqdm
 
         return tqdm(items, disable=False, **options)
+
+
+class ByteBar:
+    """A bar in bytes that may be set back, on a terminal and if `show`; a context manager."""
+
+    def __init__(self, label: str, show: bool) -> None:
+        from tqdm import tqdm
+
+        hidden = None if show and sys.stderr is not None else True
+        self._bar = tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden)
+
+    def at(self, done: int, total: int | None) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> ByteBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
