@@ -12,6 +12,7 @@ import os
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -46,13 +47,11 @@ def read_npz(file: BinaryIO, names: Collection[str] | None = None) -> dict[str, 
 
     Call it within `tapsdk.system.reading.reading`: a damaged file raises ValueError, or what zip and zlib raise.
     """
-    limit = max(FREE_BYTES, MOST_RATIO * _size(file))
+    size = _size(file)
     with zipfile.ZipFile(file) as archive:
         members = _members(archive)
         wanted = {name: info for name, info in members.items() if names is None or name in names}
-        total = sum(_checked(archive, name, info) for name, info in wanted.items())
-        if total > limit:
-            raise ValueError(f"it unpacks to {total} bytes, and may to {limit}")
+        _check_total(sum(_checked(archive, name, info) for name, info in wanted.items()), size)
         return {name: _array(archive, info) for name, info in wanted.items()}
 
 
@@ -85,11 +84,28 @@ def read_header(file: IO[bytes]) -> Header:
     return Header(shape, dtype, file.tell())
 
 
+def check_unpacked(path: Path) -> None:
+    """Raises ValueError for a zip, of arrays or of anything, that unpacks to more than a file of its size may well
+    hold. What is no zip passes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            _check_total(sum(info.file_size for info in archive.infolist()), path.stat().st_size)
+
+
+def _check_total(unpacked: int, size: int) -> None:
+    limit = max(FREE_BYTES, MOST_RATIO * size)
+    if unpacked > limit:
+        raise ValueError(f"it unpacks to {unpacked} bytes, and may to {limit}")
+
+
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     listed = archive.infolist()
     members = {info.filename.removesuffix(SUFFIX): info for info in listed if info.filename.endswith(SUFFIX)}
+    others = [info.filename for info in listed if not info.filename.endswith(SUFFIX)]
+    if others:
+        raise ValueError(f"it holds {others[0]}, which is no array")
     if len(members) < len(listed):
-        raise ValueError("it holds something else than arrays, or two of one name")
+        raise ValueError("it holds two arrays of one name")
     return members
 
 
@@ -98,7 +114,10 @@ def _checked(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int:
     if info.compress_type not in _STORED:
         raise ValueError(f"{name} is compressed in another way than .npz files are")
     with archive.open(info) as member:
-        header = read_header(member)
+        try:
+            header = read_header(member)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     # zip unpacks no more of a member than it declares.
     if header.start + header.nbytes != info.file_size:
         raise ValueError(

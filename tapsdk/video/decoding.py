@@ -177,7 +177,7 @@ class _Reader:
             if not self.pixel_aspects:
                 self.pixel_aspects.append(_aspect(self.stream.sample_aspect_ratio, orientation))
             return turned_upright(rgb_of(frame), orientation)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, MemoryError) as error:
             raise FramesError(f"{self._name}: frame {len(self.times)} cannot be shown ({reason(error)})") from error
 
     def _conclude(self) -> None:

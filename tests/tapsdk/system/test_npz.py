@@ -127,7 +127,7 @@ def test_what_is_no_archive_is_an_error_before_there_is_memory_for_it(name, monk
 def test_two_arrays_of_one_name_are_refused():
     with pytest.warns(UserWarning, match="Duplicate name"):
         file = archive([("a.npy", npy(1)), ("a.npy", npy(2))])
-    with pytest.raises(ValueError, match="two of one name"):
+    with pytest.raises(ValueError, match="two arrays of one name"):
         read_npz(file)
 
 
