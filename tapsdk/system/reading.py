@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,7 @@ MOST_DATA_BYTES = 1 << 31
 """Of one that holds data."""
 MOST_CHARACTERS = 300
 """Of what a stranger says, in a message."""
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def reason(error: BaseException) -> str:
 
 def printable(text: str, most: int = MOST_CHARACTERS) -> str:
     """The text as it may go to a terminal: control characters, and those that turn a line around, as escapes."""
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:most])
+    shown = _UNSHOWN.sub(lambda found: repr(found[0])[1:-1], text[:most])
     return shown + "..." if len(text) > most else shown
 
 
