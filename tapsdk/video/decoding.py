@@ -12,7 +12,7 @@ import numpy as np
 from tapsdk.errors import FramesError
 from tapsdk.video.completeness import missing_bytes
 from tapsdk.video.frames import Damage, Frame, FrameSource
-from tapsdk.video.images import MAX_PIXELS, FirstLook, reason, rgb_of
+from tapsdk.video.images import MAX_PIXELS, NO_PROTOCOL, FirstLook, reason, rgb_of
 from tapsdk.video.orientation import QUARTER_TURNED, UPRIGHT, exif_orientation, frame_orientation, turned_upright
 
 if TYPE_CHECKING:
@@ -257,7 +257,10 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     import av
 
     options = {"max_pixels": str(MAX_PIXELS)}
-    timeout = URL_SECONDS if isinstance(origin, str) and not origin.startswith("file:") else None
+    from_url = isinstance(origin, str) and not origin.startswith("file:")
+    timeout = URL_SECONDS if from_url else None
+    if not from_url:
+        options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
         container = av.open(origin, "r", metadata_errors="replace", options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -266,5 +269,9 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     if stream is None:
         container.close()
         raise FramesError(f"{name}: holds no video stream")
-    stream.codec_context.options = options
+    # What PyAV tells of a stream without a decoder depends on its version.
+    if getattr(stream, "codec_context", None) is None:
+        container.close()
+        raise FramesError(f"{name}: holds a kind of video ({container.format.name}) that FFmpeg cannot decode here")
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return container, stream

@@ -32,6 +32,9 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts"
 MAX_PIXELS = 1 << 28
 """More than any camera has; a file of a kilobyte can say that it holds as many as it likes."""
 
+NO_PROTOCOL = "none"
+"""For FFmpeg, of a file in memory or in a pipe: lists and descriptions of streams lead to nothing else."""
+
 _SAME_KIND = {".jpeg": ".jpg", ".tiff": ".tif"}
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -176,7 +179,8 @@ def _first_frame(data: bytes, suffix: str) -> tuple[av.VideoFrame, bool]:
         return codec.decode(av.Packet(data))[0], False
     # From memory, so that FFmpeg goes by the content and does not read a % in the name as a pattern.
     options = {"max_pixels": str(MAX_PIXELS)}
-    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=options) as container:
+    safe = options | {"protocol_whitelist": NO_PROTOCOL}
+    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=safe) as container:
         stream = container.streams.best("video")
         stream.codec_context.options = options
         frames = container.decode(stream)
