@@ -10,7 +10,7 @@
 import { open, realpath, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, sep } from "node:path";
-import { pipeline } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -51,6 +51,8 @@ const MOST_HEADER_BYTES = 16384;
 const MOST_HEADERS = 100;
 const MOST_PATH = 1024;
 const MOST_CONNECTIONS = 200;
+/** Requests at once of one connection; browsers send one after the other. */
+const MOST_WAITING = 8;
 /** Names that begin with a letter, a digit or a line, so that none is hidden, leads upwards, or is empty. */
 const PATH = /^(?:\/[\w-][\w.-]*)*\/?$/;
 
@@ -104,22 +106,42 @@ async function answer(request, response) {
   if (refused) return refuse(response, refused);
   const { status, handle, size, type } = await find(request.url);
   if (status !== 200) return refuse(response, status);
-  response.writeHead(200, {
-    ...HEADERS,
-    "Content-Type": type ?? "application/octet-stream",
-    "Content-Length": size,
-    "Accept-Ranges": "none",
-  });
-  if (request.method === "HEAD" || size === 0) {
+  // An answer that waits for its turn on a connection does not learn that it ended.
+  const ended = new AbortController();
+  const end = () => ended.abort();
+  request.socket.once("close", end);
+  try {
+    if (request.socket.destroyed) return undefined;
+    response.writeHead(200, {
+      ...HEADERS,
+      "Content-Type": type ?? "application/octet-stream",
+      "Content-Length": size,
+      "Accept-Ranges": "none",
+    });
+    if (request.method === "HEAD" || size === 0) return response.end();
+    // A file that grows meanwhile is still as long as was said.
+    const body = handle.createReadStream({ end: size - 1, autoClose: false });
+    return await pipeline(body, response, { signal: ended.signal });
+  } finally {
+    request.socket.off("close", end);
     await handle.close();
-    return response.end();
   }
-  // One byte less than the size: a file that grows meanwhile is still as long as was said.
-  return pipeline(handle.createReadStream({ end: size - 1 }), response, (error) => error && response.destroy());
 }
 
-function answerSafely(request, response) {
-  answer(request, response).catch(() => (response.headersSent ? response.destroy() : refuse(response, 500)));
+/** Requests of each connection that are under way. */
+const waiting = new WeakMap();
+
+async function answerSafely(request, response) {
+  const { socket } = request;
+  waiting.set(socket, (waiting.get(socket) ?? 0) + 1);
+  if (waiting.get(socket) > MOST_WAITING) return socket.destroy();
+  try {
+    return await answer(request, response);
+  } catch {
+    return response.headersSent ? response.destroy() : refuse(response, 500);
+  } finally {
+    waiting.set(socket, waiting.get(socket) - 1);
+  }
 }
 
 /** Answers on a connection on which no request could be read. */
@@ -154,9 +176,8 @@ function start({ port, milliseconds }) {
   server.maxHeadersCount = MOST_HEADERS;
   server.maxConnections = MOST_CONNECTIONS;
   server.setTimeout(milliseconds, (socket) => socket.destroy()); // of a reader who stopped reading
-  server.on("request", answerSafely);
-  server.on("checkContinue", answerSafely);
-  server.on("checkExpectation", answerSafely);
+  const serve = (request, response) => answerSafely(request, response).catch(() => request.socket.destroy());
+  for (const event of ["request", "checkContinue", "checkExpectation"]) server.on(event, serve);
   server.on("connect", (request, socket) => refuseOn(socket, 405));
   server.on("upgrade", (request, socket) => refuseOn(socket, 400));
   server.on("clientError", (error, socket) => {

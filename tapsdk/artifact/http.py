@@ -75,7 +75,7 @@ class Answer:
         coding = self.headers.get("content-encoding", "").strip().lower()
         transfer = self.headers.get("transfer-encoding", "").strip().lower()
         done = "" if coding == "identity" else coding
-        return printable(done if transfer in ("", "chunked") else f"{done} {transfer}".strip(), 50)
+        return printable(done if transfer in ("", "chunked", "identity") else f"{done} {transfer}".strip(), 50)
 
     @property
     def says_its_end(self) -> bool:

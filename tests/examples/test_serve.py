@@ -9,14 +9,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import pytest
 
 from tests.examples.test_web import NODE, WEB, needs_node
 
-pytestmark = needs_node
+pytestmark = [needs_node, pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and pipes")]
 
 SECURITY = (
     "cross-origin-opener-policy: same-origin",
@@ -261,6 +261,13 @@ def test_who_goes_away_in_the_middle_disturbs_nobody(server: Server, reads: int)
             connection.sendall(get("/page.js").replace(b"PORT", str(server.port).encode()))
             connection.recv(reads) if reads else None
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    assert server.is_alive()
+
+
+def test_who_asks_and_asks_without_reading_disturbs_nobody(server: Server):
+    with server.connect() as connection, suppress(BrokenPipeError, ConnectionResetError):
+        asked = get("/page.js").replace(b"Connection: close\r\n", b"").replace(b"PORT", str(server.port).encode())
+        connection.sendall(asked * 2000)
     assert server.is_alive()
 
 
