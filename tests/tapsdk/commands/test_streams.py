@@ -60,9 +60,8 @@ def test_errors_have_their_status(closing, arguments, status, tmp_path):
     assert run(MAIN, *arguments, closing=f"{closing} && cd {tmp_path}").returncode == status
 
 
-@pytest.mark.parametrize("closing", [">&- 2>&-", "<&- >&- 2>&-"])
-def test_doctor_looks_at_everything(closing):
-    assert run(ONE_BACKEND + MAIN, "doctor", closing=closing).returncode == 0
+def test_doctor_looks_at_everything():
+    assert run(ONE_BACKEND + MAIN, "doctor", closing="<&- >&- 2>&-").returncode == 0
 
 
 @pytest.fixture
