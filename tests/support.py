@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 
-SMALL = "tapir/small"
+SMALL = "tapir/toy"
 """A TAPIR for tests; `known_model` makes it one of the models."""
-SMALL_CLIP = "tapir/small-clip"
+SMALL_CLIP = "tapir/toy-clip"
 """The same as it was published first: it sees all of a clip at once."""
 
 BUCKETS = (4, 16)

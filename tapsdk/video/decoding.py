@@ -269,9 +269,8 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     if stream is None:
         container.close()
         raise FramesError(f"{name}: holds no video stream")
-    # What PyAV tells of a stream without a decoder depends on its version.
-    if getattr(stream, "codec_context", None) is None:
+    if stream.codec_context is None:
         container.close()
-        raise FramesError(f"{name}: holds a kind of video ({container.format.name}) that FFmpeg cannot decode here")
+        raise FramesError(f"{name}: its video is compressed in a way that nothing here can decode")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return container, stream

@@ -209,7 +209,7 @@ def test_the_command_line_says_what_it_made(run, output, capsys):
 def test_without_a_folder_it_goes_into_artifacts(small_model, target, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([SMALL, "--target", "copy", "--weights", str(small_model)]) == 0
-    open_artifact(tmp_path / "artifacts" / "tapir-small-copy").verify()
+    open_artifact(tmp_path / "artifacts" / "tapir-toy-copy").verify()
 
 
 # What is there already
@@ -267,7 +267,7 @@ def test_what_cannot_be_exported(small_model, target, output, tmp_path, monkeypa
 
 
 def test_weights_of_another_model(small_model, target, output):
-    with pytest.raises(CheckpointError, match=r"holds weights of 'tapir/small', not of 'tapir/tiny'"):
+    with pytest.raises(CheckpointError, match=r"holds weights of 'tapir/toy', not of 'tapir/tiny'"):
         export("tapir/tiny", "copy", output, Options(small_model))
     assert left(output) == []
 

@@ -21,7 +21,13 @@ from training.evaluation.queries import sample_queries
 from training.evaluation.report import Scores, table, write_json
 from training.evaluation.score import score
 
-COLUMNS = {"AJ": "average_jaccard", "<d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy", "AJ_RD": "AJ_RD"}
+COLUMNS = {
+    "AJ": "average_jaccard",
+    "<d_avg": "average_pts_within_thresh",
+    "OA": "occlusion_accuracy",
+    "AJ_RD": "AJ_RD",
+    "mislead": "misleading",
+}
 
 
 def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first") -> Scores:

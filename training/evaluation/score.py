@@ -13,10 +13,13 @@ from training.evaluation.report import Metrics
 
 METRIC_SIZE = (256, 256)
 """(height, width) in whose pixels the benchmark measures distances."""
+ASTRAY = 8.0
+"""Pixels, there, from which on a position is no help to anybody."""
 
 
 def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], mode: str = "first") -> Metrics:
-    """TAP-Vid's metrics of tracks in a video of any size, and AJ_RD; NaN where there is nothing to score.
+    """TAP-Vid's metrics of tracks in a video of any size, AJ_RD, and "misleading": the share of frames after the query
+    in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where nothing is to score.
 
     Args:
         video: with a query for each track. Frames of which nothing is known are left out: there, a point that is not
@@ -32,4 +35,11 @@ def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.boo
     truth = ~video.visible[None, :, known], true[None, :, known]
     predicted = ~visible[None, :, known], found[None, :, known]
     metrics = tapvid_metrics(tyx[None], *truth, *predicted, mode)
-    return {name: float(value[0]) for name, value in metrics.items()} | {"AJ_RD": aj_rd(*truth, *predicted)["AJ_RD"]}
+    there = video.visible[:, known] & (np.linalg.norm(found - true, axis=-1)[:, known] <= ASTRAY)
+    later = np.arange(known.sum()) > t[:, None]
+    misleading = float((visible[:, known] & ~there)[later].mean()) if later.any() else np.nan
+    return {
+        **{name: float(value[0]) for name, value in metrics.items()},
+        "AJ_RD": aj_rd(*truth, *predicted)["AJ_RD"],
+        "misleading": misleading,
+    }

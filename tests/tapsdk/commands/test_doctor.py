@@ -24,7 +24,7 @@ def only_base(monkeypatch):
 def models(monkeypatch, tmp_path, model):
     """A bundle with the small model alone."""
     (tmp_path / "models" / "tapir").mkdir(parents=True)
-    directory = copy_artifact(model, tmp_path / "models" / "tapir" / "small")
+    directory = copy_artifact(model, tmp_path / "models" / "tapir" / "toy")
     monkeypatch.setattr("tapsdk.artifact.artifact.BUNDLED", tmp_path / "models")
     return directory
 
@@ -42,7 +42,7 @@ def test_a_healthy_machine(models):
     assert report["machine"]["isa"] in report["machine"]["available_isas"]
     assert report["backends"][BASE]["status"] == "works"
     assert report["backends"][BASE]["text"].startswith("onnxruntime ")
-    found = report["models"]["tapir/small"]
+    found = report["models"]["tapir/toy"]
     assert found["auto"] in [f"{each['backend']}:{each['plan']}" for each in found["candidates"]]
     assert found["points"] == 64
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -53,7 +53,7 @@ def test_what_people_see(models):
     assert text.startswith(f"tapsdk {tapsdk.__version__}, Python {sys.version.split()[0]}")
     assert "kernels for " in text
     assert "\n  onnxruntime  onnxruntime " in text
-    assert "\n  tapir/small  files intact; auto runs onnxruntime:" in text
+    assert "\n  tapir/toy    files intact; auto runs onnxruntime:" in text
     assert "\n    *  onnxruntime:" in text
 
 
@@ -78,7 +78,7 @@ def test_a_backend_that_does_not_work_is_told_with_its_reason(models, monkeypatc
     assert is_well(report)  # the rest is
     assert report["backends"]["sad"]["status"] == "broken"
     assert words in report["backends"]["sad"]["text"]
-    refused = [each["refused"] for each in report["models"]["tapir/small"]["candidates"] if each["backend"] == "sad"]
+    refused = [each["refused"] for each in report["models"]["tapir/toy"]["candidates"] if each["backend"] == "sad"]
     assert refused
     assert all(words in reason for reason in refused)
     assert render(report).count(words) == 1 + len(refused)
@@ -90,7 +90,7 @@ def test_a_backend_that_is_not_there_says_how_to_get_it(models, monkeypatch):
     )
     report = diagnose()
     assert report["backends"]["absent"]["status"] == "absent"
-    assert "pip install 'tapsdk[absent]'" in report["models"]["tapir/small"]["absent"]["absent"]
+    assert "pip install 'tapsdk[absent]'" in report["models"]["tapir/toy"]["absent"]["absent"]
     assert "\n    not absent: it is not installed" in render(report)
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_model_is_an_illness(models, monkeypatch):
     (models / "step.onnx").write_bytes(b"")
     report = diagnose()
     assert not is_well(report)
-    assert "step.onnx is not the file that was exported" in report["models"]["tapir/small"]["problem"]
+    assert "step.onnx is not the file that was exported" in report["models"]["tapir/toy"]["problem"]
     assert "step.onnx is not the file that was exported" in render(report)
 
 
@@ -106,7 +106,7 @@ def test_a_base_that_does_not_work_is_an_illness(models, monkeypatch):
     monkeypatch.setitem(BACKENDS, BASE, EngineInfo("no_such_engine", "no_such_engine", "pip install tapsdk"))
     report = diagnose()
     assert not is_well(report)
-    assert "tapir/small  files intact; nothing can run it" in render(report)
+    assert "tapir/toy    files intact; nothing can run it" in render(report)
 
 
 def test_a_user_without_a_home_can_see_the_doctor(models, monkeypatch):
@@ -124,7 +124,7 @@ def test_a_user_without_a_home_can_see_the_doctor(models, monkeypatch):
 @pytest.mark.parametrize("options", [["--json"], ["--json", "--probe"]], ids=str)
 def test_json_for_programs(models, capsys, options):
     assert cli.main(["doctor", *options]) == 0
-    assert json.loads(capsys.readouterr().out)["models"].keys() == {"tapir/small"}
+    assert json.loads(capsys.readouterr().out)["models"].keys() == {"tapir/toy"}
 
 
 def test_the_exit_status_tells_of_an_illness(models, capsys):

@@ -154,7 +154,7 @@ def test_the_whole_call(run, video, points):
     asked = np.arange(len(points)), points[:, 0].astype(int)
     np.testing.assert_array_equal(tracks.xy[asked], points[:, 1:])
     assert tracks.visible[asked].all()
-    assert (tracks.report.model, tracks.report.path) == ("tapir/small-clip", "refined")
+    assert (tracks.report.model, tracks.report.path) == ("tapir/toy-clip", "refined")
     assert tracks.report.frames_per_second > 0
 
 
@@ -274,7 +274,7 @@ def test_it_is_measured_and_compared_like_any_other(exported_clip, video):
 @needs_torch
 def test_it_cannot_run_frame_by_frame_and_says_what_can(exported_clip, tmp_path):
     complaint = "{} needs the whole video and cannot run frame by frame: pass the video to tapsdk.track, or use .* {}$"
-    with pytest.raises(ModelError, match=complaint.format("tapir/small-clip", "tapir/tiny")):
+    with pytest.raises(ModelError, match=complaint.format("tapir/toy-clip", "tapir/tiny")):
         Tracker(exported_clip)
     boots = copy_artifact(exported_clip, tmp_path / "boots", lambda manifest: manifest.update(model="tapir/boots"))
     with pytest.raises(ModelError, match=complaint.format("tapir/boots", "tapir/boots-causal")):

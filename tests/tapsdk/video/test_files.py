@@ -391,6 +391,13 @@ def test_a_file_leads_to_no_server(tmp_path, kind, name):
             server.accept()
 
 
+def test_a_codec_that_nobody_knows_is_named_as_the_reason(tmp_path):
+    path = write_mp4(tmp_path / "strange.mp4", random_video(2, 32, 32))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz9"))
+    with pytest.raises(FramesError, match="compressed in a way that nothing here can decode"):
+        list(open_frames(path))
+
+
 # Folders of images
 
 

@@ -38,7 +38,7 @@ def test_a_model_is_scored_beside_the_baselines(badja: Path, tmp_path: Path, cap
     assert rows["tapir"]["mode"] == "first" and rows["tapir"]["resolution"] == "published"
     assert rows["tapir"]["per_video"][0]["video"] == "noise"
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["AJ", "<d_avg", "OA", "AJ_RD"]
+    assert lines[0].split() == ["AJ", "<d_avg", "OA", "AJ_RD", "mislead"]
     assert [line.split()[0] for line in lines[1:]] == ["still", "lucas-kanade", "tapir"]
 
 
@@ -63,7 +63,7 @@ def test_several_models_a_row_per_video_and_predictions_from_a_file(badja: Path,
     assert main(arguments) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[:2] for row in rows[:4]] == [["noise", n] for n in ("still", "lucas-kanade", mine, worse)]
-    assert rows[6] == ["mean", mine, "100.0", "100.0", "100.0", "nan"]
+    assert rows[6] == ["mean", mine, "100.0", "100.0", "100.0", "nan", "0.0"]
     assert rows[7][:4] == ["mean", worse, "0.0", "0.0"]
     assert len(rows) == 8
 
@@ -74,7 +74,7 @@ def test_predictions_at_another_resolution(badja: Path, tmp_path: Path, capsys) 
     np.savez(tmp_path / "mine.npz", **{"noise/tracks": xy, "noise/visible": video.visible})
     mine = str(tmp_path / "mine.npz")
     assert main(["evaluate", "--model", mine, "--dataset", str(badja), "--resolution", "48x192"]) == 0
-    assert capsys.readouterr().out.splitlines()[3].split()[1:] == ["100.0", "100.0", "100.0", "nan"]
+    assert capsys.readouterr().out.splitlines()[3].split()[1:] == ["100.0", "100.0", "100.0", "nan", "0.0"]
 
 
 @pytest.mark.parametrize(

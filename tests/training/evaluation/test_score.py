@@ -16,6 +16,7 @@ def test_true_tracks_score_one() -> None:
     video = drifting_noise()
     scores = score(video, video.xy, video.visible)
     assert np.isnan(scores.pop("AJ_RD"))  # nothing comes back
+    assert scores.pop("misleading") == 0
     assert set(scores.values()) == {1}
 
 
@@ -24,6 +25,18 @@ def test_what_comes_back_scores_as_far_as_it_is_found() -> None:
     gone = replace(video, visible=video.visible & (np.arange(6) != 2))
     assert score(gone, gone.xy, gone.visible)["AJ_RD"] == 1
     assert score(gone, gone.xy, np.zeros_like(gone.visible))["AJ_RD"] == 0
+
+
+def test_it_misleads_where_it_shows_a_point_that_is_hidden_or_elsewhere() -> None:
+    """Three points, asked for on frames 0, 2 and 5 of 6: eight frames come after."""
+    video = drifting_noise()
+    hidden, far = video.visible.copy(), video.xy.copy()
+    hidden[0, 3] = False
+    far[1, 4] += 100
+    seen = video.visible
+    assert score(replace(video, visible=hidden), video.xy, seen)["misleading"] == pytest.approx(1 / 8)
+    assert score(video, far, seen)["misleading"] == pytest.approx(1 / 8)
+    assert score(video, far, seen & (np.arange(6) != 4))["misleading"] == 0
 
 
 def test_positions_are_scaled_to_256_before_they_are_scored() -> None:
@@ -54,6 +67,7 @@ def test_frames_of_which_nothing_is_known_are_not_scored(mode: str) -> None:
     found = np.where(known[:, None], full.xy, 1000)[:2]
     metrics = score(video, found, np.ones((2, 6), bool), mode)
     assert np.isnan(metrics.pop("AJ_RD"))
+    assert metrics.pop("misleading") == 0
     assert all(value == 1 for value in metrics.values())
 
 

@@ -251,7 +251,7 @@ def test_half_precision_is_for_features_and_not_for_coordinates(artifact_of, sma
         products = [op for op in operations(function) if op.op_type in PRODUCTS]
         exact = [op for op in products if op.outputs[0].dtype == types.fp32]
         names = {
-            "tapir/small": ("p_model_head", "p_model_mixer_out"),
+            "tapir/toy": ("p_model_head", "p_model_mixer_out"),
             SMALL_NEXT: ("p_model_coordinate", "p_model_vis"),
         }
         assert len(products) > 2 * len(exact) > 0

@@ -1,0 +1,180 @@
+"""What reads files that come from elsewhere: right seeds, and the call that must take or refuse any spoilt one.
+
+A surface is one row of SURFACES. To refuse is to raise `TapsdkError`; all else is a finding, and so is a crash, code
+of the file that runs, or more than a surface's seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import tapsdk
+from tests.fuzz.mutators import (
+    Mutator,
+    spoil_boxes,
+    spoil_bytes,
+    spoil_json,
+    spoil_npy,
+    spoil_pickle,
+    spoil_safetensors,
+    spoil_table,
+    spoil_zip,
+)
+
+RNG = np.random.default_rng(0)
+FRAMES = RNG.integers(0, 255, (4, 48, 64, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Seeds are folders; in an input one of their files is spoilt, by the mutator of its suffix.
+
+    make: writes files into an empty folder. read: takes such a folder. spoil: by suffix, which files, and how.
+    """
+
+    make: Callable[[Path], None]
+    read: Callable[[Path], object]
+    spoil: dict[str, tuple[Mutator, ...]]
+    seconds: float = 20.0
+    """An input that takes longer is a finding."""
+
+
+def _tracks(folder: Path) -> None:
+    times = np.arange(5) / 30
+    xy = RNG.uniform(0, 50, (3, 5, 2)).astype(np.float32)
+    queries = np.zeros((3, 3), np.float32)
+    confidence = RNG.uniform(0, 1, (3, 5)).astype(np.float32)
+    tracks = tapsdk.Tracks(xy, confidence > 0.5, confidence, times=times, queries=queries)
+    for suffix in ("npz", "csv", "json"):
+        tracks.save(folder / f"tracks.{suffix}")
+
+
+def _load_tracks(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        tapsdk.Tracks.load(path)
+
+
+def _points(folder: Path) -> None:
+    rows = RNG.uniform(0, 40, (4, 2)).astype(np.float32)
+    np.save(folder / "points.npy", rows)
+    (folder / "points.json").write_text(json.dumps([{"t": 0, "x": float(x), "y": float(y)} for x, y in rows]))
+    (folder / "points.csv").write_text("t,x,y\n" + "\n".join(f"0,{x},{y}" for x, y in rows))
+
+
+def _read_points(folder: Path) -> None:
+    from tapsdk.points import parse_query_points, read_points_file
+
+    for path in sorted(folder.iterdir()):
+        parse_query_points(read_points_file(path), num_frames=4, frame_size=(48, 64))
+
+
+def _tracker(folder: Path) -> None:
+    tracker = tapsdk.Tracker(threads=1)
+    tracker.add([[10, 10], [30, 20]])
+    tracker.step(FRAMES[0])
+    tracker.step(FRAMES[1])
+    tracker.save(folder / "tracker.npz")
+
+
+def _load_tracker(folder: Path) -> None:
+    tracker = tapsdk.Tracker.load(folder / "tracker.npz")
+    tracker.step(FRAMES[2])
+
+
+def _pictures(folder: Path) -> None:
+    from PIL import Image
+
+    for suffix in ("png", "jpg", "tiff", "webp", "bmp", "gif"):
+        Image.fromarray(FRAMES[0]).save(folder / f"picture.{suffix}")
+
+
+def _open_each(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        with tapsdk.open_frames(path) as frames:
+            for _ in frames:
+                pass
+
+
+def _videos(folder: Path) -> None:
+    for suffix in ("mp4", "mov", "mkv"):
+        with tapsdk.VideoWriter(folder / f"video.{suffix}", 10, (48, 64)) as writer:
+            for frame in FRAMES:
+                writer.write(frame)
+
+
+def _artifact(folder: Path) -> None:
+    shutil.copytree(Path(tapsdk.__file__).parent / "models" / "tapir" / "tiny", folder, dirs_exist_ok=True)
+
+
+def _run_artifact(folder: Path) -> None:
+    model = tapsdk.load(folder, backend="onnxruntime:native", threads=1)
+    tapsdk.track(FRAMES[:2], [[0, 10, 10], [0, 30, 20]], model)
+
+
+def _checkpoints(folder: Path) -> None:
+    import torch
+    from safetensors.numpy import save_file
+
+    arrays = {"a.weight": RNG.normal(size=(3, 2)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    np.save(folder / "weights.npy", np.array({"params": {"layer": arrays}}, object), allow_pickle=True)
+    np.savez(folder / "weights.npz", **arrays)
+    torch.save({name: torch.tensor(array) for name, array in arrays.items()}, folder / "weights.pt")
+    save_file(arrays, folder / "weights.safetensors")
+
+
+def _read_checkpoints(folder: Path) -> None:
+    from training.checkpoints.formats import read_parameters
+
+    for path in sorted(folder.iterdir()):
+        read_parameters(path)
+
+
+def _datasets(folder: Path) -> None:
+    import pickle
+
+    points = {"points": RNG.uniform(0, 1, (2, 4, 2)), "occluded": np.zeros((2, 4), bool)}
+    (folder / "tapvid.pkl").write_bytes(pickle.dumps({"clip": {"video": FRAMES, **points}}))
+
+
+def _read_datasets(folder: Path) -> None:
+    from training.data.datasets import open_dataset
+
+    for path in sorted(folder.iterdir()):
+        list(open_dataset(str(path)))
+
+
+_ZIP = (spoil_zip, spoil_bytes)
+
+SURFACES = {
+    "tracks": Surface(
+        _tracks, _load_tracks, {".npz": _ZIP, ".csv": (spoil_table, spoil_bytes), ".json": (spoil_json,)}
+    ),
+    "points": Surface(_points, _read_points, {".npy": (spoil_npy,), ".csv": (spoil_table,), ".json": (spoil_json,)}),
+    "tracker": Surface(_tracker, _load_tracker, {".npz": _ZIP}),
+    "pictures": Surface(
+        _pictures, _open_each, dict.fromkeys((".png", ".jpg", ".tiff", ".webp", ".bmp", ".gif"), (spoil_bytes,))
+    ),
+    "videos": Surface(
+        _videos, _open_each, {".mp4": (spoil_boxes, spoil_bytes), ".mov": (spoil_boxes,), ".mkv": (spoil_bytes,)}
+    ),
+    "manifest": Surface(_artifact, _run_artifact, {".json": (spoil_json, spoil_bytes)}),
+    "stages": Surface(_artifact, _run_artifact, {".onnx": (spoil_bytes,)}),
+    "checkpoints": Surface(
+        _checkpoints,
+        _read_checkpoints,
+        {
+            ".npy": (spoil_npy, spoil_pickle),
+            ".npz": _ZIP,
+            ".pt": (partial(spoil_zip, member=spoil_pickle),),
+            ".safetensors": (spoil_safetensors,),
+        },
+    ),
+    "datasets": Surface(_datasets, _read_datasets, {".pkl": (spoil_pickle,)}),
+}
