@@ -19,7 +19,7 @@ from tapsdk.errors import FramesError, PointsError, TapsdkError
 from tapsdk.points import QueryPoints, grid_points, parse_query_points, read_points_file
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
-from tapsdk.system.console import NO_MEMORY, tell
+from tapsdk.system.console import NO_MEMORY, say, tell
 from tapsdk.system.files import is_special_file
 from tapsdk.system.leftovers import remove_abandoned
 from tapsdk.system.signals import exit_status, hold_signals
@@ -239,8 +239,8 @@ def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
     if report is None:
         return
     speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
-    print(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
-    print(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
+    say(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
+    say(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
     for path in (args.output, args.save):
         if path:
-            print(f"wrote {path}")
+            say(f"wrote {path}")

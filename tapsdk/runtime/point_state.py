@@ -122,8 +122,14 @@ class StateStore:
         return {s.name: self._fetch(s, state) for s in self.specs} | kept
 
     def from_arrays(self, arrays: Mapping[str, Array], count: int) -> PointState:
-        """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have."""
+        """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have, and for
+        what is no number."""
         arrays = dict(arrays)
+        for name, array in arrays.items():
+            # Texture may be infinite; what is NaN, once in, stays for ever.
+            bad = np.isnan(array) if name == TEXTURE else ~np.isfinite(array)
+            if bad.any():
+                raise ValueError(f"its {name} has {int(bad.sum())} values that are no numbers")
         frame, texture = arrays.pop(FRAME, None), arrays.pop(TEXTURE, None)
         if texture is not None and (texture.shape != (count,) or texture.dtype != np.float32):
             raise ValueError(f"it holds a texture {texture.dtype} {list(texture.shape)}, not float32 [{count}]")
