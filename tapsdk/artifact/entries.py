@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""Of a table; it becomes part of messages."""
 SHOWN = 60
 """Characters of a wrong value that are shown."""
 ANYTHING = 1e9
@@ -91,6 +93,10 @@ class Entry:
         """Entries by any names."""
         if not isinstance(self.value, dict) or len(self.value) > most:
             raise self.wrong(f"a table of up to {most} entries")
+        for name in self.value:
+            if not KEY.fullmatch(name):
+                told = ascii(name)[:SHOWN]
+                raise ValueError(f"{self.where} has an entry called {told}; allowed are letters, digits, '.', '_', '-'")
         return {name: Entry(f"{self.where}.{name}", value) for name, value in self.value.items()}
 
     def fields(self, needed: Iterable[str], others: Iterable[str] = ()) -> Fields:

@@ -22,7 +22,7 @@ import numpy as np
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array, Options, Tensor, run_failed
-from tapsdk.backends.coreml_package import check_package
+from tapsdk.backends.coreml_package import unpack
 from tapsdk.errors import ArtifactError, BackendError
 
 COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu+gpu": "CPU_AND_GPU", "cpu+ane": "CPU_AND_NE"}
@@ -82,8 +82,7 @@ class CoreMl:
         # It takes nothing but paths, so it gets a copy that nobody else can change.
         folder = tempfile.mkdtemp(prefix="tapsdk-")
         try:
-            check_package(file)
-            path = file.unpack(Path(folder))
+            path = unpack(file, Path(folder))
             model = self._coremltools.models.MLModel(str(path), compute_units=units, function_name=entry)
         except Exception as error:  # its own exceptions have no common base
             shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ and a program's constants name the files that they lie in. All of it has to stay
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tapsdk.artifact.content import Content
@@ -50,22 +50,40 @@ MESSAGES: Schema = {
 """All ways from a model to the name of a file, in Model.proto and MIL.proto."""
 
 
-def check_package(package: Content) -> None:
-    """Raises ValueError if the package is no ML program, or names a file that is not one of its own."""
+def check_package(package: Content) -> list[str]:
+    """The paths that its listing names.
+
+    Raises ValueError if the package is no ML program, or names a file that is not one of its own.
+    """
     try:
-        _check_program(package, _model_of(package))
+        model, paths = _listed(package)
+        _check_program(package, model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not a Core ML package of the plain kind: {error}") from error
+    return paths
 
 
-def _model_of(package: Content) -> str:
-    """The path of its model, after all paths of its listing were found to be its own."""
+def unpack(package: Content, folder: Path) -> Path:
+    """Writes a package that was checked into a folder, for who takes nothing but paths; returns its path there.
+
+    Raises ValueError as `check_package` does, OSError.
+    """
+    paths, top = check_package(package), package.unpack(folder)
+    for path in paths:
+        if path not in package.parts:  # where nothing is in a folder it is not among the files, and is missed
+            (top / path).mkdir(parents=True, exist_ok=True)
+    return top
+
+
+def _listed(package: Content) -> tuple[str, list[str]]:
+    """The path of its model and all paths of its listing, none of which leads outside."""
     listing: dict[str, Any] = parse_json(package.parts[LISTING])
-    paths = {key: f"{FOLDER}/{item['path']}" for key, item in listing["itemInfoEntries"].items()}
+    paths = {key: item["path"] for key, item in listing["itemInfoEntries"].items()}
     for path in paths.values():
-        if not _is_inside(path) or not any(part == path or part.startswith(f"{path}/") for part in package.parts):
-            raise ValueError(f"{LISTING} names {path!r}, which is no file or folder in the package")
-    return paths[listing["rootModelIdentifier"]]
+        if path.startswith("/") or ".." in PurePosixPath(path).parts or "\\" in path:
+            raise ValueError(f"{LISTING} names {path!r}, which is not in the package")
+    model = paths[listing["rootModelIdentifier"]]
+    return f"{FOLDER}/{model}", [f"{FOLDER}/{path}" for path in paths.values()]
 
 
 def _check_program(package: Content, model: str) -> None:
@@ -81,7 +99,3 @@ def _check_program(package: Content, model: str) -> None:
                 raise ValueError(f"its program reads {name!r}, which is no file in the package")
     if not is_program:
         raise ValueError("it has no ML program")
-
-
-def _is_inside(path: str) -> bool:
-    return ".." not in PurePosixPath(path).parts and "\\" not in path

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+MOST_LEVELS = 50
+"""Lists and tables within each other."""
+TOO_DEEP = f"it nests too deeply; at most {MOST_LEVELS} levels are allowed"
 DIGITS = 40
 """Of a number that is written out; more than any float or size has."""
 
@@ -14,11 +17,24 @@ def parse_json(text: bytes | str) -> Any:
     holds numbers that JSON does not have (NaN, Infinity) or nobody needs."""
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        return json.loads(
+        value = json.loads(
             decoded, object_pairs_hook=_table, parse_int=_integer, parse_float=_number, parse_constant=_no_constant
         )
     except RecursionError:
-        raise ValueError("it nests too deeply") from None
+        raise ValueError(TOO_DEEP) from None
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """What follows, such as writing it again, may go deeper for each level than reading does."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list)))
+        level = [each for values in inner for each in values]
+        if not level:
+            return
+    raise ValueError(TOO_DEEP)
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

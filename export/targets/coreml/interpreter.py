@@ -27,7 +27,7 @@ from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array
 from tapsdk.backends.coreml import import_coremltools
-from tapsdk.backends.coreml_package import check_package
+from tapsdk.backends.coreml_package import unpack
 from tapsdk.errors import ArtifactError, BackendError
 
 ct = import_coremltools()
@@ -407,9 +407,8 @@ class MilInterpreter:
 def _function(file: Content, name: str) -> Any:
     """A function of a package's program, with its weights."""
     try:
-        check_package(file)
         with tempfile.TemporaryDirectory() as folder:
-            functions = _functions(file.unpack(Path(folder)), name)
+            functions = _functions(unpack(file, Path(folder)), name)
     except Exception as error:  # whatever a damaged file makes the parser stumble over
         raise ArtifactError(f"{file.path} cannot be read as a Core ML package: {error}") from error
     if name not in functions:

@@ -563,6 +563,7 @@ def test_a_value_that_cannot_be_is_refused_by_its_name(tmp_path, place):
             "image",
             'stages.step.inputs[1].role is "image"; allowed is one of frame, points',
         ),
+        ("stages.\033[2J", {}, "stages has an entry called '\\x1b[2J'; allowed are letters, digits"),
         ("licence", "x" * 1000, "the manifest has an unknown entry 'licence'; its entries are model, weights_sha256"),
         ("model", "x" * 1000, 'model is "' + "x" * 59 + "...; allowed is a name such as family/variant"),
     ],
