@@ -38,7 +38,7 @@ class FetchError(TapsdkError):
 
 
 class ArtifactError(TapsdkError):
-    """An artifact directory with a missing file, a wrong checksum or an unknown schema."""
+    """An artifact directory with a missing file, a wrong checksum or an unknown schema, or what is not opened unseen."""
 
 
 class BackendError(TapsdkError):

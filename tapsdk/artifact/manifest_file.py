@@ -44,7 +44,7 @@ from tapsdk.system.json_text import parse_json
 
 MOST_BYTES = 4 << 20
 """Of a manifest."""
-LARGEST_FILE = 8 << 30
+LARGEST_FILE = 2 << 30
 """In bytes."""
 MIN_SIDE, MAX_SIDE = 8, 4096
 """Pixels of the frames that stages get, and of the space that points are in."""

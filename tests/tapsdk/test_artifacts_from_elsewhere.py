@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 import tapsdk
 from tapsdk.commands.main import main
 from tapsdk.errors import TapsdkError
-from tests.support import copy_artifact, import_or_skip, moving_texture
+from tests.support import child_environment, copy_artifact, import_or_skip, moving_texture
 
 VIDEO = moving_texture(2, 32, 32)
 POINTS = [[0, 16, 16]]
@@ -159,6 +161,15 @@ def test_code_that_lies_beside_the_files_is_not_imported(bundled, tmp_path, mark
         (directory / name).write_text(f"import os; os.mkdir({str(marker)!r})")
     monkeypatch.chdir(directory)
     assert tapsdk.track(VIDEO, POINTS, model=directory, backend="onnxruntime:fused").xy.shape == (1, 2, 2)
+
+
+def test_the_command_imports_nothing_of_the_folder_that_it_is_started_in(tmp_path, marker):
+    for name in ("numpy", "json", "argparse", "onnxruntime", "av", "training", "export"):
+        (tmp_path / f"{name}.py").write_text(f"import os; os.mkdir({str(marker)!r})")
+    for arguments in (["models"], ["export", "--help"]):
+        command = [sys.executable, "-m", "tapsdk", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=child_environment(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_file_that_changes_after_it_was_checked_is_not_what_runs(bundled, tmp_path, monkeypatch):
