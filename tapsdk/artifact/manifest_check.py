@@ -16,10 +16,19 @@ from tapsdk.artifact.manifest import (
     Refinement,
     StageSpec,
     TensorSpec,
+    Whole,
 )
 
 LARGEST_TENSOR = 1 << 28
 """Numbers in a tensor, for one point and one frame."""
+
+STAGES = {
+    Causal.kind: ("query", "step"),
+    Refined.kind: ("encode", "query", "locate", "mixer"),
+    Whole.kind: ("query", "track"),
+}
+NATIVE_STAGES = {"encode", "locate", "mixer"}
+"""Of a causal program, with native kernels between them."""
 
 ROLE_SHAPES: dict[str, tuple[int, ...]] = {
     "frame": (3,),
@@ -49,30 +58,23 @@ def check_manifest(manifest: Manifest) -> None:
     elif isinstance(program, Refined):
         _check_refined(manifest, program.refinement)
     else:
-        _check_outputs(manifest, "track", {"xy", *manifest.visibility.logits})
-        _check_logits(manifest, "track")
+        _check_whole(manifest)
     _check_flow(manifest)
 
 
 def _check_stages(manifest: Manifest) -> None:
     program = manifest.program
+    needed, others = set(STAGES[program.kind]), set[str]()
     if isinstance(program, Causal):
-        needed, others = {"query", "step"}, {"encode", "locate", "mixer"}
-        if program.native:
-            needed |= others
-        elif "query" in manifest.stages and manifest.stages["query"].with_role("feature"):
-            needed |= {"encode"}
-    else:
-        needed, others = (
-            ({"encode", "query", "locate", "mixer"} if isinstance(program, Refined) else {"query", "track"}),
-            set(),
-        )
+        query = manifest.stages.get("query")
+        others = NATIVE_STAGES
+        needed |= others if program.native else {"encode"} if query and query.with_role("feature") else set()
     missing, unknown = needed - set(manifest.stages), set(manifest.stages) - needed - others
     if missing or unknown:
+        more = f", and may have {', '.join(sorted(others - needed))}" if others - needed else ""
         raise ValueError(
             f"stages has {', '.join(manifest.stages) or 'none'}; a program {program.kind!r} like this one needs "
-            f"{', '.join(sorted(needed))}"
-            + (f", and may have {', '.join(sorted(others - needed))}" if others - needed else "")
+            f"{', '.join(sorted(needed))}{more}"
         )
 
 
@@ -199,10 +201,22 @@ def _check_native(manifest: Manifest, native: Refinement | None) -> None:
         )
     logits = {tensor.name for tensor in mixer.with_role("logit")}
     _check_outputs(manifest, "locate", {"xy", *logits})
+    given = {tensor.name for tensor in step.with_role("query", "previous", "active", "state")}
+    _check_inputs("locate", manifest.stages["locate"], given | _names(manifest.stages["encode"]))
     features = {tensor.name for tensor in manifest.stages["query"].outputs}
     kept = {NEXT + name for name in (*features, *logits, *memory)}
     _check_outputs(manifest, "mixer", {"offset", *kept})
     _check_inputs("mixer", mixer, {"patches", *features, *logits, *memory})
+
+
+def _check_whole(manifest: Manifest) -> None:
+    query, track = manifest.stages["query"], manifest.stages["track"]
+    _one("query", query, "points")
+    frame = _one("track", track, "frame")
+    _check_inputs("query", query, {tensor.name for tensor in query.with_role("frame", "points", "delay")})
+    _check_inputs("track", track, {frame.name, *_names(query), *(each.name for each in track.with_role("active"))})
+    _check_outputs(manifest, "track", {"xy", *manifest.visibility.logits})
+    _check_logits(manifest, "track")
 
 
 def _check_refined(manifest: Manifest, refinement: Refinement) -> None:
@@ -210,7 +224,9 @@ def _check_refined(manifest: Manifest, refinement: Refinement) -> None:
     _check_lookup(manifest, "program.refinement", refinement)
     _one("query", query, "points")
     logits = {tensor.name for tensor in mixer.with_role("logit")}
-    features = _names(query)
+    features, grids = _names(query), _names(manifest.stages["encode"])
+    _check_inputs("query", query, grids | {tensor.name for tensor in query.with_role("points")})
+    _check_inputs("locate", manifest.stages["locate"], grids | features)
     _check_outputs(manifest, "locate", {"xy", *logits, *manifest.visibility.logits})
     _check_logits(manifest, "locate")
     _check_outputs(manifest, "mixer", {"offset", *(NEXT + name for name in (*features, *logits))})

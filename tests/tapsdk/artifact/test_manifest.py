@@ -278,6 +278,17 @@ def causal():
     return with_program(Causal(), {"query": query, "step": step}, flow=MANIFEST.flow)
 
 
+def without(name, manifest, stage):
+    inputs = tuple(tensor for tensor in manifest.stages[stage].inputs if tensor.name != name)
+    return replace(manifest, stages={**manifest.stages, stage: replace(manifest.stages[stage], inputs=inputs)})
+
+
+def renamed(name, manifest, stage):
+    old = manifest.stages[stage].inputs
+    inputs = tuple(replace(tensor, name="other") if tensor.name == name else tensor for tensor in old)
+    return replace(manifest, stages={**manifest.stages, stage: replace(manifest.stages[stage], inputs=inputs)})
+
+
 # Writing and reading
 
 
@@ -488,6 +499,7 @@ WRONG = {
     ),
     f"{STEP}.inputs.2.shape": (["N", 3], [2, "N"], ["N"], ["N", 2.0], ["N", True], ["T", "N", "T"]),
     f"{STEP}.inputs.3.shape": ([10**6, "N", 10**6], [1] * 9, [5, "N", 2, 64]),
+    "stages.locate.inputs.1.name": ("nothing", "locate"),
     f"{STEP}.outputs.0.name": (*NOT_NAMES, "yx"),
     f"{STEP}.outputs.3.name": ("narrow_0",),
     f"{STEP}.files": (None, *NOT_TABLES, {"onnx": 5}),
@@ -585,6 +597,15 @@ def test_what_is_wrong_is_said_with_what_is_allowed(tmp_path, place, value, mess
         (whole(program=Whole(8, -1)), "program.margin is -1; allowed is a whole number from 0"),
         (whole(frames=10**7), "allowed"),
         (replace(whole(), stages={}), "stages has none; a program 'whole' like this one needs query, track"),
+        (without("frame", whole(), "track"), "stages.track.inputs has 0 tensors of the role 'frame'; allowed is one"),
+        (without("xy", whole(), "query"), "stages.query.inputs has 0 tensors of the role 'points'"),
+        (
+            renamed("known", whole(), "track"),
+            "stages.track.inputs has 'other', which nothing gives; allowed are frame, known",
+        ),
+        (renamed("high", refined(), "locate"), "stages.locate.inputs has 'other', which nothing gives"),
+        (renamed("high", refined(), "query"), "stages.query.inputs has 'other', which nothing gives"),
+        (renamed("features", refined(), "mixer"), "stages.mixer.inputs has 'other', which nothing gives"),
         (replace(whole(), flow=MANIFEST.flow), "'flow' needs a stage 'step'"),
         (replace(causal(), program=Causal(REFINEMENT)), "needs encode, locate, mixer, query, step"),
         (
