@@ -17,6 +17,7 @@ from torch import Tensor
 from export.stages import Stage
 from export.verification.rollouts import runtime_rollout
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.backends import Array
 from tapsdk.runtime.plans import plans_of
@@ -98,8 +99,8 @@ class RecordingBackend:
     def describe(self) -> str:
         return f"torch {torch.__version__}, recording"
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> RecordingSession:
-        return self.sessions[file.read_text()]
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> RecordingSession:
+        return self.sessions[file.data.decode()]
 
     def keep(self, array: Array) -> Tensor:
         return torch.tensor(array)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.artifact.manifest import Causal
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.runtime.plans import PLANS
@@ -212,16 +211,13 @@ def test_an_artifact_without_a_native_plan_has_none(change_manifest, engine):
 def test_an_artifact_in_a_format_that_the_backend_does_not_read(change_manifest, engine):
     def rename_format(manifest):
         for stage in manifest["stages"].values():
-            stage["files"] = {"tflite": stage["files"]["onnx"]}
+            stage["files"] = {"tflite": {**stage["files"]["onnx"], "format": "tflite"}}
 
     artifact = change_manifest(rename_format)
     with pytest.raises(BackendError, match=r"backend 'onnxruntime' reads onnx, but .* holds tflite; .* --target onnx"):
         PLANS["fused"](artifact, engine)
 
 
-def test_an_artifact_that_lacks_a_stage(change_manifest, engine):
-    artifact = change_manifest(lambda manifest: manifest["stages"].pop("mixer"))
-    assert isinstance(artifact.manifest.program, Causal)
-    assert artifact.manifest.program.native is not None
-    with pytest.raises(ArtifactError, match="has no stage 'mixer'; it has encode, query, step, locate"):
-        PLANS["native"](artifact, engine)
+def test_an_artifact_that_lacks_a_stage(change_manifest):
+    with pytest.raises(ArtifactError, match=r"stages has encode, query, step, locate; .*needs encode, locate, mixer"):
+        change_manifest(lambda manifest: manifest["stages"].pop("mixer"))
