@@ -5,6 +5,7 @@ A mutator takes (bytes, rng) and gives bytes. Those that know a format fall back
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
@@ -71,18 +72,23 @@ def spoil_json(data: bytes, rng: np.random.Generator) -> bytes:
 def _changed(value: Any, rng: np.random.Generator) -> Any:
     places = list(_places(value))
     if not places:
-        return VALUES[int(rng.integers(len(VALUES)))]
+        return _value(rng)
     parent, key = places[int(rng.integers(len(places)))]
     choice = rng.random()
     if choice < 0.15 and isinstance(parent, dict):
         del parent[key]
     elif choice < 0.25 and isinstance(parent, list):
-        parent.insert(key, parent[key])
+        parent.insert(key, copy.deepcopy(parent[key]))
     elif choice < 0.4 and isinstance(parent[key], int | float):
         parent[key] = parent[key] * float(rng.choice([-1, 0, 2, 0.5, 1e9, np.nan, np.inf]))
     else:
-        parent[key] = VALUES[int(rng.integers(len(VALUES)))]
+        parent[key] = _value(rng)
     return value
+
+
+def _value(rng: np.random.Generator) -> Any:
+    # A copy: what is put into it must be in no other input.
+    return copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
 
 
 def _places(value: Any) -> Any:
