@@ -73,18 +73,22 @@ class Tracks:
     def num_frames(self) -> int:
         return int(self.xy.shape[1])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, outdates: str | os.PathLike[str] | None = None) -> None:
         """Write a .npz, .csv or .json file; `load` gives back the same xy, visible and confidence.
 
         npz and json also hold queries, fps, times and report; csv is one row per point and frame, with its time where
         times are known, and holds nothing else, not even T where N = 0. JSON has neither NaN nor infinity: both become
         null, which loads as NaN.
-        A device or a pipe without one of the suffixes gets JSON. The file appears whole or not at all.
+        A device or a pipe without one of the suffixes gets JSON. The file appears whole or not at all, with the
+        permissions of the one that it replaces.
 
+        outdates: a file that is of no worth beside these tracks, such as a video that older ones are drawn into. It is
+            removed right before they take their name.
         Raises SaveError.
         """
         stored = {f.name: getattr(self, f.name) for f in fields(self)}
-        write_tracks(path, {**stored, "report": None if self.report is None else asdict(self.report)})
+        table = {**stored, "report": None if self.report is None else asdict(self.report)}
+        write_tracks(path, table, outdates)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Tracks:

@@ -31,10 +31,10 @@ Fields = Mapping[str, Any]
 """xy [N, T, 2], visible [N, T], confidence [N, T]; queries [N, 3], times [T], fps and report (a table), or None."""
 
 
-def write_tracks(path: str | os.PathLike[str], tracks: Fields) -> None:
-    """Raises SaveError. The file appears whole or not at all."""
+def write_tracks(path: str | os.PathLike[str], tracks: Fields, outdates: str | os.PathLike[str] | None = None) -> None:
+    """Raises SaveError. The file appears whole or not at all. outdates: as in `AtomicFile`."""
     write, _ = _FORMATS[_save_suffix(path)]
-    with AtomicFile(path) as file:
+    with AtomicFile(path, outdates) as file:
         write(tracks, file)
 
 
