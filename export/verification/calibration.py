@@ -19,12 +19,14 @@ from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.backends import Array
+from tapsdk.runtime.causal import BLOCK
 from tapsdk.runtime.plans import plans_of
 from tapsdk.system.files import sha256
 from tapsdk.system.leftovers import temporary_folder
 from training.data.synthetic import SceneConfig, make_clip
 
-CLIPS, FRAMES, POINTS = 4, 24, 16
+CLIPS, FRAMES, POINTS = 4, 24, BLOCK
+"""As many points as the native plan gives a stage at once: rows of zeros that fill a block up are no samples."""
 CALLS, BYTES = 32, 1 << 30
 """Most calls that are noted of a stage, and most memory for them, although never less than four."""
 
