@@ -1,11 +1,14 @@
 # make demo   a tracked video in out/, from nothing but Python and a C++ compiler (VIDEO=path for your own)
 # make test   the test suite; make test-slow runs what it leaves out: goldens of full-size models in every framework
+# make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
 PYTHON ?= python3
 VIDEO ?=
 PYTEST_ARGS ?=
+SECONDS ?= 600
+SURFACES ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
@@ -15,6 +18,12 @@ test: .venv-test/installed
 
 test-slow: .venv-test/installed
 	.venv-test/bin/python -m pytest -m slow $(PYTEST_ARGS)
+
+fuzz: .venv-test/installed
+	cmake -S . -B build/fuzz -DTAPKERNELS_TEST=ON -DTAPKERNELS_SANITIZE=ON
+	cmake --build build/fuzz --parallel 2
+	build/fuzz/fuzz_kernels $(SECONDS)
+	.venv-test/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(SURFACES)
 
 .venv-demo/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv-demo

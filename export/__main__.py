@@ -12,7 +12,7 @@ from typing import Any
 
 from export.targets import TARGETS, how_to_install
 from tapsdk.errors import TapsdkError
-from tapsdk.system.console import print_anything, tell
+from tapsdk.system.console import console, log_to_stderr, tell
 from tapsdk.system.imports import ignore_working_folder
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
@@ -42,12 +42,12 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
+@console()
 def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> int:
     """Runs the command and returns its exit status: 0 only if the artifact was verified; 128 and the number of the
     signal that ended it."""
-    print_anything()
     args = _parser(prog).parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING)
     try:
         with signals_as_interrupts():
             return _run(args)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,8 +21,9 @@ from export.verification.verify import verify, write_reference
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.selection import reference
-from tapsdk.system import leftovers
 from tapsdk.system.files import sha256, size_of
+from tapsdk.system.folders import put_back, replace_folder
+from tapsdk.system.leftovers import temporary_folder
 from tapsdk.system.signals import hold_signals
 from training.checkpoints.loading import find_weights
 from training.models import load
@@ -71,6 +69,8 @@ def export(model: str, target: str, output: Path, options: Options = Options()) 
     if reason:
         raise ExportError(f"{name} cannot be exported to {target}: {reason}")
     _check(options, target, backend)
+    place = Path(os.path.realpath(output))  # so that a symbolic link stays one
+    put_back(place)
     if output.exists() and not (options.force and (output / MANIFEST).is_file()):
         hint = (
             "is not an artifact; choose another directory"
@@ -81,25 +81,12 @@ def export(model: str, target: str, output: Path, options: Options = Options()) 
     source = options.weights or find_weights(name)
     _check_kept(source, output)
     module = load(name, source)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with _work_folder(output) as work:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(place.parent) as work:
         manifest = _Build(name, module, source, backend, options).into(work)
         with hold_signals(last=True):
-            _publish(work, output)
+            replace_folder(work, place)
     return manifest
-
-
-@contextmanager
-def _work_folder(output: Path) -> Iterator[Path]:
-    """A folder beside `output`, which is gone in the end unless it was renamed."""
-    work = output.with_name(f".{output.name}-{secrets.token_hex(4)}")
-    leftovers.note(work)
-    try:
-        work.mkdir()
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        leftovers.forget(work)
 
 
 def _check_kept(weights: Path, output: Path) -> None:
@@ -198,19 +185,3 @@ class _Build:
             flow=parts.flow,
             tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
         )
-
-
-def _publish(work: Path, output: Path) -> None:
-    """Puts the finished directory in place; an old artifact moves aside first, and back if anything goes wrong."""
-    work.chmod(0o755)
-    if not output.exists():
-        os.rename(work, output)
-        return
-    aside = work.with_name(f"{work.name}.old")
-    try:
-        os.rename(output, aside)
-        os.rename(work, output)
-    finally:
-        if not output.exists():
-            os.rename(aside, output)
-        shutil.rmtree(aside, ignore_errors=True)

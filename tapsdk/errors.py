@@ -38,7 +38,7 @@ class FetchError(TapsdkError):
 
 
 class ArtifactError(TapsdkError):
-    """An artifact directory with a missing file, a wrong checksum or an unknown schema."""
+    """An artifact directory with a missing file, a wrong checksum, an unknown schema, or more than may be opened."""
 
 
 class BackendError(TapsdkError):

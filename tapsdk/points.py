@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.errors import PointsError
 from tapsdk.geometry import MAX_SIDE, Size
+from tapsdk.system.npz import read_npy
+from tapsdk.system.reading import MOST_DATA_BYTES, printable, read_json, reading
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,9 @@ def named_columns(points: Any) -> NDArray[Any] | None:
 def _check_names(names: list[str]) -> None:
     """Raises PointsError for names of columns that leave open where points are, or in which frame."""
     if not {"x", "y"} <= set(names):
-        raise PointsError(f"a table of points needs columns x and y, and t if need be; this one has {', '.join(names)}")
+        raise PointsError(
+            f"a table of points needs columns x and y, and t if need be; this one has {printable(', '.join(names))}"
+        )
     frames = next((name for name in names if name.strip().lower() in FRAME_COLUMNS), None)
     if "t" not in names and frames is not None:
         raise PointsError(
@@ -201,14 +204,8 @@ def read_points_file(path: str | os.PathLike[str]) -> Any:
     suffix = Path(path).suffix.lower()
     if suffix not in readers:
         raise PointsError(f"{path} cannot be read as points: the suffix must be one of {', '.join(readers)}")
-    try:
+    with reading(path, "holds no points", PointsError):
         return readers[suffix](Path(path))
-    except OSError as error:
-        raise PointsError(f"{path} cannot be read: {error.strerror or error}") from error
-    except PointsError:
-        raise
-    except (ValueError, KeyError, TypeError, csv.Error, RecursionError, EOFError) as error:
-        raise PointsError(f"{path} holds no points, or is damaged: {error}") from error
 
 
 def _read_csv(path: Path) -> Any:
@@ -226,7 +223,7 @@ def _read_csv(path: Path) -> Any:
 
 
 def _read_json(path: Path) -> Any:
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = read_json(path, MOST_DATA_BYTES)
     if isinstance(rows, Mapping):
         return rows
     if rows and all(isinstance(row, Mapping) for row in rows):
@@ -240,4 +237,4 @@ def _read_json(path: Path) -> Any:
 
 def _read_npy(path: Path) -> Any:
     with open(path, "rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        return read_npy(file)

@@ -14,16 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.api import loaded
 from tapsdk.errors import ArtifactError, FramesError, PointsError
-from tapsdk.geometry import Size
+from tapsdk.geometry import MAX_SIDE, Size
 from tapsdk.points import as_rows, parse_query_points
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.npz import read_npz
+from tapsdk.system.reading import parse_json, reading
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.arrays import as_array, to_rgb_uint8
 
 SAVE_FORMAT = "tapsdk.tracker"
 SAVE_VERSION = 2
+NO_TRACKER = "is not a saved tracker"
 
 
 class Tracker:
@@ -166,10 +169,8 @@ class Tracker:
                 f"{path} was saved with other weights of {saved.model}, or at another size, than those of "
                 f"{tracker._stream.model.artifact.directory}; pass the model that it was saved with"
             )
-        try:
+        with reading(path, NO_TRACKER, ArtifactError):
             tracker._stream.restore_state(saved.rows, len(saved.ids))
-        except ValueError as error:
-            raise ArtifactError(f"{path} is damaged: {error}") from error
         tracker._ids, tracker._next_id, tracker._size = saved.ids, saved.next_id, saved.size
         return tracker
 
@@ -186,21 +187,37 @@ class _Saved:
     size: Size | None
     rows: dict[str, NDArray[Any]]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no Tracker saves."""
+        for name, text in (("model", self.model), ("weights_sha256", self.weights_sha256)):
+            if not isinstance(text, str):
+                raise ValueError(f"{name} is {text!r}, not a text")
+        if not _is_size(self.space) or not (self.size is None or _is_size(self.size)):
+            raise ValueError(f"a space of {self.space!r} and frames of {self.size!r} are none")
+        if not _is_count(self.next_id) or not isinstance(self.ids, list) or not all(map(_is_count, self.ids)):
+            raise ValueError("ids are whole numbers from 0")
+        if len(set(self.ids)) < len(self.ids) or max(self.ids, default=-1) >= self.next_id:
+            raise ValueError(f"its {len(self.ids)} ids are not different ones below {self.next_id}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(_is_count(n) and 0 < n <= MAX_SIDE for n in value)
+
 
 def _read_saved(path: Path) -> _Saved:
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            header = json.loads(str(stored["header"]))
-            rows = {k.removeprefix("row_"): stored[k] for k in stored.files if k.startswith("row_")}
+    with reading(path, NO_TRACKER, ArtifactError):
+        with open(path, "rb") as file:
+            stored = read_npz(file)
+        header = parse_json(str(stored["header"]))
         if (header.pop("format"), header.pop("version")) != (SAVE_FORMAT, SAVE_VERSION):
             raise ValueError(f"it is not of version {SAVE_VERSION}")
         header |= {name: header[name] and tuple(header[name]) for name in ("space", "size")}
+        rows = {k.removeprefix("row_"): array for k, array in stored.items() if k.startswith("row_")}
         return _Saved(**header, rows=rows)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # zipfile, zlib, json and numpy each raise their own
-        raise ArtifactError(f"{path} is not a saved tracker, or is damaged: {error}") from error
 
 
 def _extent(size: Size) -> str:

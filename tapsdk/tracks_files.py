@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,10 +15,15 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError, TracksError
 from tapsdk.system.files import AtomicFile, is_special_file
+from tapsdk.system.npz import FREE_BYTES, MOST_RATIO, read_npz
+from tapsdk.system.reading import as_json, parse_json, reading
 
 FORMAT = "tapsdk.tracks"
 VERSION = 1
+NO_TRACKS = "is not a tracks file"
 CSV_COLUMNS = ["point", "frame", "x", "y", "visible", "confidence"]
+MOST_FRAMES = 1 << 40
+"""A video of a thousand years; tracks of no points may say that they have any number."""
 CSV_TIME = "time"
 """A column more, seconds, where the times of frames are known."""
 
@@ -28,10 +31,10 @@ Fields = Mapping[str, Any]
 """xy [N, T, 2], visible [N, T], confidence [N, T]; queries [N, 3], times [T], fps and report (a table), or None."""
 
 
-def write_tracks(path: str | os.PathLike[str], tracks: Fields) -> None:
-    """Raises SaveError. The file appears whole or not at all."""
+def write_tracks(path: str | os.PathLike[str], tracks: Fields, outdates: str | os.PathLike[str] | None = None) -> None:
+    """Raises SaveError. The file appears whole or not at all. outdates: as in `AtomicFile`."""
     write, _ = _FORMATS[_save_suffix(path)]
-    with AtomicFile(path) as file:
+    with AtomicFile(path, outdates) as file:
         write(tracks, file)
 
 
@@ -39,15 +42,10 @@ def read_tracks(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Raises TracksError for a file that is missing, damaged or of another kind."""
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
-        raise TracksError(f"could not read {path}: the suffix must be one of {', '.join(_FORMATS)}")
+        raise TracksError(f"{path} cannot be read as tracks: the suffix must be one of {', '.join(_FORMATS)}")
     _, read = _FORMATS[suffix]
-    try:
-        with open(path, "rb") as file:
-            return read(file)
-    except OSError as error:
-        raise TracksError(f"could not read {path}: {error.strerror or error}") from error
-    except _DAMAGE as error:
-        raise TracksError(f"could not read {path}: not a tracks file, or damaged ({error})") from error
+    with reading(path, NO_TRACKS, TracksError), open(path, "rb") as file:
+        return read(file)
 
 
 def check_save_path(path: str | os.PathLike[str]) -> None:
@@ -66,20 +64,6 @@ def _save_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-# What a damaged or foreign file makes the readers raise; ValueError covers TracksError, json and text.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    csv.Error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
 def _short_floats(array: NDArray[np.float32]) -> list[str]:
     """Each value, in order, as the shortest decimal that reads back as the same float32."""
     return [str(value) for value in array.ravel()]
@@ -87,9 +71,9 @@ def _short_floats(array: NDArray[np.float32]) -> list[str]:
 
 def _check_tag(kind: Any, version: Any) -> None:
     if kind != FORMAT:
-        raise TracksError(f"the format is {kind!r}, not {FORMAT!r}")
+        raise ValueError(f"the format is {kind!r}, not {FORMAT!r}")
     if version != VERSION:
-        raise TracksError(f"the format has version {version!r}; this tapsdk reads version {VERSION}")
+        raise ValueError(f"the format has version {version!r}; this tapsdk reads version {VERSION}")
 
 
 def _write_npz(tracks: Fields, file: BinaryIO) -> None:
@@ -98,21 +82,28 @@ def _write_npz(tracks: Fields, file: BinaryIO) -> None:
         arrays["fps"] = np.float64(arrays["fps"])
     if "report" in arrays:
         arrays["report"] = np.str_(json.dumps(arrays["report"]))
+    arrays = {"format": np.str_(FORMAT), "version": np.int64(VERSION), **arrays}
     # By way of memory: numpy leaves its archive open when writing to a file fails.
     archive = io.BytesIO()
-    np.savez_compressed(archive, format=np.str_(FORMAT), version=np.int64(VERSION), **arrays)
+    np.savez_compressed(archive, **arrays)
+    size = sum(np.asarray(array).nbytes for array in arrays.values())
+    if size > max(FREE_BYTES, MOST_RATIO * archive.tell()) // 2:
+        # Tracks that hardly change compress as bombs do, which no reader takes.
+        archive = io.BytesIO()
+        np.savez(archive, **arrays)
     file.write(archive.getbuffer())
 
 
 def _read_npz(file: BinaryIO) -> dict[str, Any]:
-    with np.load(file, allow_pickle=False) as stored:
-        _check_tag(str(stored["format"]), int(stored["version"]))
-        return {
-            **{name: stored[name] for name in ("xy", "visible", "confidence")},
-            **{name: stored.get(name) for name in ("queries", "times")},
-            "fps": float(stored["fps"]) if "fps" in stored else None,
-            "report": json.loads(str(stored["report"])) if "report" in stored else None,
-        }
+    needed, others = ("format", "version", "xy", "visible", "confidence"), ("queries", "times", "fps", "report")
+    stored = read_npz(file, {*needed, *others})
+    _check_tag(str(stored["format"]), int(stored["version"]))
+    return {
+        **{name: stored[name] for name in ("xy", "visible", "confidence")},
+        **{name: stored.get(name) for name in ("queries", "times")},
+        "fps": float(stored["fps"]) if "fps" in stored else None,
+        "report": parse_json(str(stored["report"])) if "report" in stored else None,
+    }
 
 
 def _write_csv(tracks: Fields, file: BinaryIO) -> None:
@@ -137,19 +128,19 @@ def _read_csv(file: BinaryIO) -> dict[str, Any]:
     reader = csv.reader(file.read().decode("ascii").splitlines())
     header = next(reader, [])
     if header not in (CSV_COLUMNS, [*CSV_COLUMNS, CSV_TIME]):
-        raise TracksError(f"the first line must be {','.join(CSV_COLUMNS)}, or that and {CSV_TIME}")
+        raise ValueError(f"the first line must be {','.join(CSV_COLUMNS)}, or that and {CSV_TIME}")
     rows = [row for row in reader if row]
     if any(len(row) != len(header) for row in rows):
-        raise TracksError(f"every line must have {len(header)} columns")
+        raise ValueError(f"every line must have {len(header)} columns")
     point = np.array([int(row[0]) for row in rows], dtype=np.int64)
     frame = np.array([int(row[1]) for row in rows], dtype=np.int64)
     shape = (int(point.max(initial=-1)) + 1, int(frame.max(initial=-1)) + 1)
     cells = set(zip(point.tolist(), frame.tolist(), strict=True))
     negative = min(point.min(initial=0), frame.min(initial=0)) < 0
     if negative or len(cells) != len(rows) or shape[0] * shape[1] != len(rows):
-        raise TracksError("every point must have one line for every frame")
+        raise ValueError("every point must have one line for every frame")
     if any(row[4] not in ("0", "1") for row in rows):
-        raise TracksError("visible must be 0 or 1")
+        raise ValueError("visible must be 0 or 1")
     xy = np.zeros((*shape, 2), dtype=np.float32)
     visible = np.zeros(shape, dtype=np.bool_)
     confidence = np.zeros(shape, dtype=np.float32)
@@ -166,7 +157,7 @@ def _times_of(frame: NDArray[np.int64], seconds: list[float]) -> NDArray[np.floa
     times = np.zeros(frame.max() + 1)
     times[frame] = given
     if not np.array_equal(times[frame], given, equal_nan=True):
-        raise TracksError("a frame must have the same time for every point")
+        raise ValueError("a frame must have the same time for every point")
     return times
 
 
@@ -182,18 +173,25 @@ def _from_json(values: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return array.reshape(shape) if array.size == 0 else array
 
 
+def _flags(values: Any) -> NDArray[np.bool_]:
+    array = np.array(values, dtype=None if values else np.bool_)
+    if array.size and not np.isin(array, (0, 1)).all():
+        raise ValueError("visible must be true or false")
+    return array.astype(np.bool_)
+
+
 def _write_json(tracks: Fields, file: BinaryIO) -> None:
     about = {
         "format": FORMAT,
         "version": VERSION,
         "num_frames": tracks["xy"].shape[1],
         "fps": tracks["fps"],
-        "times": None if tracks["times"] is None else [float(time) for time in tracks["times"]],
+        "times": None if tracks["times"] is None else tracks["times"].tolist(),
         "report": tracks["report"],
         "queries": None if tracks["queries"] is None else _to_json(tracks["queries"]),
     }
     # Point by point: as Python's numbers, all of them would take ten times the memory of the tracks.
-    file.write((json.dumps(about, allow_nan=False)[:-1] + ', "tracks": [').encode("ascii"))
+    file.write((json.dumps(as_json(about), allow_nan=False)[:-1] + ', "tracks": [').encode("ascii"))
     for point in range(len(tracks["xy"])):
         track = {
             "xy": _to_json(tracks["xy"][point]),
@@ -205,15 +203,17 @@ def _write_json(tracks: Fields, file: BinaryIO) -> None:
 
 
 def _read_json(file: BinaryIO) -> dict[str, Any]:
-    document = json.load(file)
+    document = parse_json(file.read())
     if not isinstance(document, dict):
-        raise TracksError("the document is not a JSON object")
+        raise ValueError("the document is not a JSON object")
     _check_tag(document.get("format"), document.get("version"))
-    tracks, frames = document["tracks"], int(document["num_frames"])
+    tracks, frames = document["tracks"], document["num_frames"]
+    if type(frames) is not int or not 0 <= frames <= MOST_FRAMES:
+        raise ValueError(f"num_frames is {frames!r}, not a number of frames")
     queries = document.get("queries")
     return {
         "xy": _from_json([track["xy"] for track in tracks], (len(tracks), frames, 2)),
-        "visible": np.array([track["visible"] for track in tracks], dtype=np.bool_).reshape(len(tracks), frames),
+        "visible": _flags([track["visible"] for track in tracks]).reshape(len(tracks), frames),
         "confidence": _from_json([track["confidence"] for track in tracks], (len(tracks), frames)),
         "queries": None if queries is None else _from_json(queries, (len(tracks), 3)),
         **{name: document.get(name) for name in ("times", "fps", "report")},

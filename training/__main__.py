@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
-from tapsdk.system.console import print_anything, tell
+from tapsdk.system.console import console, log_to_stderr, tell
 from tapsdk.system.imports import ignore_working_folder
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
@@ -74,11 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console()
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, 1 for an error, 2 without the packages; 130 after Ctrl-C, and
     after another signal 128 and its number."""
-    print_anything()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.INFO)
     try:
         with signals_as_interrupts():
             args = _parser().parse_args(argv)

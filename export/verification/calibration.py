@@ -5,7 +5,6 @@ The runtime tracks points through generated clips as always, but its backend run
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,17 @@ from torch import Tensor
 from export.stages import Stage
 from export.verification.rollouts import runtime_rollout
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.backends import Array
+from tapsdk.runtime.causal import BLOCK
 from tapsdk.runtime.plans import plans_of
 from tapsdk.system.files import sha256
+from tapsdk.system.leftovers import temporary_folder
 from training.data.synthetic import SceneConfig, make_clip
 
-CLIPS, FRAMES, POINTS = 4, 24, 16
+CLIPS, FRAMES, POINTS = 4, 24, BLOCK
+"""As many points as the native plan gives a stage at once: rows of zeros that fill a block up are no samples."""
 CALLS, BYTES = 32, 1 << 30
 """Most calls that are noted of a stage, and most memory for them, although never less than four."""
 
@@ -39,12 +42,12 @@ def calibration_samples(
     height, width = manifest.frames.size
     points = min(POINTS, manifest.points.buckets.get(format, (POINTS,))[-1])
     config = SceneConfig(height, width, FRAMES, points, query="frame0")
-    with tempfile.TemporaryDirectory() as folder:
-        _write_placeholders(Path(folder), manifest, format)
+    with temporary_folder() as folder:
+        _write_placeholders(folder, manifest, format)
         for seed in range(CLIPS):
             clip = make_clip(config, seed)
             for plan in plans_of(manifest, format):
-                runtime_rollout(open_artifact(Path(folder)), backend, plan, clip.frames, clip.queries[:, 1:])
+                runtime_rollout(open_artifact(folder), backend, plan, clip.frames, clip.queries[:, 1:])
     return {name: session.samples for name, session in backend.sessions.items()}
 
 
@@ -98,8 +101,8 @@ class RecordingBackend:
     def describe(self) -> str:
         return f"torch {torch.__version__}, recording"
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> RecordingSession:
-        return self.sessions[file.read_text()]
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> RecordingSession:
+        return self.sessions[file.data.decode()]
 
     def keep(self, array: Array) -> Tensor:
         return torch.tensor(array)

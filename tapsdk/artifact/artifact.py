@@ -6,24 +6,28 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tapsdk.artifact.content import Content, read_content
 from tapsdk.artifact.manifest import File, Manifest, StageSpec
 from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import ArtifactError, ModelError
-from tapsdk.system.files import sha256, size_of
 
 BUNDLED = Path(__file__).parent.parent / "models"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A directory whose manifest was read; files are checked when they are asked for."""
+    """A directory whose manifest was read; files are checked when they are asked for.
+
+    links: whether its files may be symbolic links. Those of the package itself may: some installers make them so.
+    """
 
     directory: Path
     manifest: Manifest
+    links: bool = False
 
-    def file(self, stage: str, format: str) -> Path:
-        """The path of a stage in a format, after its size and checksum were found to be right."""
+    def file(self, stage: str, format: str) -> Content:
+        """A stage in a format, after its size and checksum were found to be right."""
         spec = self.stage(stage).files.get(format)
         if spec is None:
             formats = ", ".join(self.manifest.formats)
@@ -40,24 +44,21 @@ class Artifact:
         for file in self.manifest.files():
             self.checked(file)
 
-    def checked(self, file: File) -> Path:
-        """The path of a file, after its size and checksum were found to be right."""
+    def checked(self, file: File) -> Content:
+        """What is in a file, after its size and checksum were found to be right; it is not read again."""
         path = self.directory / file.path
-        # By name alone: a cache may keep the files themselves elsewhere and link to them.
-        if Path(file.path).name != file.path or file.path == "..":
-            raise ArtifactError(f"{self.directory}: the manifest names a file outside the artifact, {file.path!r}")
         try:
-            size, digest = size_of(path), sha256(path)
+            content = read_content(path, file.bytes, self.links)
         except FileNotFoundError:
             raise ArtifactError(f"{self.directory} lacks {file.path}; export or fetch the model again") from None
         except (OSError, ValueError) as error:  # ValueError: a name that cannot be
             raise ArtifactError(f"{path} cannot be read: {error}") from error
-        if size != file.bytes or digest != file.sha256:
+        if content.bytes != file.bytes or content.sha256 != file.sha256:
             raise ArtifactError(
                 f"{path} is not the file that was exported: its checksum differs from the manifest's "
-                f"({digest[:12]}... instead of {file.sha256[:12]}...); export or fetch the model again"
+                f"({content.sha256[:12]}... instead of {file.sha256[:12]}...); export or fetch the model again"
             )
-        return path
+        return content
 
 
 def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
@@ -68,15 +69,19 @@ def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
     if isinstance(model, Artifact):
         return model
     name = ALIASES.get(str(model), str(model))
-    bundled = BUNDLED / name
     if isinstance(model, str) and name in bundled_models():
-        return Artifact(bundled, read_manifest(bundled))
+        return _opened(BUNDLED / name)
     if os.path.isdir(model):
-        return Artifact(Path(model), read_manifest(Path(model)))
+        return _opened(Path(model))
     if name in OFFICIAL:
         raise ModelError(_not_bundled(name))
     known = ", ".join([*ALIASES, *bundled_models(), *OFFICIAL])
     raise ModelError(f"unknown model {str(model)!r}: neither a directory nor one of {known}")
+
+
+def _opened(directory: Path) -> Artifact:
+    links = directory.resolve().is_relative_to(BUNDLED.resolve())
+    return Artifact(directory, read_manifest(directory, links), links)
 
 
 def _not_bundled(name: str) -> str:

@@ -1,26 +1,22 @@
-"""One file over HTTP: resumed where it broke off, retried a few times, of the length that was announced."""
+"""One file over HTTP: resumed where it broke off, retried a few times, and whole: of the length that was announced."""
 
 from __future__ import annotations
 
 import base64
-import binascii
-import http.client
 import json
 import logging
 import os
 import re
 import shutil
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from email.message import Message
 from pathlib import Path
-from types import TracebackType
-from typing import Any
-from urllib.parse import urlsplit
 
+from tapsdk.artifact.http import CHUNK, Answer, BrokenOffError, check_address, request
 from tapsdk.errors import FetchError
+from tapsdk.system.progress import ByteBar
+from tapsdk.system.reading import printable, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +24,14 @@ TIMEOUT_SECONDS = 30.0
 """Without a byte, after which a connection counts as broken."""
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0)
 """Pauses before further attempts, as long as they get no further."""
+FURTHER = CHUNK
+"""Bytes by which an attempt has to get further for the count of attempts to begin anew."""
+MOST_BYTES = 8 << 30
+"""More than any published file has."""
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
-CHUNK = 1 << 18
 
-
-class _BrokenOff(Exception):
-    """An attempt that failed in a way that another one may not."""
+_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
+_VALIDATOR = re.compile(r"[\x20-\x7e]{1,500}")
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,27 @@ class _Remote:
     md5: str | None
 
     @classmethod
-    def of(cls, url: str, headers: Message, length: int | None) -> _Remote:
-        etag = headers.get("ETag")
+    def of(cls, url: str, headers: Mapping[str, str], length: int | None) -> _Remote:
+        etag = headers.get("etag")
         if etag is None or etag.startswith("W/"):
-            etag = headers.get("Last-Modified")
-        return cls(url, etag, length, _md5(headers))
+            etag = headers.get("last-modified")
+        known = etag is not None and _VALIDATOR.fullmatch(etag)
+        return cls(url, etag if known else None, length, _md5(headers))
+
+    @classmethod
+    def read(cls, note: Path) -> _Remote:
+        """What `_Partial.start` wrote. Raises OSError, ValueError, TypeError."""
+        remote = cls(**read_json(note))
+        texts = remote.url, remote.validator, remote.md5
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise ValueError("a text is none")
+        if remote.validator is None or not _VALIDATOR.fullmatch(remote.validator):
+            raise ValueError("nothing tells whether it is the same file")
+        if remote.length is not None and (type(remote.length) is not int or not 0 <= remote.length <= MOST_BYTES):
+            raise ValueError("the length is none")
+        if remote.md5 is not None and not _is_md5(remote.md5):
+            raise ValueError("the MD5 is none")
+        return remote
 
 
 @dataclass
@@ -75,16 +89,21 @@ class _Partial:
         return self.size > 0 and self.size == self.length
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether the server can tell if the rest is still of the same file."""
+        return self.size > 0 and self.remote is not None and self.remote.validator is not None
+
+    @property
     def _note(self) -> Path:
         return self.path.with_name(self.path.name + ".json")
 
     def recall(self, url: str) -> None:
         """Takes up what an earlier process left, if the server can tell whether it is still the same file."""
         try:
-            remote = _Remote(**json.loads(self._note.read_text(encoding="utf-8")))
+            remote = _Remote.read(self._note)
         except (OSError, ValueError, TypeError):
             remote = None
-        if remote is None or remote.url != url or remote.validator is None:
+        if remote is None or remote.url != url or self.path.is_symlink() or self.size > (remote.length or MOST_BYTES):
             self.discard()
         else:
             self.remote = remote
@@ -103,56 +122,41 @@ class _Partial:
         self._note.unlink(missing_ok=True)
 
 
-class _Bar:
-    """A progress bar in bytes that may be set back."""
-
-    def __init__(self, label: str, show: bool) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024, disable=None if show else True)
-
-    def at(self, done: int, total: int | None) -> None:
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
-
-
 def download(url: str, path: Path, *, label: str = "", progress: bool = False) -> str | None:
     """Fills the file `path` with what `url` serves; what is there of the same file is not fetched again.
 
-    On failure the part that came stays, for the next call. Proxies are those of the environment.
+    The file is whole: the server has to tell its length, or its MD5, which the caller compares, or to send it in
+    chunks, which have an end. On failure the part that came stays for the next call, if that can go on from there.
+    Proxies are those of the environment.
 
     progress: a bar on stderr, on a terminal.
     Returns the MD5 in base64 that the server stated, None if it stated none. Raises FetchError.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise FetchError(f"cannot fetch {url!r}: the address must begin with https:// or http://")
+    check_address(url)
     partial = _Partial(path)
     try:
         partial.recall(url)
-        with _Bar(label, progress) as bar:
-            _until_complete(url, partial, bar)
+        try:
+            with ByteBar(label, progress) as bar:
+                _until_complete(url, partial, bar)
+        except BaseException:
+            if not partial.can_go_on:
+                partial.discard()
+            raise
         partial.forget()
     except OSError as error:
         raise FetchError(f"could not write {path}: {error.strerror or error}") from error
     return partial.remote.md5 if partial.remote else None
 
 
-def _until_complete(url: str, partial: _Partial, bar: _Bar) -> None:
+def _until_complete(url: str, partial: _Partial, bar: ByteBar) -> None:
     failures, furthest = 0, 0
     while not partial.is_complete:
         try:
             return _attempt(url, partial, bar)
-        except _BrokenOff as error:
+        except BrokenOffError as error:
             # Getting further starts the count anew; a server that serves the same stretch for ever does not.
-            failures = 1 if partial.size > furthest else failures + 1
+            failures = 1 if partial.size >= furthest + FURTHER else failures + 1
             furthest = max(furthest, partial.size)
             if failures > len(BACKOFF_SECONDS):
                 raise FetchError(_given_up(url, partial, error)) from error
@@ -161,75 +165,89 @@ def _until_complete(url: str, partial: _Partial, bar: _Bar) -> None:
             time.sleep(pause)
 
 
-def _given_up(url: str, partial: _Partial, error: _BrokenOff) -> str:
-    if partial.size:
+def _given_up(url: str, partial: _Partial, error: BrokenOffError) -> str:
+    if partial.can_go_on:
         return f"could not fetch {url}: {error}; {partial.size} bytes are kept, try again to go on from there"
     return f"could not fetch {url}: {error}; check the network and the proxy, or try again later"
 
 
-def _attempt(url: str, partial: _Partial, bar: _Bar) -> None:
-    """One request. Raises _BrokenOff where another may succeed, FetchError where it cannot."""
-    with _open(url, partial) as response:
-        if response.status == 206:
-            _check_range(response.headers, url, partial)
-        elif response.status == 200:
-            # The server has no ranges, or another file by now: from the start.
-            partial.start(_Remote.of(url, response.headers, _content_length(response.headers)))
+def _attempt(url: str, partial: _Partial, bar: ByteBar) -> None:
+    """One request. Raises BrokenOffError where another may succeed, FetchError where it cannot."""
+    with _open(url, partial) as answer:
+        if answer.status == 206:
+            _check_range(answer, url, partial)
         else:
-            raise FetchError(_refused(url, response.status, response.reason))
+            # The server has no ranges, or another file by now: from the start.
+            partial.start(_described(answer, url))
         _check_space(url, partial)
-        _receive(response, partial, bar)
+        _receive(answer, url, partial, bar)
     length = partial.length
     if length is not None and partial.size < length:
-        raise _BrokenOff(f"the connection broke off after {partial.size} of {length} bytes")
-    if length is not None and partial.size > length:
-        partial.discard()
-        raise _BrokenOff(f"the server sent more than the {length} bytes that it announced")
+        raise BrokenOffError(f"the connection broke off after {partial.size} of {length} bytes")
     if partial.size == 0:
         raise FetchError(f"could not fetch {url}: the server sent an empty file")
 
 
-def _open(url: str, partial: _Partial) -> Any:
+def _open(url: str, partial: _Partial) -> Answer:
+    """An answer of 200, or of 206 to a request for the rest."""
     headers = {"User-Agent": "tapsdk"}
-    if partial.size and partial.remote is not None:
-        headers["Range"] = f"bytes={partial.size}-"
-        if partial.remote.validator is not None:
-            headers["If-Range"] = partial.remote.validator
+    if partial.can_go_on and partial.remote is not None:
+        headers |= {"Range": f"bytes={partial.size}-", "If-Range": str(partial.remote.validator)}
+    answer = request(url, headers, TIMEOUT_SECONDS)
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and "Range" in headers:
-            came, announced = partial.size, partial.length
-            partial.discard()
-            raise _BrokenOff(f"the server has nothing after {came} of {announced} bytes") from error
-        if error.code in TEMPORARY:
-            raise _BrokenOff(f"the server answered {error.code} {error.reason}") from error
-        raise FetchError(_refused(url, error.code, error.reason)) from error
-    except urllib.error.URLError as error:
-        raise _BrokenOff(f"no connection to {urlsplit(url).netloc}: {error.reason}") from error
-    except (http.client.InvalidURL, ValueError) as error:
-        raise FetchError(f"cannot fetch {url!r}: {error}") from error
-    except (http.client.HTTPException, OSError) as error:
-        raise _BrokenOff(f"no connection to {urlsplit(url).netloc}: {_said(error)}") from error
+        _check_status(answer, url, partial, asked_for_rest="Range" in headers)
+    except BaseException:
+        answer.close()
+        raise
+    return answer
 
 
-def _check_range(headers: Message, url: str, partial: _Partial) -> None:
+def _check_status(answer: Answer, url: str, partial: _Partial, *, asked_for_rest: bool) -> None:
+    said = f"the server answered {answer.status} {answer.reason}"
+    if answer.status == 416 and asked_for_rest:
+        came, announced = partial.size, partial.length
+        partial.discard()
+        raise BrokenOffError(f"the server has nothing after {came} of {announced} bytes")
+    if answer.status in TEMPORARY:
+        raise BrokenOffError(said)
+    if answer.status != 200 and not (answer.status == 206 and asked_for_rest):
+        raise FetchError(f"could not fetch {url}: {said}")
+    if answer.packing:
+        raise FetchError(f"could not fetch {url}: the server sent it packed ({answer.packing}), which nobody asked for")
+
+
+def _described(answer: Answer, url: str) -> _Remote:
+    """What an answer with the whole file says of it. Raises FetchError where it could not be told to be whole."""
+    remote = _Remote.of(url, answer.headers, answer.length)
+    if remote.length is None and remote.md5 is None and not answer.says_its_end:
+        raise FetchError(
+            f"could not fetch {url}: the server does not say how long the file is, so that nothing could tell whether "
+            "it came whole"
+        )
+    if remote.length is not None and remote.length > MOST_BYTES:
+        raise FetchError(
+            f"could not fetch {url}: the server announces {remote.length} bytes, and {MOST_BYTES} are the most"
+        )
+    return remote
+
+
+def _check_range(answer: Answer, url: str, partial: _Partial) -> None:
     """Whether the part that is being sent is the one that is missing, of the same file."""
-    before = partial.remote
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", "").strip())
-    total = int(match[2]) if match else None
-    now = _Remote.of(url, headers, total)
+    before, announced = partial.remote, answer.length
+    match = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    first, last, total = (int(number) for number in match.groups()) if match else (-1, -1, -1)
     fits = (
         before is not None
-        and match is not None
-        and int(match[1]) == partial.size
+        and before.validator == _Remote.of(url, answer.headers, None).validator
+        and first == partial.size
+        and first <= last < total <= MOST_BYTES
         and before.length in (None, total)
-        and (now.validator is None or now.validator == before.validator)
+        and announced in (None, last - first + 1)
     )
-    if not fits:
+    if not fits or before is None:
         partial.discard()
-        raise _BrokenOff("the server sent another part than the one that was asked for")
+        raise BrokenOffError("the server sent another part than the one that was asked for")
+    partial.remote = _Remote(url, before.validator, total, before.md5)
 
 
 def _check_space(url: str, partial: _Partial) -> None:
@@ -242,48 +260,40 @@ def _check_space(url: str, partial: _Partial) -> None:
         )
 
 
-def _receive(response: Any, partial: _Partial, bar: _Bar) -> None:
+def _receive(answer: Answer, url: str, partial: _Partial, bar: ByteBar) -> None:
+    most = MOST_BYTES if partial.length is None else partial.length
     with open(partial.path, "ab") as file:
         bar.at(file.tell(), partial.length)
-        while chunk := _read(response):
-            file.write(chunk)
+        for part in answer.body():
+            if file.tell() + len(part) > most:
+                break
+            file.write(part)
             bar.at(file.tell(), partial.length)
-        file.flush()
-        os.fsync(file.fileno())
+        else:
+            file.flush()
+            os.fsync(file.fileno())
+            return
+    announced = partial.length
+    partial.discard()
+    if announced is None:
+        raise FetchError(f"could not fetch {url}: the server sent more than {most} bytes")
+    raise BrokenOffError(f"the server sent more than the {announced} bytes that it announced")
 
 
-def _read(response: Any) -> bytes:
-    try:
-        return bytes(response.read(CHUNK))
-    except (http.client.HTTPException, OSError) as error:
-        raise _BrokenOff(f"the connection broke off: {_said(error)}") from error
-
-
-def _refused(url: str, status: int, reason: str) -> str:
-    return f"could not fetch {url}: the server answered {status} {reason}"
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _content_length(headers: Message) -> int | None:
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else None
-
-
-def _md5(headers: Message) -> str | None:
-    """The MD5 in base64 as Google's storage states it in `x-goog-hash: crc32c=...,md5=...`."""
-    for value in headers.get_all("x-goog-hash", []):
-        for entry in value.split(","):
-            kind, _, digest = entry.strip().partition("=")
-            if kind == "md5" and _is_md5(digest):
-                return digest
+def _md5(headers: Mapping[str, str]) -> str | None:
+    """The MD5 in base64 as Google's storage states it in `x-goog-hash: crc32c=...,md5=...`. Raises BrokenOffError for
+    one that is none."""
+    for entry in headers.get("x-goog-hash", "").split(","):
+        kind, _, digest = entry.strip().partition("=")
+        if kind.strip().lower() == "md5":
+            if not _is_md5(digest):
+                raise BrokenOffError(f"the server states an MD5 that is none ({printable(digest, 50)})")
+            return digest
     return None
 
 
 def _is_md5(digest: str) -> bool:
     try:
         return len(base64.b64decode(digest, validate=True)) == 16
-    except binascii.Error:
+    except ValueError:
         return False

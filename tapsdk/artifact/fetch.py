@@ -12,9 +12,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tapsdk.artifact import bundled_models
@@ -23,8 +23,14 @@ from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import FetchError, ModelError, SaveError
 from tapsdk.system.cache import cache_directory, file_lock
 from tapsdk.system.files import CHUNK, AtomicFile, sha256
+from tapsdk.system.reading import read_json, reading
 
 logger = logging.getLogger(__name__)
+
+LONGEST_NAME = 200
+"""Bytes of the name of a file."""
+BESIDE = (".part", ".json", ".lock")
+"""Endings of what lies beside a file."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ def fetch(
                     return folder / pin.file
                 address = url or pin.url
             return _download(name, address, folder, progress)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:  # ValueError: of a path with a NUL
+        reason = getattr(error, "strerror", None) or error
         raise FetchError(f"cannot keep files in {folder}: {reason}; name another folder") from error
 
 
@@ -134,9 +140,21 @@ def _file_name(url: str) -> str:
         name = PurePosixPath(unquote(urlsplit(url).path)).name
     except ValueError as error:
         raise FetchError(f"{url!r} is not an address: {error}") from error
-    if not name or "\\" in name:
-        raise FetchError(f"the address {url!r} does not end in the name of a file")
+    if not _is_file_name(name):
+        raise FetchError(f"the address {url!r} does not end in the name of a file of weights")
     return name
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name is plain on every system, and none of those that are kept beside a file."""
+    return (
+        0 < len(name.encode("utf-8", "replace")) <= LONGEST_NAME
+        and name.isprintable()
+        and not set(name) & set('\\/:*?"<>|')
+        and not name.startswith(".")
+        and not name.endswith((".", " "))
+        and not name.lower().endswith(BESIDE)
+    )
 
 
 def _download(name: str, url: str, folder: Path, progress: bool) -> Path:
@@ -206,16 +224,19 @@ def _pin_path(folder: Path, name: str) -> Path:
 
 
 def _read_pin(path: Path) -> Pin | None:
-    try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path, "is no note of a fetched file (delete it and fetch the model again)", FetchError):
+        try:
+            table = read_json(path)
+        except FileNotFoundError:
+            return None
         pin = Pin(**table)
-        if Path(pin.file).name != pin.file:
+        if not all(isinstance(text, str) and text.isprintable() for text in (pin.model, pin.url, pin.fetched)):
+            raise ValueError("it has something else where a text should be")
+        if not isinstance(pin.file, str) or not _is_file_name(pin.file):
             raise ValueError(f"{pin.file!r} is not the name of a file")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise FetchError(f"{path} cannot be read: {error}; delete it and fetch the model again") from error
-    return pin
+        if type(pin.bytes) is not int or pin.bytes < 0 or not re.fullmatch("[0-9a-f]{64}", pin.sha256):
+            raise ValueError("it has no size and no SHA-256")
+        return pin
 
 
 def _write_pin(path: Path, pin: Pin) -> None:

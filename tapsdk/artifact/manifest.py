@@ -39,6 +39,12 @@ QueryFrame = Literal["exact", "model"]
 Join = Literal["query", "start"]
 Layout = Literal["THWC"]
 
+MAX_CELLS = 64
+"""Most multiples that a frame's side holds, where it is to be a multiple of a number of pixels."""
+PRECISIONS = ("fp32", "fp16", "int8")
+DTYPES = ("float32", "float16")
+"""Of what stages take and give; whatever they compute with within."""
+
 POINTS = "N"
 """Stands for the number of points in a shape; "H" and "W" for the frame's sides, "H/8" for an eighth of one."""
 FRAMES = "T"

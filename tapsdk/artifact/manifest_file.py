@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import fields, replace
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+from tapsdk.artifact.content import read_regular
+from tapsdk.artifact.entries import Entry
 from tapsdk.artifact.manifest import (
+    DTYPES,
     FRAMES,
     MANIFEST,
     POINTS,
+    PRECISIONS,
     PROGRAMS,
     SCHEMA,
     SIZE,
+    Causal,
     File,
     FlowFusion,
     FrameSpec,
@@ -25,7 +29,6 @@ from tapsdk.artifact.manifest import (
     PointSpec,
     Program,
     QueryFrame,
-    Ramp,
     Refined,
     Refinement,
     Role,
@@ -34,176 +37,216 @@ from tapsdk.artifact.manifest import (
     Visibility,
     Whole,
 )
+from tapsdk.artifact.manifest_check import check_manifest
 from tapsdk.errors import ArtifactError
+from tapsdk.geometry import Size
+from tapsdk.system.json_text import parse_json
 
-RAMPS = ("slip", "shown", "sure", "leap", "apart", "texture")
-"""Entries of `flow` that are ramps."""
+MOST_BYTES = 4 << 20
+"""Of a manifest."""
+LARGEST_FILE = 2 << 30
+"""In bytes."""
+MIN_SIDE, MAX_SIDE = 8, 4096
+"""Pixels of the frames that stages get, and of the space that points are in."""
+LARGEST_REFERENCE = 16 << 20
+MOST_POINTS = 1 << 20
+MOST_FRAMES = 1024
+"""Of a chunk of video, and of its margin."""
+MOST_RADIUS = 15
+"""Of what the kernels look at around a point."""
+MOST_AXES = 8
+RAMPS = {"slip": MAX_SIDE, "shown": 1, "sure": 1, "leap": 1, "apart": 1e6, "texture": 1e6}
+"""Entries of `flow` that are ramps: what they count is never negative, and no more than this."""
+
+MODEL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}(/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}){0,3}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+"""Of a file in the artifact's own folder."""
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """Reads and checks the manifest of an artifact directory. Raises ArtifactError."""
+def read_manifest(directory: Path, links: bool = False) -> Manifest:
+    """Reads and checks the manifest of an artifact directory. links: whether it may be a symbolic link.
+
+    Raises ArtifactError, which names the entry that is wrong, what it is and what is allowed.
+    """
     path = directory / MANIFEST
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(read_regular(path, MOST_BYTES, links))
     except FileNotFoundError:
         raise ArtifactError(f"{directory} is not an artifact: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
     schema = table.get("schema") if isinstance(table, dict) else None
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         raise ArtifactError(
-            f"{path} has schema {schema!r}; this version of tapsdk reads schema {SCHEMA}. "
+            f"{path} has schema {schema!r:.80}; this version of tapsdk reads schema {SCHEMA}. "
             "Export the model again, or install the version of tapsdk that wrote it"
         )
     try:
-        return _parse(table)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-
-
-def _parse(table: dict[str, Any]) -> Manifest:
-    unknown = set(table) - {f.name for f in fields(Manifest)}
-    if unknown:
-        raise ValueError(f"unknown entries {', '.join(sorted(unknown))}")
-    manifest = Manifest(
-        **{
-            **table,
-            "frames": _frames(table["frames"]),
-            "points": _points(table["points"]),
-            "visibility": Visibility(**table["visibility"]),
-            "program": _program(table["program"]),
-            "stages": {name: _stage(stage) for name, stage in table["stages"].items()},
-            "flow": _flow(table["flow"]) if table.get("flow") else None,
-            "reference": File(**table["reference"]) if table.get("reference") else None,
-        }
-    )
-    _check_flow(manifest)
+        manifest = _manifest(table)
+        check_manifest(manifest)
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
     return manifest
 
 
-def _frames(table: dict[str, Any]) -> FrameSpec:
-    frames = FrameSpec(
-        **{**table, "size": _size("size", table["size"]), "range": _pair(table.get("range", (-1.0, 1.0)))}
+def _manifest(table: dict[str, Any]) -> Manifest:
+    optional = ("flow", "reference", "verification", "tools")
+    needed = [f.name for f in fields(Manifest) if f.name not in optional]
+    found = Entry("the manifest", table).fields(needed, optional)
+    # Within the manifest, entries go by their own names.
+    entries = {name: Entry(name, found[name].value) for name in found}
+    at = type(found)(entries)
+    return Manifest(
+        model=at["model"].text(MODEL, "a name such as family/variant, of letters, digits, '.', '_' and '-'"),
+        weights_sha256=_sha256(at["weights_sha256"]),
+        precision=at["precision"].one_of(PRECISIONS),
+        frames=_frames(at["frames"]),
+        points=_points(at["points"]),
+        visibility=_visibility(at["visibility"]),
+        program=_program(at["program"]),
+        stages={name: _stage(entry) for name, entry in at["stages"].table().items()},
+        flow=at.optional("flow", _flow),
+        reference=at.optional("reference", lambda entry: _file(entry, "npz", LARGEST_REFERENCE)),
+        verification=at.get("verification", lambda entry: {k: v.value for k, v in entry.table().items()}, {}),
+        tools=at.get("tools", _tools, {}),
     )
-    _check_choice("layout", frames.layout, get_args(Layout))
-    low, high = frames.range
-    if not -math.inf < low < high < math.inf:
-        raise ValueError(f"range {list(frames.range)} does not grow")
-    if frames.multiple is not None and not _is_count(frames.multiple):
-        raise ValueError(f"multiple is {frames.multiple!r}, not a number of pixels")
-    return frames
 
 
-def _points(table: dict[str, Any]) -> PointSpec:
-    buckets = {name: _buckets(sizes) for name, sizes in table.get("buckets", {}).items()}
-    points = PointSpec(**{**table, "space": _size("space", table["space"]), "buckets": buckets})
-    _check_choice("query_frame", points.query_frame, get_args(QueryFrame))
-    _check_choice("join", points.join, get_args(Join))
-    if not isinstance(points.independent, bool):
-        raise ValueError(f"independent is {points.independent!r}, not true or false")
-    return points
+def _tools(entry: Entry) -> dict[str, str]:
+    words = re.compile(r"[^\x00-\x1f]{0,200}")
+    return {name: value.text(words, "a line of text") for name, value in entry.table().items()}
 
 
-def _program(table: dict[str, Any]) -> Program:
-    _check_choice("program", table["kind"], tuple(PROGRAMS))
-    values = {name: value for name, value in table.items() if name != "kind"}
-    for name in ("native", "refinement"):
-        if values.get(name) is not None:
-            values[name] = _refinement(values[name])
-    program = PROGRAMS[table["kind"]](**values)
-    if isinstance(program, Refined) and program.refinement is None:
-        raise ValueError("program 'refined' needs an entry 'refinement'")
-    if isinstance(program, Refined) and program.multiple is not None and not _is_count(program.multiple):
-        raise ValueError(f"multiple is {program.multiple!r}, not a number of pixels")
-    if isinstance(program, Whole) and not (
-        _is_count(program.frames) and (program.margin == 0 or _is_count(program.margin))
-    ):
-        raise ValueError(f"a chunk of {program.frames!r} frames with a margin of {program.margin!r} is none")
-    return program
+def _sha256(entry: Entry) -> str:
+    return entry.text(SHA256, "a SHA-256 of 64 hexadecimal digits")
 
 
-def _flow(table: dict[str, Any]) -> FlowFusion:
-    pairs = {name: _ramp(name, table[name]) for name in RAMPS if name in table}
-    flow = FlowFusion(**{**table, **pairs})
-    flow = replace(flow, doubt=_pair(table["doubt"]))
-    if not (_is_count(flow.radius) and _is_count(flow.levels)):
-        raise ValueError(f"a radius of {flow.radius!r} and {flow.levels!r} levels are none")
-    for name, value in (("pull", flow.pull), ("contrast", flow.contrast), ("doubt", min(flow.doubt))):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value!r}, not a number from 0")
-    return flow
+def _size(entry: Entry) -> Size:
+    try:
+        return entry.pair(lambda side: side.whole(MIN_SIDE, MAX_SIDE))
+    except ValueError:
+        raise entry.wrong(f"(height, width) in whole pixels, each from {MIN_SIDE} to {MAX_SIDE}") from None
 
 
-def _ramp(name: str, values: list[Any]) -> Ramp:
-    low, high = values
-    if not -math.inf < low < high < math.inf:
-        raise ValueError(f"{name} {values!r} does not grow")
-    return float(low), float(high)
+def _frames(entry: Entry) -> FrameSpec:
+    at = entry.fields(("size",), ("multiple", "range", "layout"))
+    return FrameSpec(
+        size=_size(at["size"]),
+        multiple=at.optional("multiple", _multiple),
+        range=at.get("range", lambda pair: pair.growing(-1e6, 1e6), (-1.0, 1.0)),
+        layout=at.get("layout", lambda each: each.one_of(get_args(Layout)), "THWC"),
+    )
 
 
-def _check_flow(manifest: Manifest) -> None:
-    if manifest.flow is None:
-        return
-    if manifest.flow.hidden not in manifest.visibility.logits:
-        known = ", ".join(manifest.visibility.logits)
-        raise ValueError(f"'flow' asks for the logit {manifest.flow.hidden!r}, and visibility knows {known}")
-    step = manifest.stages.get("step")
-    if not (step and step.with_role("previous")):
-        raise ValueError("'flow' needs a stage 'step' with an input of the role 'previous'")
-    if manifest.frames.range != (-1.0, 1.0):
-        raise ValueError(f"'flow' needs frames in the range [-1, 1], not {list(manifest.frames.range)}")
+def _multiple(entry: Entry) -> int:
+    return entry.whole(1, 256)
 
 
-def _stage(table: dict[str, Any]) -> StageSpec:
-    files = {name: File(**file) for name, file in table["files"].items()}
-    return StageSpec(_tensors(table["inputs"]), _tensors(table["outputs"]), files)
+def _points(entry: Entry) -> PointSpec:
+    at = entry.fields(("space",), ("join", "query_frame", "independent", "buckets"))
+    return PointSpec(
+        space=_size(at["space"]),
+        join=at.get("join", lambda each: each.one_of(get_args(Join)), "query"),
+        query_frame=at.get("query_frame", lambda each: each.one_of(get_args(QueryFrame)), "model"),
+        independent=at.get("independent", Entry.flag, False),
+        buckets=at.get("buckets", lambda each: {name: _buckets(sizes) for name, sizes in each.table().items()}, {}),
+    )
 
 
-def _is_size(entry: Any) -> bool:
-    return SIZE.fullmatch(entry) is not None if isinstance(entry, str) else _is_count(entry)
-
-
-def _tensors(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    for row in rows:
-        _check_choice("role", row["role"], get_args(Role))
-        shape = row["shape"]
-        if max(shape.count(POINTS), shape.count(FRAMES)) > 1 or not all(map(_is_size, shape)):
-            raise ValueError(
-                f"shape {shape} is not of sizes, parts of 'H' and 'W', and {POINTS!r} and {FRAMES!r} once at most"
-            )
-    return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
-
-
-def _check_choice(entry: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {entry} {value!r}; this version knows {', '.join(allowed)}")
-
-
-def _refinement(table: dict[str, Any]) -> Refinement:
-    levels = tuple(Level(level["grid"], _pair(level["channels"])) for level in table["levels"])
-    refinement = Refinement(table["iterations"], table["radius"], levels)
-    if not (_is_count(refinement.iterations) and _is_count(refinement.radius)):
-        raise ValueError(f"{refinement.iterations!r} iterations with a radius of {refinement.radius!r} are none")
-    return refinement
-
-
-def _buckets(sizes: list[Any]) -> tuple[int, ...]:
-    if not sizes or sorted(set(sizes)) != sizes or not all(map(_is_count, sizes)):
-        raise ValueError(f"buckets {sizes} are not growing numbers of points")
+def _buckets(entry: Entry) -> tuple[int, ...]:
+    sizes = [each.whole(1, MOST_POINTS) for each in entry.rows(1, 100)]
+    if sorted(set(sizes)) != sizes:
+        raise entry.wrong("growing numbers of points")
     return tuple(sizes)
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
+def _visibility(entry: Entry) -> Visibility:
+    at = entry.fields(("logits",), ("threshold",))
+    logits = {name: each.whole(-1, 1) for name, each in at["logits"].table().items()}
+    if not logits or not all(logits.values()):
+        raise at["logits"].wrong("a table with 1 or -1 for each logit, one at least")
+    return Visibility(logits, at.get("threshold", lambda each: each.number(0, 1), 0.5))
 
 
-def _size(entry: str, values: list[Any]) -> tuple[int, int]:
-    height, width = values
-    if not (_is_count(height) and _is_count(width)):
-        raise ValueError(f"{entry} {values!r} is not (height, width) in pixels")
-    return height, width
+def _program(entry: Entry) -> Program:
+    kind = entry.fields(("kind",), entry.table())["kind"].one_of(PROGRAMS)
+    if kind == Causal.kind:
+        return Causal(entry.fields(("kind",), ("native",)).optional("native", _refinement))
+    if kind == Refined.kind:
+        at = entry.fields(("kind", "refinement"), ("multiple",))
+        return Refined(_refinement(at["refinement"]), at.optional("multiple", _multiple))
+    at = entry.fields(("kind", "frames"), ("margin",))
+    return Whole(at["frames"].whole(1, MOST_FRAMES), at.get("margin", lambda each: each.whole(0, MOST_FRAMES), 0))
 
 
-def _pair(values: list[Any]) -> tuple[Any, Any]:
-    first, second = values
-    return first, second
+def _refinement(entry: Entry) -> Refinement:
+    at = entry.fields(("iterations", "radius", "levels"))
+    levels = tuple(map(_level, at["levels"].rows(1, 16)))
+    return Refinement(at["iterations"].whole(1, 32), at["radius"].whole(1, MOST_RADIUS), levels)
+
+
+def _level(entry: Entry) -> Level:
+    at = entry.fields(("grid", "channels"))
+    first, last = at["channels"].pair(lambda each: each.whole(0, 1 << 16))
+    if not first < last:
+        raise at["channels"].wrong("[first, last) channels, one at least")
+    return Level(at["grid"].name(), (first, last))
+
+
+def _flow(entry: Entry) -> FlowFusion:
+    at = entry.fields([f.name for f in fields(FlowFusion)])
+    return FlowFusion(
+        radius=at["radius"].whole(1, MOST_RADIUS),
+        levels=at["levels"].whole(1, 8),
+        pull=at["pull"].number(0, 1),
+        doubt=at["doubt"].pair(lambda each: each.number(0, 1000)),
+        contrast=at["contrast"].number(0, 1000),
+        hidden=at["hidden"].name(),
+        **{name: at[name].growing(0, most) for name, most in RAMPS.items()},
+    )
+
+
+def _stage(entry: Entry) -> StageSpec:
+    at = entry.fields(("inputs", "outputs"), ("files",))
+    files: dict[str, File] = at.get("files", _files, {})
+    return StageSpec(_tensors(at["inputs"]), _tensors(at["outputs"]), files)
+
+
+def _files(entry: Entry) -> dict[str, File]:
+    return {format: _file(each, format, LARGEST_FILE) for format, each in entry.table().items()}
+
+
+def _file(entry: Entry, format: str, most_bytes: int) -> File:
+    at = entry.fields(("path", "format", "sha256", "bytes"))
+    return File(
+        at["path"].text(FILE_NAME, "the plain name of a file, which lies in the artifact's own folder"),
+        at["format"].one_of((format,)),
+        _sha256(at["sha256"]),
+        at["bytes"].whole(0, most_bytes),
+    )
+
+
+def _tensors(entry: Entry) -> tuple[TensorSpec, ...]:
+    tensors = tuple(map(_tensor, entry.rows(0, 1000)))
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{entry.where} names a tensor twice: {', '.join(names)[:200]}; allowed is each once")
+    return tensors
+
+
+def _tensor(entry: Entry) -> TensorSpec:
+    at = entry.fields(("name", "shape", "role"), ("dtype",))
+    shape = tuple(each.value for each in at["shape"].rows(0, MOST_AXES))
+    if max(shape.count(POINTS), shape.count(FRAMES)) > 1 or not all(map(_is_size, shape)):
+        raise at["shape"].wrong(
+            f"sizes from 1 to {MOST_POINTS}, parts of 'H' and 'W', and {POINTS!r} and {FRAMES!r} once at most"
+        )
+    dtype = at.get("dtype", lambda each: each.one_of(DTYPES), "float32")
+    return TensorSpec(at["name"].name(), shape, at["role"].one_of(get_args(Role)), dtype)
+
+
+def _is_size(entry: Any) -> bool:
+    if isinstance(entry, str):
+        return SIZE.fullmatch(entry) is not None
+    return type(entry) is int and 0 < entry <= MOST_POINTS

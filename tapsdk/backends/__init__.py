@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec
 from tapsdk.errors import BackendError
 
@@ -52,8 +52,12 @@ class Backend(Protocol):
     def describe(self) -> str:
         """Engine, version and device, for reports."""
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> Session:
-        """A stage ready to run. points: the bucket, in formats with an entry point for each; None: any number."""
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> Session:
+        """A stage ready to run, from the bytes that were checked and nothing else.
+
+        points: the bucket, in formats with an entry point for each; None: any number. Raises ArtifactError for a file
+        that cannot be loaded, or that is not all there is to it.
+        """
 
     def keep(self, array: Array) -> Tensor:
         """Moves an array to the backend's side, which may go on using the same memory."""

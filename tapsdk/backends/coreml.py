@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 import sys
+import tempfile
 import threading
+import weakref
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array, Options, Tensor, run_failed
+from tapsdk.backends.coreml_package import unpack
 from tapsdk.errors import ArtifactError, BackendError
 
 COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu+gpu": "CPU_AND_GPU", "cpu+ane": "CPU_AND_NE"}
@@ -71,14 +76,20 @@ class CoreMl:
     def describe(self) -> str:
         return f"coreml (coremltools {self._coremltools.__version__}, {self._units})"
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> CoreMlSession:
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> CoreMlSession:
         entry = entry_point(stage, points or 0)
         units = getattr(self._coremltools.ComputeUnit, COMPUTE_UNITS[self._units])
+        # It takes nothing but paths, so it gets a copy that nobody else can change.
+        folder = tempfile.mkdtemp(prefix="tapsdk-")
         try:
-            model = self._coremltools.models.MLModel(str(file), compute_units=units, function_name=entry)
+            path = unpack(file, Path(folder))
+            model = self._coremltools.models.MLModel(str(path), compute_units=units, function_name=entry)
         except Exception as error:  # its own exceptions have no common base
-            raise ArtifactError(f"coreml cannot load {file}, function {entry!r}: {error}") from error
-        return CoreMlSession(model, stage)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise ArtifactError(f"coreml cannot load {file.path}, function {entry!r}: {error}") from error
+        session = CoreMlSession(model, stage)
+        weakref.finalize(session, shutil.rmtree, folder, ignore_errors=True)
+        return session
 
     def keep(self, array: Array) -> Tensor:
         return np.ascontiguousarray(array)

@@ -7,19 +7,24 @@ for that.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array, Options, Tensor, check_cpu_only, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.system.machine import cores
+
+IDENTIFIER = b"TFL3"
+EXTERNAL = (8, 9)
+"""Fields of the model's table that name other files, and what to read there."""
 
 
 class LitertSession:
@@ -51,31 +56,31 @@ class Litert:
         self._threads = options.threads or cores()
         # The entry points of a file share an interpreter, which holds the weights.
         self._lock = threading.Lock()
-        self._interpreters: WeakValueDictionary[tuple[Path, int], Interpreter] = WeakValueDictionary()
+        self._interpreters: WeakValueDictionary[str, Interpreter] = WeakValueDictionary()
 
     def describe(self) -> str:
         return f"litert {version('ai-edge-litert')} (CPU, XNNPACK)"
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> LitertSession:
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> LitertSession:
         interpreter, entry = self._interpreter(file), entry_point(stage, points or 0)
         entries = interpreter.get_signature_list()
         if entry not in entries:
-            raise ArtifactError(f"{file} has no entry point {entry!r}; it has {', '.join(sorted(entries))}")
+            raise ArtifactError(f"{file.path} has no entry point {entry!r}; it has {', '.join(sorted(entries))}")
         found = {kind: set(names) for kind, names in entries[entry].items()}
         declared = {"inputs": {t.name for t in stage.inputs}, "outputs": {t.name for t in stage.outputs}}
         if found != declared:
-            raise ArtifactError(f"{file} has {found} in {entry!r}, but the manifest declares {declared}")
+            raise ArtifactError(f"{file.path} has {found} in {entry!r}, but the manifest declares {declared}")
         return LitertSession(interpreter.get_signature_runner(entry), stage, self._lock)
 
-    def _interpreter(self, file: Path) -> Interpreter:
-        try:
-            key = file, file.stat().st_mtime_ns
-            interpreter = self._interpreters.get(key)
-            if interpreter is None:
-                interpreter = Interpreter(str(file), num_threads=self._threads)
-                self._interpreters[key] = interpreter
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ArtifactError(f"litert cannot load {file}: {error}") from error
+    def _interpreter(self, file: Content) -> Interpreter:
+        interpreter = self._interpreters.get(file.sha256)
+        if interpreter is None:
+            try:
+                check_whole(file.data)
+                interpreter = Interpreter(model_content=file.data, num_threads=self._threads)
+            except (RuntimeError, ValueError, struct.error) as error:
+                raise ArtifactError(f"litert cannot load {file.path}: {error}") from error
+            self._interpreters[file.sha256] = interpreter
         return interpreter
 
     def keep(self, array: Array) -> Tensor:
@@ -84,6 +89,22 @@ class Litert:
     def fetch(self, tensor: Tensor) -> Array:
         # What is kept may be the array that was given.
         return np.array(tensor)
+
+
+def check_whole(model: bytes) -> None:
+    """Raises ValueError for a model with buffers in other files, ValueError or struct.error for none at all."""
+    if model[4:8] != IDENTIFIER:
+        raise ValueError("it is not a TFLite model")
+    (root,) = struct.unpack_from("<I", model)
+    (back,) = struct.unpack_from("<i", model, root)
+    table = root - back
+    if table < 0:
+        raise ValueError("it is damaged")
+    (size,) = struct.unpack_from("<H", model, table)
+    for field in EXTERNAL:
+        place = 4 + 2 * field
+        if place + 2 <= size and struct.unpack_from("<H", model, table + place) != (0,):
+            raise ValueError("it keeps buffers in other files, where nobody checks them")
 
 
 def open(options: Options) -> Litert:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor, run_failed
+from tapsdk.backends.onnx_graph import check_whole
 from tapsdk.errors import ArtifactError, BackendError
 
 MODEL = "model.xml"
-"""A stage is a folder with this file and its weights in model.bin."""
+"""A stage is a folder with this file and its weights in another."""
+WEIGHTS = "model.bin"
 TELEMETRY = "openvino_telemetry"
 
 
@@ -80,17 +82,16 @@ class OpenVino:
     def describe(self) -> str:
         return f"openvino {ov.get_version().split('-')[0]} ({self._device})"
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> OpenVinoSession:
-        path = file / MODEL if file.is_dir() else file
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> OpenVinoSession:
         try:
-            compiled = self._core.compile_model(self._core.read_model(path), self._device, self._config)
-        except RuntimeError as error:
-            raise ArtifactError(f"openvino cannot load {path}: {error}") from error
+            compiled = self._core.compile_model(self._core.read_model(*_whole(file)), self._device, self._config)
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(f"openvino cannot load {file.path}: {error}") from error
         found = tuple({name for port in ports for name in port.names} for ports in (compiled.inputs, compiled.outputs))
         declared = {t.name for t in stage.inputs}, {t.name for t in stage.outputs}
         # A tensor may have more names than one.
         if not all(few <= many for few, many in zip(declared, found, strict=True)):
-            raise ArtifactError(f"{file} has inputs and outputs {found}, but the manifest declares {declared}")
+            raise ArtifactError(f"{file.path} has inputs and outputs {found}, but the manifest declares {declared}")
         return OpenVinoSession(compiled, stage)
 
     def keep(self, array: Array) -> Tensor:
@@ -105,6 +106,19 @@ def _shared(value: Array | Tensor) -> Tensor:
     if not isinstance(value, np.ndarray):
         return value
     return ov.Tensor(np.require(value, requirements=["C", "W"]), shared_memory=True)
+
+
+def _whole(file: Content) -> tuple[bytes, bytes]:
+    """The model and its weights: a folder's, or an ONNX graph, which has them inside.
+
+    Raises ValueError for anything else; the engine would try it as a file of every other format that it knows.
+    """
+    if "" in file.parts:
+        return check_whole(file), b""
+    model = file.parts.get(MODEL, b"")
+    if not model.lstrip().startswith((b"<?xml", b"<net")):
+        raise ValueError(f"it has no {MODEL}, or one that is no XML")
+    return model, file.parts.get(WEIGHTS, b"")
 
 
 def open(options: Options) -> OpenVino:

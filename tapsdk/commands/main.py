@@ -6,7 +6,6 @@ import argparse
 import importlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from typing import Any
 
 import tapsdk
 from tapsdk.errors import TapsdkError
-from tapsdk.system.console import NO_MEMORY, print_anything, tell
+from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 STATUSES = """exit status:
@@ -27,14 +26,14 @@ STATUSES = """exit status:
 """
 
 
+@console()
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status, see `STATUSES`."""
-    print_anything()
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["export"]:
         return _export(given[1:])
     args = _parser().parse_args(given)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING)
     try:
         with signals_as_interrupts():
             return _run(args)
@@ -54,21 +53,16 @@ def _run(args: argparse.Namespace) -> int:
         return _fail(NO_MEMORY)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; there is nobody to tell.
-        _drop_stdout()
+        let_go(sys.stdout)
         return 1
     except OSError as error:
-        _drop_stdout()
+        let_go(sys.stdout)
         return _fail(str(error))
 
 
 def _fail(message: str) -> int:
     tell(f"error: {message}")
     return 1
-
-
-def _drop_stdout() -> None:
-    """Lets go of what could not be written, so that Python does not try again as it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +147,7 @@ def _doctor(args: argparse.Namespace) -> int:
     from tapsdk.commands.doctor import diagnose, is_well, render
 
     report = diagnose(anew=args.probe)
-    print(json.dumps(report, indent=1) if args.json else render(report))
+    say(json.dumps(report, indent=1) if args.json else render(report))
     return 0 if is_well(report) else 1
 
 
@@ -192,7 +186,7 @@ def _benchmark(args: argparse.Namespace) -> int:
         report = json.dumps(to_report(rows, settings, complete=not status), indent=1)
         if file:
             file.write(f"{report}\n".encode())
-    print(report if args.json == "-" else render(rows))
+    say(report if args.json == "-" else render(rows))
     return status
 
 
@@ -210,8 +204,8 @@ def _export(argv: Sequence[str]) -> int:
 def _fetch(args: argparse.Namespace) -> int:
     from tapsdk.artifact.fetch import fetch, next_step
 
-    print(fetch(args.model, progress=not args.quiet))
-    print(next_step(args.model))
+    say(str(fetch(args.model, progress=not args.quiet)))
+    say(next_step(args.model))
     return 0
 
 
@@ -221,10 +215,10 @@ def _models(args: argparse.Namespace) -> int:
 
     short = {name: alias for alias, name in ALIASES.items()}
     for name in bundled_models():
-        print(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
+        say(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
     for name, official in OFFICIAL.items():
         use = f"export it: tapsdk export {name} --target onnx" if official.can_be_exported else "cannot be run yet"
-        print(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
+        say(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
     return 0
 
 

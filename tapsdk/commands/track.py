@@ -19,9 +19,8 @@ from tapsdk.errors import FramesError, PointsError, TapsdkError
 from tapsdk.points import QueryPoints, grid_points, parse_query_points, read_points_file
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
-from tapsdk.system.console import NO_MEMORY, tell
+from tapsdk.system.console import NO_MEMORY, say, tell
 from tapsdk.system.files import is_special_file
-from tapsdk.system.leftovers import remove_abandoned
 from tapsdk.system.signals import exit_status, hold_signals
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
@@ -58,7 +57,7 @@ def track(args: argparse.Namespace) -> int:
             if found is None:
                 raise
             tracks, status = found, _stopped(error, found.num_frames)
-        failed = bool(args.save) and not _save(args.save, tracks)
+        failed = bool(args.save) and not _save(args.save, tracks, outdates=args.output)
         if writer is not None:
             painting = partial(_paint, args, writer, tracks, wrap, kept.again() if kept else None)
             failed = not _painted_or_rescued(args, tracks, painting, interrupted=status > 128) or failed
@@ -78,7 +77,6 @@ def _check_outputs(args: argparse.Namespace) -> None:
     inputs = [args.video, args.points_file, open_artifact(args.model).directory]
     for output in filter(None, (args.output, args.save)):
         check_output(output, *inputs)
-        remove_abandoned(Path(os.path.realpath(output)).parent)
     if args.output and args.save:
         check_output(args.save, args.output)
 
@@ -165,11 +163,11 @@ def _reason(error: BaseException) -> str:
     return NO_MEMORY if isinstance(error, MemoryError) else str(error) or type(error).__name__
 
 
-def _save(path: str, tracks: Tracks) -> bool:
-    """Whether it could be done; if not, it says why."""
+def _save(path: str, tracks: Tracks, outdates: str | None = None) -> bool:
+    """Whether it could be done; if not, it says why. outdates: a video of older tracks, which goes with them."""
     try:
         with hold_signals():
-            tracks.save(path)
+            tracks.save(path, outdates=outdates)
     except (TapsdkError, MemoryError) as error:
         tell(f"error: {_named(path, error)}")
         return False
@@ -239,8 +237,8 @@ def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
     if report is None:
         return
     speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
-    print(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
-    print(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
+    say(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
+    say(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
     for path in (args.output, args.save):
         if path:
-            print(f"wrote {path}")
+            say(f"wrote {path}")

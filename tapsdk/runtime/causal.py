@@ -7,6 +7,7 @@ native  compiled stages with tapkernels between them: encode, locate, then per i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +17,13 @@ from tapsdk.artifact.manifest import NEXT, Causal, FlowFusion, Manifest
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.errors import BackendError
 from tapsdk.runtime.flow import Followed, follow, fuse, sighting, texture_around
-from tapsdk.runtime.point_state import PointState, StateStore, pad
+from tapsdk.runtime.point_state import Block, PointState, StateStore, split
 from tapsdk.runtime.stages import Estimates, Lookup, OpenStages
+
+BLOCK, JOINING = 64, 16
+"""Points that a stage of the native plan gets at once, always: for each frame, and when they join. An engine chooses by
+the shapes of tensors how it adds numbers up, and shares the rows of some of them out among threads. So there are fewer
+points to a stage than its matrices have columns, and a point's numbers do not depend on how many others there are."""
 
 
 class CausalPlan(ABC):
@@ -30,6 +36,10 @@ class CausalPlan(ABC):
     name: str
     stages: tuple[str, ...]
     """Those of each frame."""
+    block: int | None = None
+    """Rows that stages get at once, with zeros for points that there are not; None: all points together."""
+    joining: int | None = None
+    """The same, of points that join."""
     store: StateStore
     """Makes and edits what points own from frame to frame."""
 
@@ -46,7 +56,7 @@ class CausalPlan(ABC):
         step, query = artifact.stage("step"), artifact.stage("query")
         self._grids = [t.name for t in query.with_role("feature")]
         specs = step.with_role("query", "previous", "active", "state")
-        self.store = StateStore(specs, backend, stages.buckets)
+        self.store = StateStore(specs, backend, stages.buckets, self.block)
         self._memory = [t.name for t in step.with_role("state")]
         self._previous = [t.name for t in step.with_role("previous")]
         self._active = [t.name for t in step.with_role("active")]
@@ -54,21 +64,33 @@ class CausalPlan(ABC):
 
     def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> PointState:
         """State of points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later."""
-        count, capacity = len(xy), self.store.capacity(len(xy))
+        count = len(xy)
         delay = np.zeros(count, np.float32) if delay is None else delay
-        given = {"points": pad(xy, 0, capacity), "delay": pad(delay, 0, capacity)}
-        stage = self._stage("query")
-        inputs = {t.name: given[t.role] for t in stage.with_role("points", "delay")}
-        if self._grids:
-            grids = self._open("encode", capacity).run({"frame": frame}, keep=self._grids)
-            inputs |= {name: grids[name] for name in self._grids}
-        described = self._open("query", capacity).run(inputs, keep=[t.name for t in stage.outputs])
-        memory = self.store.zeros([name for name in self._memory if name not in described], count)
-        active = self._backend.keep(pad(np.ones(count, np.float32), 0, capacity))
-        tensors = {**memory, **dict.fromkeys(self._active, active), **self._at(xy), **described}
+        described = self._describe(frame, xy, delay)
+        memory = {t.name: t for t in self.store.specs if t.name in self._memory and t.name not in described}
+        empty = {name: np.zeros(t.shape_for(count), t.dtype) for name, t in memory.items()}
+        active = dict.fromkeys(self._active, np.ones(count, np.float32))
+        blocks = self.store.keep({**empty, **active, **self._at(xy), **described}, count)
         fusion = self._manifest.flow
         texture = texture_around(fusion, frame[0], xy, self._manifest.points.space) if fusion else None
-        return PointState(count, tensors, texture=texture)
+        return PointState(count, blocks, texture=texture)
+
+    def _describe(self, frame: Array, xy: Array, delay: Array) -> dict[str, Array]:
+        """What the model knows points [N, 2] by, all of them in each array."""
+        count, stage = len(xy), self._stage("query")
+        rows = self.joining or self.store.capacity(count)
+        parts = {"points": split(xy, rows), "delay": split(delay, rows)}
+        inputs = [(t.name, parts[t.role]) for t in stage.with_role("points", "delay")]
+        grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids) if self._grids else {}
+        session, seen = self._open("query", rows), {name: grids[name] for name in self._grids}
+        found = [session.run({**seen, **{name: part[i] for name, part in inputs}}) for i in range(len(parts["points"]))]
+        axes = {t.name: t.points_axis for t in stage.outputs}
+        return {
+            name: found[0][name]
+            if axis is None
+            else np.concatenate([each[name] for each in found], axis).take(range(count), axis)
+            for name, axis in axes.items()
+        }
 
     def step(self, frame: Array, state: PointState) -> tuple[Estimates, PointState]:
         """Estimates for frame [1, H, W, 3], and the state for the next one. At least one point."""
@@ -77,19 +99,20 @@ class CausalPlan(ABC):
         if fusion:
             xy, confidence = self._fused_with_flow(fusion, frame, state, found)
             found = replace(found, xy=xy, confidence=confidence)
-        tensors = {**state.tensors, **self._at(found.xy), **memory}
-        return found, PointState(state.count, tensors, frame if fusion else None, state.count, state.texture)
+        previous = self.store.keep(self._at(found.xy), state.count)
+        blocks = [{**b, **p, **m} for b, p, m in zip(state.blocks, previous, memory, strict=True)]
+        return found, PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
 
     @abstractmethod
-    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, dict[str, Tensor]]:
-        """The model's estimates, and what it remembers for the next frame."""
+    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, list[Block]]:
+        """The model's estimates, and what it remembers for the next frame, block by block."""
 
     def _fused_with_flow(
         self, fusion: FlowFusion, frame: Array, state: PointState, found: Estimates
     ) -> tuple[Array, Array]:
         """Positions [N, 2] that follow the picture since the frame before, and the confidence [N] in them."""
         (name,) = self._previous
-        xy = np.array(self._backend.fetch(state.tensors[name])[: state.count])
+        xy = self.store.rows(name, state)
         missed, old = np.zeros(state.count, np.float32), slice(state.followed)
         if state.frame is not None:
             xy[old], missed[old] = follow(fusion, state.frame[0], frame[0], xy[old], self._manifest.points.space)
@@ -97,27 +120,28 @@ class CausalPlan(ABC):
         seen = sighting(found.xy, found.logits, self._manifest.visibility, fusion)
         return fuse(fusion, Followed(xy, missed, texture), seen)
 
-    def _at(self, xy: Array) -> dict[str, Tensor]:
+    def _at(self, xy: Array) -> dict[str, Array]:
         """What the model wants to know of where the points are, for the next frame."""
-        padded = pad(xy, 0, self.store.capacity(len(xy)))
-        return {name: self._backend.keep(padded) for name in self._previous}
+        return dict.fromkeys(self._previous, xy)
 
 
 class FusedPlan(CausalPlan):
     name = "fused"
     stages = ("step",)
 
-    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, dict[str, Tensor]]:
+    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, list[Block]]:
         session = self._open("step", self.store.capacity(state.count))
-        out = session.run({"frame": frame, **state.tensors}, [NEXT + name for name in self._memory])
+        (block,) = state.blocks
+        out = session.run({"frame": frame, **block}, [NEXT + name for name in self._memory])
         memory = {name: out.pop(NEXT + name) for name in self._memory}
         found = {name: value[: state.count] for name, value in out.items()}
-        return Estimates(found.pop("xy"), found), memory
+        return Estimates(found.pop("xy"), found), [memory]
 
 
 class NativePlan(CausalPlan):
     name = "native"
     stages = ("encode", "locate", "mixer")
+    block, joining = BLOCK, JOINING
 
     @classmethod
     def fits(cls, manifest: Manifest, format: str) -> bool:
@@ -138,21 +162,36 @@ class NativePlan(CausalPlan):
         self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
         (self._features,) = (t.name for t in artifact.stage("query").outputs)
 
-    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, dict[str, Tensor]]:
+    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, list[Block]]:
         grids = self._encoder.run({"frame": frame})
         height, width = frame.shape[1:3]
         to_space = np.array([self._space[1] / width, self._space[0] / height], np.float32)
-        features = self._backend.fetch(state.tensors[self._features])
-        known = {**state.tensors, **grids, self._features: features}
-        found = self._locate.run({t.name: known[t.name] for t in self._stage("locate").inputs})
-        xy = found["xy"]
-        mixed = {self._features: features, **{name: found[name] for name in self._logits}}
-        memory: dict[str, Tensor] = {}
+        located, estimates = self._located(grids, state)
+        count, xy = state.count, _joined(located, "xy")[: state.count]
+        memory: list[dict[str, Tensor]] = [{} for _ in state.blocks]
         for i in range(self._iterations):
-            patches = self._lookup.patches(grids, xy, mixed[self._features])
-            before = {name: state.tensors[f"{name}_{i}"] for name in self._mixer_memory}
-            out = self._mixer.run({**mixed, **before, "patches": patches}, [NEXT + n for n in self._mixer_memory])
-            memory |= {f"{name}_{i}": out[NEXT + name] for name in self._mixer_memory}
-            xy = xy + out["offset"] * to_space
-            mixed = {name: out[NEXT + name] for name in mixed}
-        return Estimates(xy, {name: mixed[name] for name in self._logits}), memory
+            features = _joined(estimates, self._features)[:count]
+            patches = self.store.split(self._lookup.patches(grids, xy, features))
+            mixed = []
+            for block, estimate, patch, kept in zip(state.blocks, estimates, patches, memory, strict=True):
+                before = {name: block[f"{name}_{i}"] for name in self._mixer_memory}
+                inputs = {**estimate, **before, "patches": patch}
+                mixed.append(self._mixer.run(inputs, [NEXT + name for name in self._mixer_memory]))
+                kept.update({f"{name}_{i}": mixed[-1][NEXT + name] for name in self._mixer_memory})
+            xy = xy + _joined(mixed, "offset")[:count] * to_space
+            estimates = [{name: each[NEXT + name] for name in estimates[0]} for each in mixed]
+        return Estimates(xy, {name: _joined(estimates, name)[:count] for name in self._logits}), list(memory)
+
+    def _located(self, grids: Mapping[str, Array], state: PointState) -> tuple[Sequence[Block], Sequence[Block]]:
+        """What `locate` finds, and what the mixer is to correct: features and logits; block by block."""
+        features = [self._backend.fetch(block[self._features]) for block in state.blocks]
+        known = [{**b, **grids, self._features: f} for b, f in zip(state.blocks, features, strict=True)]
+        wanted = [t.name for t in self._stage("locate").inputs]
+        found = [self._locate.run({name: each[name] for name in wanted}) for each in known]
+        logits = [{name: each[name] for name in self._logits} for each in found]
+        return found, [{self._features: f, **each} for f, each in zip(features, logits, strict=True)]
+
+
+def _joined(blocks: Sequence[Block], name: str) -> Array:
+    """All rows of a tensor that has points along its first axis."""
+    return blocks[0][name] if len(blocks) == 1 else np.concatenate([block[name] for block in blocks])

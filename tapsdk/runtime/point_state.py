@@ -11,13 +11,17 @@ from tapsdk.artifact.manifest import TensorSpec
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.errors import BackendError
 
+Block = Mapping[str, Tensor]
+"""Tensors of some points by name."""
+
 
 @dataclass(frozen=True)
 class PointState:
-    """Named tensors, on the backend's side, with one row per point along each tensor's own points axis.
+    """Blocks of named tensors, on the backend's side, with one row per point along each tensor's own points axis.
 
-    Where a format takes only certain numbers of points, rows of zeros after those of the `count` points fill them up.
-    A tensor without a points axis belongs to the video: it comes with the first points and stays with the last.
+    All points are in one block, unless the plan takes them in blocks of a fixed size. Where a block takes only certain
+    numbers of points, rows of zeros after those of the last of `count` points fill it up. A tensor without a points
+    axis belongs to the video, and is the same in every block: it comes with the first points and stays with the last.
     Where positions follow the picture, there is more to remember:
 
     frame: [1, H, W, 3] the frame that the first `followed` rows have come through.
@@ -25,13 +29,13 @@ class PointState:
     """
 
     count: int
-    tensors: Mapping[str, Tensor]
+    blocks: Sequence[Block]
     frame: Array | None = None
     followed: int = 0
     texture: Array | None = None
 
 
-EMPTY = PointState(0, {})
+EMPTY = PointState(0, ())
 FRAME, TEXTURE = "frame", "texture"
 """Names of what `PointState` holds beside its tensors, among saved arrays."""
 
@@ -41,6 +45,13 @@ def pad(array: Array, axis: int, capacity: int) -> Array:
     missing = [(0, 0)] * array.ndim
     missing[axis] = (0, capacity - array.shape[axis])
     return np.pad(array, missing) if missing[axis][1] else array
+
+
+def split(array: Array, rows: int, axis: int = 0) -> list[Array]:
+    """Parts of `rows` rows along an axis, in order; zeros after the end of the last one fill it up."""
+    before, count = (slice(None),) * axis, array.shape[axis]
+    parts = [(*before, slice(start, start + rows)) for start in range(0, count, max(1, rows))]
+    return [pad(array[part], axis, rows) for part in parts]
 
 
 def _joined_texture(parts: Sequence[PointState]) -> Array | None:
@@ -68,50 +79,66 @@ class StateStore:
     """Makes and edits the state of a model's points.
 
     specs: the tensors that rows consist of. buckets: the numbers of rows that tensors may have, growing; none: any.
+    block: the number of rows that all tensors have, however many points there are; None: one block has them all.
     """
 
     specs: Sequence[TensorSpec]
     backend: Backend
     buckets: Sequence[int] = ()
+    block: int | None = None
 
     def capacity(self, count: int) -> int:
-        """Rows that tensors have for `count` points. Raises BackendError for more points than the largest bucket."""
-        return capacity(count, self.buckets)
+        """Rows that a block has where there are `count` points. Raises BackendError for more points than the largest
+        bucket."""
+        return self.block or capacity(count, self.buckets)
 
-    def zeros(self, names: Sequence[str], count: int) -> dict[str, Tensor]:
-        """State before the first frame, for `count` points."""
-        wanted = [s for s in self.specs if s.name in names]
-        capacity = self.capacity(count)
-        return {s.name: self.backend.keep(np.zeros(s.shape_for(capacity), s.dtype)) for s in wanted}
+    def split(self, array: Array, axis: int = 0) -> list[Array]:
+        """The rows of an array, block by block; zeros fill the last one up."""
+        return split(array, self.capacity(array.shape[axis]), axis)
+
+    def keep(self, arrays: Mapping[str, Array], count: int) -> list[dict[str, Tensor]]:
+        """Blocks of tensors from arrays that have all `count` points' rows; names are those of `specs`."""
+        specs = [s for s in self.specs if s.name in arrays]
+        split = {s.name: self.split(arrays[s.name], s.points_axis) for s in specs if s.points_axis is not None}
+        video = {s.name: self.backend.keep(arrays[s.name]) for s in specs if s.points_axis is None}
+        blocks = -(-count // max(1, self.capacity(count)))
+        own = ({name: self.backend.keep(parts[i]) for name, parts in split.items()} for i in range(blocks))
+        return [{**video, **tensors} for tensors in own]
+
+    def rows(self, name: str, state: PointState) -> Array:
+        """A tensor as one array of all points."""
+        (spec,) = (s for s in self.specs if s.name == name)
+        axis, arrays = spec.points_axis, [self.backend.fetch(block[name]) for block in state.blocks]
+        if axis is None:
+            return arrays[0]
+        return np.take(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis), range(state.count), axis)
 
     def concatenate(self, states: Sequence[PointState]) -> PointState:
         """All points of several states, in order."""
         parts = [state for state in states if state.count]
-        if len(parts) == 1:
-            return parts[0]
+        if len(parts) < 2:
+            return parts[0] if parts else EMPTY
         count = sum(part.count for part in parts)
 
-        def joined(spec: TensorSpec) -> Tensor:
+        def joined(spec: TensorSpec) -> Array:
             if spec.points_axis is None:
-                return parts[0].tensors[spec.name]
-            return self._keep(spec, np.concatenate([self._fetch(spec, part) for part in parts], spec.points_axis))
+                return self.rows(spec.name, parts[0])
+            return np.concatenate([self.rows(spec.name, part) for part in parts], spec.points_axis)
 
-        first = parts[0] if parts else EMPTY
-        tensors = {s.name: joined(s) for s in self.specs if parts}
-        return PointState(count, tensors, first.frame, first.followed, _joined_texture(parts))
+        blocks = self.keep({s.name: joined(s) for s in self.specs}, count)
+        return PointState(count, blocks, parts[0].frame, parts[0].followed, _joined_texture(parts))
 
     def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""
 
-        def selected(spec: TensorSpec) -> Tensor:
-            if spec.points_axis is None:
-                return state.tensors[spec.name]
-            return self._keep(spec, np.take(self._fetch(spec, state), index, spec.points_axis))
+        def selected(spec: TensorSpec) -> Array:
+            rows = self.rows(spec.name, state)
+            return rows if spec.points_axis is None else np.take(rows, index, spec.points_axis)
 
         followed = int((index < state.followed).sum())
         texture = None if state.texture is None else state.texture[index]
-        tensors = {s.name: selected(s) for s in self.specs if state.count}
-        return PointState(len(index), tensors, state.frame, followed, texture)
+        blocks = self.keep({s.name: selected(s) for s in self.specs}, len(index)) if len(index) else ()
+        return PointState(len(index), blocks, state.frame, followed, texture)
 
     def to_arrays(self, state: PointState) -> dict[str, Array]:
         """Copies for saving, without the rows that only fill up; none without points."""
@@ -119,29 +146,24 @@ class StateStore:
             return {}
         beside = {FRAME: state.frame, TEXTURE: state.texture}
         kept = {name: array for name, array in beside.items() if array is not None}
-        return {s.name: self._fetch(s, state) for s in self.specs} | kept
+        return {s.name: self.rows(s.name, state) for s in self.specs} | kept
 
     def from_arrays(self, arrays: Mapping[str, Array], count: int) -> PointState:
-        """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have."""
+        """What `to_arrays` gave. Raises ValueError for other tensors than `count` points of this model have, and for
+        what is no number."""
         arrays = dict(arrays)
+        for name, array in arrays.items():
+            # Texture may be infinite; what is NaN, once in, stays for ever.
+            bad = np.isnan(array) if name == TEXTURE else ~np.isfinite(array)
+            if bad.any():
+                raise ValueError(f"its {name} has {int(bad.sum())} values that are no numbers")
         frame, texture = arrays.pop(FRAME, None), arrays.pop(TEXTURE, None)
         if texture is not None and (texture.shape != (count,) or texture.dtype != np.float32):
             raise ValueError(f"it holds a texture {texture.dtype} {list(texture.shape)}, not float32 [{count}]")
         if frame is not None and (frame.ndim != 4 or frame.shape[::3] != (1, 3) or frame.dtype != np.float32):
             raise ValueError(f"it holds a frame {frame.dtype} {list(frame.shape)}, not float32 [1, H, W, 3]")
-        specs = {s.name: s for s in self.specs if count}
-        wanted = {name: (s.shape_for(count), s.dtype) for name, s in specs.items()}
+        wanted = {s.name: (s.shape_for(count), s.dtype) for s in self.specs if count}
         found = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
         if found != wanted:
             raise ValueError(f"it holds {found or 'no tensors'}, but {count} points have {wanted or 'none'}")
-        tensors = {name: self._keep(specs[name], array) for name, array in arrays.items()}
-        return PointState(count, tensors, frame, count, texture)
-
-    def _fetch(self, spec: TensorSpec, state: PointState) -> Array:
-        array = self.backend.fetch(state.tensors[spec.name])
-        axis = spec.points_axis
-        return array if axis is None else np.take(array, np.arange(state.count), axis)
-
-    def _keep(self, spec: TensorSpec, array: Array) -> Tensor:
-        axis = spec.points_axis
-        return self.backend.keep(array if axis is None else pad(array, axis, self.capacity(array.shape[axis])))
+        return PointState(count, self.keep(arrays, count), frame, count, texture)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapsdk.artifact.manifest import Manifest, Refined
+from tapsdk.artifact.manifest import MAX_CELLS, Manifest, Refined
 from tapsdk.errors import ModelError
 from tapsdk.geometry import MAX_SIDE, Size
 
-MIN_CELLS, MAX_CELLS = 4, 64
-"""Fewest and most multiples that a side of `working_size` holds; the fewest of `refinement_resolutions`, too."""
+MIN_CELLS = 4
+"""Fewest multiples that a side of `working_size` holds, where `MAX_CELLS` are the most; of refinement, too."""
 
 
 def stage_size(resolution: int | Size | None, manifest: Manifest) -> tuple[Size | None, Size]:

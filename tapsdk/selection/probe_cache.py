@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 from tapsdk.errors import SaveError
 from tapsdk.system.cache import cache_directory
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.reading import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def load(key: Key) -> list[Measurement] | None:
 def _read(name: str, key: Key) -> list[Measurement] | None:
     try:
         path = cache_directory() / FOLDER / name
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RuntimeError) as error:
@@ -69,7 +71,7 @@ def _read(name: str, key: Key) -> list[Measurement] | None:
         if table["key"] != key:
             raise ValueError("it is of something else")
         return [_measurement(row) for row in table["measurements"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:
         logger.warning("%s is damaged, and is made again: %s", path, error)
         return None
 
@@ -113,6 +115,8 @@ def _measurement(row: Mapping[str, Any]) -> Measurement:
         raise ValueError(f"{dict(row)} is not a measurement")
     if not all(number is None or type(number) in (int, float) for number in numbers):
         raise ValueError(f"{dict(row)} has no numbers where they should be")
+    if measured.milliseconds is not None and not 0 <= measured.milliseconds < math.inf:
+        raise ValueError(f"{measured.name} took {measured.milliseconds} ms")
     if measured.milliseconds is None and not measured.refused:
         raise ValueError(f"{measured.name} was neither measured nor refused")
     return measured

@@ -5,10 +5,10 @@ So anyone can see on their own machine, without PyTorch, by how many pixels an e
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -23,6 +23,11 @@ NAME = "reference.npz"
 FORMAT = "npz"
 FRAMES = 8
 POINTS = 16
+
+LARGEST = 16 << 20
+"""Bytes of a reference, unpacked."""
+MAX_SIDE = 4096
+"""Pixels of its frames."""
 
 CELL = 8
 """Side of a patch of the pattern in pixels."""
@@ -64,17 +69,23 @@ def read_reference(artifact: Artifact) -> Reference | None:
     spec = artifact.manifest.reference
     if spec is None:
         return None
-    path = artifact.checked(spec)
+    content = artifact.checked(spec)
     try:
-        return _parse(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArtifactError(f"{path} is not a reference: {error}") from error
+        return _parse(content.data)
+    except (OSError, KeyError, ValueError, ArithmeticError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArtifactError(f"{content.path} is not a reference: {error}") from error
 
 
-def _parse(path: Path) -> Reference:
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+def _parse(data: bytes) -> Reference:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > LARGEST:
+        raise ValueError(f"it holds {unpacked} bytes; at most {LARGEST} are allowed")
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         xy, visible = np.asarray(stored["xy"], np.float32), np.asarray(stored["visible"], np.bool_)
         height, width = (int(side) for side in stored["size"])
     if xy.ndim != 3 or xy.shape[2] != 2 or visible.shape != xy.shape[:2]:
         raise ValueError(f"xy {list(xy.shape)} and visible {list(visible.shape)} do not fit together")
+    if not (xy.size and np.isfinite(xy).all() and 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise ValueError(f"it has no tracks, or some that are no numbers, or frames of {height} x {width}")
     return Reference(xy, visible, (height, width))

@@ -1,1 +1,1 @@
-"""What the operating system has for us: files that appear whole, the cache folder, the machine, progress bars."""
+"""What the operating system has for us: files that appear whole or come from anybody, cache, machine, progress bars."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -55,12 +56,15 @@ def _is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) ->
 class AtomicFile:
     """A binary file that appears under its name when it is complete, and not at all otherwise.
 
-    The bytes go to a temporary file in the same folder, which `commit` renames. A device or a pipe has no
-    such moment, so bytes go straight into it. As a context manager it commits on a clean exit and discards
-    on any exception, Ctrl-C included. OSError becomes SaveError.
+    The bytes go to a temporary file in the same folder, which `commit` renames. A file that is replaced leaves it its
+    permissions. A device or a pipe has no such moment, so bytes go straight into it. As a context manager it commits on
+    a clean exit and discards on any exception, Ctrl-C included. OSError becomes SaveError.
+
+    outdates: a file that is of no worth beside this one, such as a video that shows older tracks; it is removed right
+        before, so that whatever happens nobody meets the two together. Devices and pipes stay.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], outdates: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path)
         self._direct = is_special_file(path)
         if os.path.isdir(path):
@@ -68,23 +72,19 @@ class AtomicFile:
         try:
             # Through a symbolic link, so that the link stays one.
             self._target = Path(os.path.realpath(path))
-            temporary = self._target.with_name(leftovers.temporary_name())
-            self._written = self.path if self._direct else temporary
-            self.file: BinaryIO = self._open()
+            stays = outdates is None or is_special_file(outdates)
+            self._outdated = None if stays else Path(os.path.realpath(outdates or ""))
+            self._written, self.file = self._open()
         except (OSError, ValueError) as error:
             raise self.error(error) from error
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> tuple[Path, BinaryIO]:
         if self._direct:
-            return open(self._written, "wb")
-        leftovers.note(self._written)
-        try:
-            file = open(self._written, "xb")  # noqa: SIM115
-        except (OSError, ValueError):
-            leftovers.forget(self._written)
-            raise
-        leftovers.claim(file)
-        return file
+            return self.path, open(self.path, "wb")
+        leftovers.remove_abandoned(self._target.parent, again=False)
+        # What takes the place of a private file is private from its first byte.
+        mode = stat.S_IMODE(self._target.stat().st_mode) & 0o666 | 0o600 if self._target.exists() else 0o666
+        return leftovers.create_file(self._target.parent, mode)
 
     @property
     def seekable(self) -> bool:
@@ -101,16 +101,25 @@ class AtomicFile:
             self.file.flush()
             if not self._direct:
                 os.fsync(self.file.fileno())
+                self._publish()
             self.file.close()
-            if not self._direct:
-                os.replace(self._written, self._target)
-                leftovers.forget(self._written)
         except OSError as error:
             self.discard()
             raise self.error(error) from error
         except BaseException:
             self.discard()
             raise
+
+    def _publish(self) -> None:
+        if sys.platform == "win32":
+            self.file.close()  # or it cannot be renamed; elsewhere its lock is held until it is
+        else:
+            _take_permissions(self.file.fileno(), self._target)
+        if self._outdated is not None:
+            with suppress(OSError):
+                self._outdated.unlink(missing_ok=True)
+        os.replace(self._written, self._target)
+        leftovers.forget(self._written)
 
     def discard(self) -> None:
         """Close and remove what was written."""
@@ -133,6 +142,21 @@ class AtomicFile:
         self.discard()
         if isinstance(error, OSError):
             raise self.error(error) from error
+
+
+def _take_permissions(descriptor: int, target: Path) -> None:
+    """Gives an open file the owner, group and permissions of the one that it is to replace, as far as that may be."""
+    try:
+        old = target.stat()
+    except OSError:
+        return
+    for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
+        with suppress(OSError):
+            os.fchown(descriptor, owner, group)
+    # What one group may do is nothing that another may.
+    kept = 0o777 if os.fstat(descriptor).st_gid == old.st_gid else 0o707
+    with suppress(OSError):  # of file systems that know no permissions
+        os.fchmod(descriptor, old.st_mode & kept)
 
 
 def sha256(path: Path) -> str:

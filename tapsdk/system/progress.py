@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from types import TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -26,7 +28,9 @@ def with_progress(
     if sys.stderr is None:
         yield from items
         return
-    options: dict[str, Any] = {"total": total, "desc": label or None, "unit": unit}
+    # Of a stream that is not sys.stderr itself, tqdm looks for the width only if told.
+    options: dict[str, Any] = {"total": total, "desc": label or None, "unit": unit, "dynamic_ncols": True}
+    options["file"] = _Forgiving(sys.stderr)
     with _forced_bar(items, options) if force else _terminal_bar(items, options) as bar:
         yield from bar
 
@@ -49,3 +53,50 @@ def _forced_bar(items: Iterable[Item], options: dict[str, Any]) -> Any:
         from tqdm.std import tqdm
 
         return tqdm(items, disable=False, **options)
+
+
+class _Forgiving:
+    """A stream that does not mind if nobody is there to read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError):
+            return bool(self._stream.isatty())
+        return False
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+class ByteBar:
+    """A bar in bytes that may be set back, on a terminal and if `show`; a context manager."""
+
+    def __init__(self, label: str, show: bool) -> None:
+        from tqdm import tqdm
+
+        hidden = None if show and sys.stderr is not None else True
+        file = _Forgiving(sys.stderr)
+        self._bar = tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden, file=file)
+
+    def at(self, done: int, total: int | None) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> ByteBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()

@@ -12,7 +12,7 @@ import numpy as np
 from tapsdk.errors import FramesError
 from tapsdk.video.completeness import missing_bytes
 from tapsdk.video.frames import Damage, Frame, FrameSource
-from tapsdk.video.images import MAX_PIXELS, FirstLook, reason, rgb_of
+from tapsdk.video.images import MAX_PIXELS, NO_PROTOCOL, FirstLook, reason, rgb_of
 from tapsdk.video.orientation import QUARTER_TURNED, UPRIGHT, exif_orientation, frame_orientation, turned_upright
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class _Reader:
             if not self.pixel_aspects:
                 self.pixel_aspects.append(_aspect(self.stream.sample_aspect_ratio, orientation))
             return turned_upright(rgb_of(frame), orientation)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, MemoryError) as error:
             raise FramesError(f"{self._name}: frame {len(self.times)} cannot be shown ({reason(error)})") from error
 
     def _conclude(self) -> None:
@@ -257,7 +257,10 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     import av
 
     options = {"max_pixels": str(MAX_PIXELS)}
-    timeout = URL_SECONDS if isinstance(origin, str) and not origin.startswith("file:") else None
+    from_url = isinstance(origin, str) and not origin.startswith("file:")
+    timeout = URL_SECONDS if from_url else None
+    if not from_url:
+        options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
         container = av.open(origin, "r", metadata_errors="replace", options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -269,5 +272,5 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     if stream.codec_context is None:
         container.close()
         raise FramesError(f"{name}: its video is compressed in a way that nothing here can decode")
-    stream.codec_context.options = options
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return container, stream

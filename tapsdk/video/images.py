@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from tapsdk.errors import FramesError
+from tapsdk.system.reading import reading
 from tapsdk.video.frames import Frame, FrameSource
 from tapsdk.video.orientation import UPRIGHT, exif_orientation, frame_orientation, turned_upright
 from tapsdk.video.tiff import TiffStack
@@ -30,6 +31,9 @@ IMAGE_SUFFIXES = (
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv")
 MAX_PIXELS = 1 << 28
 """More than any camera has; a file of a kilobyte can say that it holds as many as it likes."""
+
+NO_PROTOCOL = "none"
+"""For FFmpeg, of a file in memory or in a pipe: lists and descriptions of streams lead to nothing else."""
 
 _SAME_KIND = {".jpeg": ".jpg", ".tiff": ".tif"}
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -95,7 +99,8 @@ def check_image(path: str | os.PathLike[str]) -> None:
 def open_tiff(file: IO[bytes], name: str, *, read_once: bool) -> FrameSource:
     """The pages of a TIFF file, one frame each. Takes over the open file."""
     try:
-        stack = TiffStack(file, name)
+        with reading(name, "is not a TIFF image", FramesError):
+            stack = TiffStack(file, name)
     except FramesError:
         file.close()
         raise
@@ -139,22 +144,23 @@ def _read(path: str | os.PathLike[str], look: FirstLook) -> Frame:
     except OSError as error:
         raise FramesError(f"{path}: not an image, or damaged ({reason(error)})") from error
     if is_tiff(data):
-        stack = TiffStack(io.BytesIO(data), str(path))
-        if stack.pages > 1:
-            raise FramesError(f"{path} holds {stack.pages} pages: give this file by itself, for a frame of each page")
-        data = next(iter(stack))
+        with reading(path, "is not a TIFF image", FramesError):
+            stack = TiffStack(io.BytesIO(data), str(path))
+            if stack.pages > 1:
+                raise FramesError(
+                    f"{path} holds {stack.pages} pages: give this file by itself, for a frame of each page"
+                )
+            data = next(iter(stack))
     return _decode(data, str(path), look)
 
 
 def _decode(data: bytes, name: str, look: FirstLook) -> Frame:
-    import av
-
     try:
         frame, several = _first_frame(data, Path(name.partition(", page")[0]).suffix.lower())
         look.at(frame)
         orientation = exif_orientation(data) or frame_orientation(frame) or UPRIGHT
         picture = turned_upright(rgb_of(frame), orientation)
-    except (av.FFmpegError, OSError, StopIteration, IndexError, ValueError) as error:
+    except Exception as error:  # FFmpeg, its binding, Exif and numpy each raise their own
         animated = data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20:21] and data[20] & 2
         why = "an animated WebP, which FFmpeg does not read" if animated else reason(error)
         raise FramesError(f"{name}: not an image, or damaged ({why})") from error
@@ -173,7 +179,8 @@ def _first_frame(data: bytes, suffix: str) -> tuple[av.VideoFrame, bool]:
         return codec.decode(av.Packet(data))[0], False
     # From memory, so that FFmpeg goes by the content and does not read a % in the name as a pattern.
     options = {"max_pixels": str(MAX_PIXELS)}
-    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=options) as container:
+    safe = options | {"protocol_whitelist": NO_PROTOCOL}
+    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=safe) as container:
         stream = container.streams.best("video")
         stream.codec_context.options = options
         frames = container.decode(stream)

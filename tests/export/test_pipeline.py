@@ -18,7 +18,9 @@ from tapsdk.errors import ModelError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.selection.decision import decide
 from tapsdk.selection.reference import read_reference
+from tapsdk.system import folders
 from tapsdk.system.files import sha256
+from tapsdk.system.leftovers import temporary_name
 from tests.support import SMALL, import_or_skip, known_model, needs_kill
 
 onnx = import_or_skip("onnx")
@@ -242,6 +244,33 @@ def test_force_replaces_an_artifact(run, output):
     assert left(output) == ["small"]
 
 
+@needs_kill
+def test_what_a_killed_export_left_is_removed_or_put_back_by_the_next(run, output, monkeypatch):
+    assert run() == 0
+    before = snapshot(output)
+    (output.parent / temporary_name()).mkdir()
+    output.rename(folders._aside(output))  # killed where the system exchanges no names
+    assert run() == 1
+    assert snapshot(output) == before
+    assert run("--force") == 0
+    assert left(output) == ["small"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions and links")
+def test_a_folder_that_is_replaced_leaves_its_permissions_and_a_link_stays_one(run, output, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    output.parent.mkdir()
+    output.symlink_to(tmp_path / "elsewhere" / "model")
+    assert run() == 0
+    output.chmod(0o750)
+    (output / "manifest.json").chmod(0o640)
+    assert run("--force") == 0
+    assert output.is_symlink()
+    assert output.stat().st_mode & 0o777 == 0o750
+    assert (output / "manifest.json").stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["model"]
+
+
 # What cannot be done
 
 
@@ -303,8 +332,9 @@ def test_a_graph_that_is_not_the_model_is_no_artifact(small_model, target, outpu
 
 
 def raise_in(monkeypatch, moment, error):
-    """Lets a function of the export fail, at its second call where it is os.rename."""
-    owner, name = (pipeline.os, "rename") if moment == "rename" else (pipeline, moment)
+    """Lets a function of the export fail; os.rename where the system exchanges no names, at its second call."""
+    owner, name = (os, "rename") if moment == "rename" else (pipeline, moment)
+    monkeypatch.setattr(folders, "exchange", lambda one, other: False)
     original, calls = getattr(owner, name), []
 
     def fail(*arguments, **options):
@@ -319,7 +349,7 @@ def raise_in(monkeypatch, moment, error):
 FULL_DISK = OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("moment", ["cut", "verify", "sha256", "_publish", "rename"])
+@pytest.mark.parametrize("moment", ["cut", "verify", "sha256", "replace_folder", "rename"])
 @pytest.mark.parametrize(
     "error, status, message",
     [
@@ -364,10 +394,10 @@ def test_a_second_signal_leaves_nothing_either(run, target, output, monkeypatch)
     remove = shutil.rmtree
 
     def interrupted(*arguments, **options):
-        monkeypatch.setattr(pipeline.shutil, "rmtree", remove)
+        monkeypatch.setattr(shutil, "rmtree", remove)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(pipeline.shutil, "rmtree", interrupted)
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
     target.then = lambda directory: os.kill(os.getpid(), signal.SIGTERM)
     assert run() == 143
     assert left(output) == []
@@ -381,7 +411,7 @@ def test_a_signal_while_the_artifact_gets_its_name_comes_too_late(run, output, m
         os.kill(os.getpid(), signal.SIGTERM)
         rename(*arguments)
 
-    monkeypatch.setattr(pipeline.os, "rename", interrupted)
+    monkeypatch.setattr(os, "rename", interrupted)
     assert run() == 0
     assert left(output) == ["small"]
 

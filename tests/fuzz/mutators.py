@@ -1,14 +1,16 @@
-"""Ways to spoil a file: of bytes alone, and of what JSON, CSV, npy, zip, safetensors, boxes and pickles are made of.
+"""Ways to spoil a file: of bytes alone, and of what JSON, CSV, npy, zip, safetensors, MP4, pickles, HTTP are made of.
 
 A mutator takes (bytes, rng) and gives bytes. Those that know a format fall back on bytes where the input is not of it.
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -70,18 +72,23 @@ def spoil_json(data: bytes, rng: np.random.Generator) -> bytes:
 def _changed(value: Any, rng: np.random.Generator) -> Any:
     places = list(_places(value))
     if not places:
-        return VALUES[int(rng.integers(len(VALUES)))]
+        return _value(rng)
     parent, key = places[int(rng.integers(len(places)))]
     choice = rng.random()
     if choice < 0.15 and isinstance(parent, dict):
         del parent[key]
     elif choice < 0.25 and isinstance(parent, list):
-        parent.insert(key, parent[key])
+        parent.insert(key, copy.deepcopy(parent[key]))
     elif choice < 0.4 and isinstance(parent[key], int | float):
         parent[key] = parent[key] * float(rng.choice([-1, 0, 2, 0.5, 1e9, np.nan, np.inf]))
     else:
-        parent[key] = VALUES[int(rng.integers(len(VALUES)))]
+        parent[key] = _value(rng)
     return value
+
+
+def _value(rng: np.random.Generator) -> Any:
+    # A copy: what is put into it must be in no other input.
+    return copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
 
 
 def _places(value: Any) -> Any:
@@ -184,7 +191,8 @@ def spoil_zip(data: bytes, rng: np.random.Generator, member: Mutator = spoil_npy
     else:
         rows = [(n, member(content, rng) if n == name else content) for n, content in rows]
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
         for n, content in rows:
             archive.writestr(zipfile.ZipInfo(n), content)
     return file.getvalue()
@@ -216,6 +224,45 @@ def spoil_boxes(data: bytes, rng: np.random.Generator) -> bytes:
         body = slice(start + 8, start + 24)
         content[body] = spoil_bytes(bytes(content[body]), rng)
     return bytes(content)
+
+
+HTTP_LINES = (
+    b"Content-Length: 99999999999999999999",
+    b"Content-Length: -1",
+    b"Content-Length: \xb2",
+    b"Transfer-Encoding: chunked",
+    b"Content-Encoding: gzip",
+    b"Content-Range: bytes 0-9/10",
+    b"Location: file:///etc/passwd",
+    b"Location: http://[::1",
+    b"ETag: \x1b[31m",
+    b"x-goog-hash: md5=\xe9==",
+    b"x" * 70_000,
+    b": ",
+    b"Folded: a\r\n b",
+)
+STATUSES = (b"200 OK", b"206 Partial", b"301 Moved", b"304 Same", b"403 \x1b[2J", b"416 No", b"500 Oh", b"1000 X", b"")
+
+
+def spoil_reply(data: bytes, rng: np.random.Generator) -> bytes:
+    """An HTTP answer with another status, or lines of its head changed, doubled or gone; or spoilt bytes."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    for _ in range(int(rng.integers(1, 4))):
+        at, kind = int(rng.integers(len(lines))), int(rng.integers(5))
+        if kind == 0:
+            lines[0] = b"HTTP/1.1 " + STATUSES[int(rng.integers(len(STATUSES)))]
+        elif kind == 1:
+            lines.insert(at + 1, HTTP_LINES[int(rng.integers(len(HTTP_LINES)))])
+        elif kind == 2:
+            lines.insert(at, lines[at])
+        elif kind == 3 and len(lines) > 1:
+            del lines[at]
+        else:
+            lines[at] = spoil_bytes(lines[at], rng)
+    if rng.random() < 0.3:
+        body = body[: int(rng.integers(len(body) + 1))]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 class Payload:

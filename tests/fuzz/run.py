@@ -69,7 +69,7 @@ def verdict(surface: Surface, folder: Path) -> str | None:
     return problem or (f"took {took:.0f} seconds" if took > surface.seconds else None)
 
 
-def _work(name: str, seeds: Path, folder: Path, first: int, pipe: Connection) -> None:
+def _work(surface: Surface, name: str, seeds: Path, folder: Path, first: int, pipe: Connection) -> None:
     """Inputs from `first` on: sends (number, None) before each, and (number, problem) after it."""
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -77,8 +77,8 @@ def _work(name: str, seeds: Path, folder: Path, first: int, pipe: Connection) ->
     number = first
     while True:
         pipe.send((number, None))
-        spoilt(SURFACES[name], name, seeds, number, folder)
-        pipe.send((number, verdict(SURFACES[name], folder) or ""))
+        spoilt(surface, name, seeds, number, folder)
+        pipe.send((number, verdict(surface, folder) or ""))
         number += 1
 
 
@@ -98,7 +98,7 @@ def fuzz(
     number, until = first, time.monotonic() + seconds
     while time.monotonic() < until and (inputs is None or number < first + inputs):
         here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(name, seeds, folder, number, there), daemon=True)
+        process = context.Process(target=_work, args=(surface, name, seeds, folder, number, there), daemon=True)
         process.start()
         there.close()
         ended = "was too slow"

@@ -6,16 +6,21 @@ of the file that runs, or more than a surface's seconds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 import tapsdk
+from tapsdk.errors import TapsdkError
 from tests.fuzz.mutators import (
     Mutator,
     spoil_boxes,
@@ -23,6 +28,7 @@ from tests.fuzz.mutators import (
     spoil_json,
     spoil_npy,
     spoil_pickle,
+    spoil_reply,
     spoil_safetensors,
     spoil_table,
     spoil_zip,
@@ -76,7 +82,7 @@ def _read_points(folder: Path) -> None:
 
 
 def _tracker(folder: Path) -> None:
-    tracker = tapsdk.Tracker(threads=1)
+    tracker = tapsdk.Tracker(backend="onnxruntime:native", threads=1)
     tracker.add([[10, 10], [30, 20]])
     tracker.step(FRAMES[0])
     tracker.step(FRAMES[1])
@@ -84,7 +90,7 @@ def _tracker(folder: Path) -> None:
 
 
 def _load_tracker(folder: Path) -> None:
-    tracker = tapsdk.Tracker.load(folder / "tracker.npz")
+    tracker = tapsdk.Tracker.load(folder / "tracker.npz", backend="onnxruntime:native", threads=1)
     tracker.step(FRAMES[2])
 
 
@@ -150,6 +156,62 @@ def _read_datasets(folder: Path) -> None:
         list(open_dataset(str(path)))
 
 
+def _replies(folder: Path) -> None:
+    """A whole file in one answer; and one that breaks off, with the answer to who asks for the rest."""
+    content = bytes(range(256)) * 40
+    first = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nETag: "a"\r\n\r\n' % len(content)
+    rest = b'HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\nETag: "a"\r\n\r\n'
+    half = len(content) // 2
+    (folder / "whole.http").write_bytes(first + content)
+    (folder / "broken-1.http").write_bytes(first + content[:half])
+    head = rest % (len(content) - half, half, len(content) - 1, len(content))
+    (folder / "broken-2.http").write_bytes(head + content[half:])
+
+
+def _fetch_each(folder: Path) -> None:
+    from tapsdk.artifact import download
+    from tapsdk.artifact.fetch import fetch
+
+    download.BACKOFF_SECONDS, download.TIMEOUT_SECONDS = (0.0, 0.0), 2.0
+    for names in (["whole.http"], ["broken-1.http", "broken-2.http"]):
+        with answering([(folder / name).read_bytes() for name in names]) as url, TemporaryDirectory() as cache:
+            with contextlib.suppress(TapsdkError):
+                fetch("tapir/base", directory=cache, url=url)
+            left = sum(path.stat().st_size for path in Path(cache).rglob("*") if path.is_file())
+            if left > MOST_FETCHED:
+                raise AssertionError(f"{left} bytes were kept")
+
+
+MOST_FETCHED = 1 << 20
+
+
+@contextlib.contextmanager
+def answering(replies: list[bytes]) -> Iterator[str]:
+    """A server that gives these bytes to one connection after the other, the last of them again and again."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        done = threading.Event()
+
+        def serve() -> None:
+            count = 0
+            while not done.is_set():
+                with contextlib.suppress(OSError):
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(1)
+                        connection.recv(65536)
+                        connection.sendall(replies[min(count, len(replies) - 1)])
+                        count += 1
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/weights.npy"
+        finally:
+            done.set()
+            thread.join()
+
+
 _ZIP = (spoil_zip, spoil_bytes)
 
 SURFACES = {
@@ -176,5 +238,6 @@ SURFACES = {
             ".safetensors": (spoil_safetensors,),
         },
     ),
+    "replies": Surface(_replies, _fetch_each, {".http": (spoil_reply, spoil_bytes)}),
     "datasets": Surface(_datasets, _read_datasets, {".pkl": (spoil_pickle,)}),
 }

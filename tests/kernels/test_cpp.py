@@ -32,6 +32,16 @@ def test_the_cpp_test_passes(build):
 
 
 @pytest.mark.slow
+def test_no_call_makes_the_sanitizers_complain(tmp_path):
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    run("cmake", "-S", str(ROOT), "-B", str(tmp_path), "-DTAPKERNELS_TEST=ON", "-DTAPKERNELS_SANITIZE=ON")
+    run("cmake", "--build", str(tmp_path), "--parallel", "2")
+    run("ctest", "--test-dir", str(tmp_path), "--output-on-failure")
+    assert "0 findings" in run(str(tmp_path / "fuzz_kernels"), "20", "1")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm to read object files")
 def test_no_code_of_an_instruction_set_can_replace_that_of_another(build):
     """A weak symbol in an object compiled for AVX-512 could become the one copy that every processor runs."""

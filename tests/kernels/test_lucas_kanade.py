@@ -78,14 +78,6 @@ def test_light_that_changes_everywhere_moves_nothing(isa, seed, light):
     np.testing.assert_allclose(lucas_kanade(before, after + np.float32(light), INNER), expected, atol=1e-2)
 
 
-def test_a_point_is_followed_alone(isa):
-    image = texture()
-    before, after = frame(image), frame(image, 0.4, 2)
-    together = lucas_kanade(before, after, INNER)
-    for i in range(len(INNER)):
-        np.testing.assert_array_equal(lucas_kanade(before, after, INNER[i : i + 1])[0], together[i])
-
-
 def test_a_window_without_texture_stays_where_it_was(isa):
     found = lucas_kanade(np.full((40, 40, 3), 0.3, np.float32), np.full((40, 40, 3), 0.7, np.float32), INNER[:1])
     np.testing.assert_allclose(found, [[*INNER[0], 0]], atol=1e-5)

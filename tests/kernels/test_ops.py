@@ -117,3 +117,20 @@ def test_the_result_does_not_depend_on_the_number_of_threads(row: Row, isa: str)
     op = getattr(tapkernels, row.op)
     for _, arguments in row.calls(np.random.default_rng(1)):
         np.testing.assert_array_equal(op(*arguments, threads=1), op(*arguments, threads=7))
+
+
+POINTS = {"local_correlation": (1, 2), "lucas_kanade": (2,)}
+"""Which arguments have a row for every point, and so has the result."""
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+@pytest.mark.parametrize("row", [row for row in ROWS if row.op in POINTS], ids=lambda row: row.op)
+def test_the_numbers_of_a_point_depend_on_no_other_point(row: Row, threads: int, isa: str) -> None:
+    """Nor on how many there are, nor on which row it has: to the bit."""
+    op, rng = getattr(tapkernels, row.op), np.random.default_rng(2)
+    for _, arguments in row.calls(rng):
+        together, count = op(*arguments, threads=threads), len(arguments[POINTS[row.op][0]])
+        for rows in ([0], [count - 1], range(0, count, 3), rng.permutation(count)):
+            chosen = np.arange(count)[list(rows)] if count else np.arange(0)
+            some = [a[chosen] if i in POINTS[row.op] else a for i, a in enumerate(arguments)]
+            np.testing.assert_array_equal(op(*some, threads=threads), together[chosen])

@@ -111,6 +111,17 @@ def test_a_file_of_an_array(tmp_path):
         ("points.json", json.dumps([{"x": 1, "y": 2, "time": 0.2}]), "names its frames t, and this one has time"),
         ("points.npy", "not an array", "holds no points, or is damaged"),
         ("points.csv", "1,2\n3\n", "points must"),
+        ("points.csv", "1,2\0\n", "holds no points|points must"),
+        ("points.csv", "9" * 200_000, "holds no points, or is damaged"),
+        ("points.json", '{"x":' * 100_000, "holds no points, or is damaged: it is nested too deeply"),
+        ("points.json", '[{"x": 1, "y": ' + "9" * 400 + "}]", "holds no points, or is damaged"),
+        ("points.json", "[[1e400, 2]]", "NaN and infinity are not allowed"),
+        ("points.json", '"text"', "points must be ints or floats"),
+        ("points.json", "null", "points must be ints or floats"),
+        ("points.json", '{"x": {"a": 1}, "y": 2}', "do not fit together"),
+        ("points.csv", "x\x1b[31m,z\n1,2\n", r"this one has x\\x1b\[31m, z"),
+        ("points.json", '[{"x": "one", "y": 2}]', "holds no points, or is damaged"),
+        ("points.npy", "\x93NUMPY", "holds no points, or is damaged"),
     ],
 )
 def test_a_file_that_holds_no_points(tmp_path, name, text, complaint):
@@ -118,6 +129,20 @@ def test_a_file_that_holds_no_points(tmp_path, name, text, complaint):
     path.write_text(text)
     with pytest.raises(PointsError, match=complaint):
         parse_query_points(read_points_file(path), frame_size=(10, 10))
+
+
+def test_an_array_that_says_a_huge_shape_gets_no_memory(tmp_path):
+    with open(tmp_path / "points.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 3)})
+    with pytest.raises(PointsError, match="has 12000000000000 bytes, not 0"):
+        read_points_file(tmp_path / "points.npy")
+
+
+def test_a_text_in_another_encoding_is_an_error(tmp_path):
+    for name in ("points.csv", "points.json"):
+        (tmp_path / name).write_bytes(b"[\xe9]")
+        with pytest.raises(PointsError, match="holds no points, or is damaged"):
+            read_points_file(tmp_path / name)
 
 
 def test_a_file_that_is_not_there(tmp_path):

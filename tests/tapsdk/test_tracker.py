@@ -365,13 +365,31 @@ def rewrite(path, change):
         lambda header, arrays: header["ids"].append(7),
         lambda header, arrays: arrays.pop("row_features"),
         lambda header, arrays: arrays.update(row_features=arrays["row_features"][:, :-1]),
+        lambda header, arrays: header.update(ids=[1, 1]),
+        lambda header, arrays: header.update(ids=[0, 2]),
+        lambda header, arrays: header.update(ids=[0, -1]),
+        lambda header, arrays: header.update(ids=[0, 1.0]),
+        lambda header, arrays: header.update(ids=[0, True]),
+        lambda header, arrays: header.update(ids="01"),
+        lambda header, arrays: header.update(next_id=1e9),
+        lambda header, arrays: header.update(size=[48, 0]),
+        lambda header, arrays: header.update(size=[48, 80, 3]),
+        lambda header, arrays: header.update(size=[1e400, 80]),
+        lambda header, arrays: header.update(model=3),
+        lambda header, arrays: header.update(weights_sha256=None),
+        lambda header, arrays: arrays["row_features"].fill(np.nan),
+        lambda header, arrays: arrays["row_previous"].fill(np.inf),
+        lambda header, arrays: arrays.update(row_features=arrays["row_features"].astype(str)),
+        lambda header, arrays: arrays.update(row_texture=np.float32([np.nan, 1])),
+        lambda header, arrays: arrays.update(row_texture=np.zeros(3, np.float32)),
+        lambda header, arrays: arrays.update(row_frame=np.full((1, 8, 8, 3), np.nan, np.float32)),
+        lambda header, arrays: arrays.update(row_frame=np.zeros((8, 8, 3), np.float32)),
     ],
-    ids=["format", "version", "no ids", "unknown entry", "one id too many", "no features", "narrow features"],
 )
 def test_a_file_that_does_not_hold_together(saved, model, change):
     rewrite(saved, change)
-    with pytest.raises(ArtifactError, match=r"tracker\.npz is (damaged|not a saved tracker)"):
-        Tracker.load(saved, model)
+    with pytest.raises(ArtifactError, match=r"tracker\.npz is not a saved tracker, or is damaged"):
+        Tracker.load(saved, model, FUSED)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])

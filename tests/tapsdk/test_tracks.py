@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tapsdk import tracks_files
 from tapsdk.errors import SaveError, TracksError
+from tapsdk.system import npz
 from tapsdk.tracks import RunReport, Tracks
 
 SUFFIXES = [".npz", ".csv", ".json"]
@@ -226,6 +228,18 @@ BROKEN = {
     "flat.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 1, "tracks": [1]}',
     "report.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 0, "tracks": [], "report": 3}',
     "suffix.txt": b"",
+    "deep.json": b'{"a":' * 100_000,
+    "digits.json": b"9" * 10_000,
+    "minus.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": -1, "tracks": []}',
+    "endless.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 1e400, "tracks": []}',
+    "speed.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 0, "tracks": [], "fps": "fast"}',
+    "name.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 0, "tracks": [], "report": {"model": 3}}',
+    "ms.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 0, "tracks": [], '
+    b'"report": {"milliseconds": {"a": "b"}}}',
+    "maybe.json": b'{"format": "tapsdk.tracks", "version": 1, "num_frames": 1, '
+    b'"tracks": [{"xy": [[1, 2]], "visible": ["false"], "confidence": [1]}]}',
+    "null.csv": HEADER.encode() + b"0,0,1,1,1,1\0\n",
+    "field.csv": HEADER.encode() + b"9" * 200_000 + b",0,1,1,1,1\n",
 }
 
 
@@ -266,7 +280,7 @@ def test_a_future_version_says_so(tmp_path):
 def test_npz_never_unpickles(tmp_path):
     path = tmp_path / "tracks.npz"
     np.savez(path, format=np.array([{}], dtype=object), version=1)
-    with pytest.raises(TracksError, match="allow_pickle"):
+    with pytest.raises(TracksError, match="Python objects"):
         Tracks.load(path)
 
 
@@ -280,6 +294,66 @@ def test_an_npz_with_a_flipped_byte(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(TracksError):
         Tracks.load(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"report": np.str_('{"a":' * 100_000)},
+        {"report": np.str_("[1]")},
+        {"fps": np.str_("fast")},
+        {"fps": np.zeros(3)},
+        {"version": np.zeros(0)},
+        {"times": np.zeros((2, 2))},
+        {"queries": np.array(["a", "b"])},
+        {"visible": np.zeros((3, 3), bool)},
+        {"xy": np.zeros((2, 3, 2), [("a", "f4")])},
+    ],
+    ids=str,
+)
+def test_an_npz_whose_parts_are_of_another_kind(tmp_path, changed):
+    path = tmp_path / "tracks.npz"
+    make_tracks(2, 3).save(path)
+    with np.load(path) as stored:
+        np.savez(path, **{**stored, **changed})
+    with pytest.raises(TracksError, match=r"tracks\.npz is not a tracks file, or is damaged"):
+        Tracks.load(path)
+
+
+def test_what_a_file_says_of_itself_is_told_without_control_characters(tmp_path):
+    (tmp_path / "red.json").write_text('{"format": "\\u001b[31mred\\u0007"}')
+    with pytest.raises(TracksError) as caught:
+        Tracks.load(tmp_path / "red.json")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("fps", [np.inf, np.nan, -np.inf, -1.0, 0])
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_what_is_no_rate_is_an_unknown_one(tmp_path, fps, suffix):
+    tracks = Tracks(np.zeros((1, 1, 2)), [[True]], [[1]], fps=fps, times=[np.inf])
+    tracks.save(tmp_path / f"tracks{suffix}")
+    assert Tracks.load(tmp_path / f"tracks{suffix}").fps is None
+
+
+@pytest.mark.parametrize("fps", ["25", True, [25], 1j])
+def test_a_rate_is_a_number(fps):
+    with pytest.raises(TracksError, match="fps must be a number or None"):
+        Tracks(np.zeros((1, 1, 2)), [[True]], [[1]], fps=fps)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_json_holds_any_report(tmp_path, value):
+    report = RunReport(model="a", frames_per_second=value, milliseconds={"b": value})
+    Tracks(np.zeros((1, 1, 2)), [[True]], [[1]], report=report).save(tmp_path / "tracks.json")
+    assert Tracks.load(tmp_path / "tracks.json").report == RunReport(model="a", milliseconds={"b": None})
+
+
+def test_tracks_that_hardly_change_are_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "FREE_BYTES", 10_000)
+    monkeypatch.setattr(tracks_files, "FREE_BYTES", 10_000)
+    still = Tracks(np.zeros((40, 5000, 2)), np.zeros((40, 5000)), np.zeros((40, 5000)))
+    still.save(tmp_path / "tracks.npz")
+    assert_same(Tracks.load(tmp_path / "tracks.npz"), still)
 
 
 # Writing

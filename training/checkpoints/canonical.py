@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
+from safetensors import deserialize
 
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.reading import parse_json, reading
 from training.checkpoints.arrays import as_float32, bfloat16_to_float32
 from training.checkpoints.errors import CheckpointError
 
 FORMAT = "tapsdk.weights"
+NO_SAFETENSORS = "is not a safetensors file"
 ALIGNMENT = 8
 
 NUMPY = {
@@ -107,13 +109,8 @@ def load_canonical(
 
 def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
     """All tensors of a file in float32. Raises CheckpointError."""
-    try:
-        tensors = deserialize(path.read_bytes())
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a safetensors file, or is damaged or cut short: {error}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    return {name: _array(name, tensor) for name, tensor in tensors}
+    with reading(path, NO_SAFETENSORS, CheckpointError):
+        return {name: _array(name, tensor) for name, tensor in deserialize(path.read_bytes())}
 
 
 def is_canonical(path: Path) -> bool:
@@ -122,10 +119,13 @@ def is_canonical(path: Path) -> bool:
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
-    """Of a file that the safetensors package takes; empty if it has none."""
-    with open(path, "rb") as file:
+    """Of a file that the safetensors package takes; empty if it has none. Raises CheckpointError."""
+    with reading(path, NO_SAFETENSORS, CheckpointError), open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        return dict(json.loads(file.read(length)).get("__metadata__", {}))
+        metadata = dict(parse_json(file.read(length)).get("__metadata__") or {})
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata has something else where a text should be")
+        return metadata
 
 
 def _array(name: str, tensor: Mapping[str, Any]) -> NDArray[np.float32]:

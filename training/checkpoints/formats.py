@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.system.reading import reading
 from training.checkpoints.canonical import read_safetensors
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.read_npy import read_npy
@@ -29,9 +30,7 @@ def read_parameters(path: Path) -> dict[str, NDArray[np.float32]]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise CheckpointError(f"{path} has the ending {path.suffix!r}; these can be read: {', '.join(READERS)}")
-    try:
+    with reading(path, "is not a checkpoint", CheckpointError):
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty")
         return reader(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapsdk.artifact.fetch import cached
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.errors import ModelError
+from tapsdk.system.reading import parse_json, reading
 from training.checkpoints.canonical import load_canonical
 from training.checkpoints.convert import convert
 from training.checkpoints.errors import CheckpointError
@@ -60,10 +61,8 @@ def config_for(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
     Weights outlive configurations: raises CheckpointError, with the path of their file, where the model has no such
     config (any more).
     """
-    try:
-        stored = dict(json.loads(metadata["config"]))
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} does not say what configuration its weights were made for") from error
+    with reading(path, "does not say what configuration its weights were made for", CheckpointError):
+        stored = dict(parse_json(metadata["config"]))
     configs = configs_of(model)
     # A setting that is younger than the file was then what its default does.
     stored = {**_as_stored(type(configs[0])()), **stored}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.system.npz import check_unpacked
 from training.checkpoints.arrays import as_float32
 from training.checkpoints.errors import CheckpointError
 
@@ -36,6 +37,7 @@ def _load(path: Path) -> Any:
     import torch
 
     try:
+        check_unpacked(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
@@ -57,6 +59,10 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 def _to_float32(name: str, tensor: Any) -> NDArray[np.float32]:
     import torch
 
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+        raise CheckpointError(f"parameter {name} has no numbers in the file ({tensor.device}, {tensor.layout})")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise CheckpointError(f"parameter {name} has {tensor.numel()} numbers and fewer in the file")
     # numpy has no bfloat16.
     tensor = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
     return as_float32(tensor.numpy(), name)

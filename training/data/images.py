@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size
+from tapsdk.system.reading import reading
 from training.data.errors import DatasetError
 
 Image = NDArray[np.uint8]
@@ -18,13 +21,7 @@ Image = NDArray[np.uint8]
 
 def decode_image(data: bytes, name: str) -> Image:
     """[H, W, 3] RGB of an encoded picture. Raises DatasetError; `name` is for its message."""
-    from PIL import Image as pillow
-
-    try:
-        with pillow.open(io.BytesIO(data)) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DatasetError(f"{name} is not a picture, or is damaged: {error}") from error
+    return _decoded(data, name, lambda image: image.convert("RGB"))
 
 
 def read_image(path: Path) -> Image:
@@ -34,14 +31,22 @@ def read_image(path: Path) -> Image:
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """[H, W]: where a picture of object masks shows any object, i.e. is not black, or not index 0 of its palette."""
+
+    def indexed(image: Any) -> Any:
+        return image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("RGB")
+
+    pixels = _decoded(_read_bytes(path), str(path), indexed)
+    return (pixels != 0).reshape(*pixels.shape[:2], -1).any(axis=-1)
+
+
+def _decoded(data: bytes, name: str, as_wanted: Callable[[Any], Any]) -> NDArray[Any]:
+    """The pixels of a picture of no more than Pillow takes without a warning, 89 million. Raises DatasetError."""
     from PIL import Image as pillow
 
-    try:
-        with pillow.open(io.BytesIO(_read_bytes(path))) as image:
-            pixels = np.array(image if image.mode in ("1", "L", "P", "I", "I;16") else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DatasetError(f"{path} is not a picture, or is damaged: {error}") from error
-    return (pixels != 0).reshape(*pixels.shape[:2], -1).any(axis=-1)
+    with reading(name, "is not a picture", DatasetError), warnings.catch_warnings():
+        warnings.simplefilter("error", pillow.DecompressionBombWarning)
+        with pillow.open(io.BytesIO(data)) as image:
+            return np.array(as_wanted(image))
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,8 @@ from numpy.typing import NDArray
 
 import tapsdk
 from tapsdk.errors import TracksError
+from tapsdk.system.npz import names_in, read_npz
+from tapsdk.system.reading import reading
 from training.data.labelled_video import LabelledVideo
 
 Prediction = tuple[NDArray[np.float32], NDArray[np.bool_]]
@@ -88,12 +88,8 @@ class Predictions:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise TracksError(f"{path} cannot be read as predictions: {error}") from error
-        if not isinstance(self._file, np.lib.npyio.NpzFile):
-            raise TracksError(f"{path} is not a .npz file")
+        with reading(path, "is not a .npz file of predictions", TracksError), open(path, "rb") as file:
+            self._names = names_in(file)
 
     def __call__(self, video: LabelledVideo) -> Prediction:
         expected = video.visible.shape
@@ -102,14 +98,12 @@ class Predictions:
         return tracks.astype(np.float32), visible.astype(bool)
 
     def _array(self, key: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
-        if key not in self._file.files:
-            known = sorted({name.rpartition("/")[0] for name in self._file.files})
+        if key not in self._names:
+            known = sorted({name.rpartition("/")[0] for name in self._names})
             some = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
             raise TracksError(f"{self.path} lacks {key}; it has predictions of {len(known)} videos: {some}")
-        try:
-            array = self._file[key]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise TracksError(f"{self.path}: {key} is damaged or no array of numbers: {error}") from error
+        with reading(f"{self.path}: {key}", "is no array of numbers", TracksError), open(self.path, "rb") as file:
+            array = read_npz(file, {key})[key]
         if array.dtype.kind not in "biuf":
             raise TracksError(f"{self.path}: {key} holds {array.dtype}, not numbers")
         if array.shape != shape:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.errors import TapsdkError
+from tapsdk.system.reading import reading
 from training.models.registry import config_of, family_of, model_names, resolve
 
 if sys.version_info >= (3, 11):
@@ -176,12 +177,8 @@ def load_config(path: str | Path, *, steps: int | None = None, **overrides: Any)
     steps: of the whole run, see `TrainConfig.with_steps`. overrides: fields of TrainConfig; None leaves the file's.
     Raises ConfigError, and ModelError for an unknown model.
     """
-    try:
+    with reading(path, "is not valid TOML", ConfigError):
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # of TOML, or of UTF-8
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
     table |= {k: v for k, v in overrides.items() if v is not None}
     rows = table.pop("phases", ())
     if not isinstance(rows, (list, tuple)) or not rows:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.reading import parse_json
 from training.run.run_state import make_folder
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line))
         except ValueError:
             break
     return rows

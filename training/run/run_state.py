@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.npz import check_unpacked, read_npz
+from tapsdk.system.reading import parse_json, reading
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Table, fit
 
@@ -85,15 +87,14 @@ def find_checkpoint(directory: Path) -> Path | None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises CheckpointError for a file that is damaged or is no checkpoint of a run."""
     read = _read_old if path.suffix == ".pt" else _read
-    try:
-        return read(path)
-    except ImportError as error:
-        raise CheckpointError(f"{path} can be read with PyTorch only: pip install 'tapsdk[torch]'") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # zipfile, numpy, pickle and torch each raise their own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is not a checkpoint of a training run, or is damaged: {reason}") from error
+    with reading(path, "is not a checkpoint of a training run", CheckpointError):
+        try:
+            checkpoint = read(path)
+        except ImportError as error:
+            raise CheckpointError(f"{path} can be read with PyTorch only: pip install 'tapsdk[torch]'") from error
+        if min(checkpoint.step, checkpoint.state.updates) < 0 or not isinstance(checkpoint.config, dict):
+            raise ValueError("its numbers of steps or its configuration are none")
+        return checkpoint
 
 
 def check_fit(found: Arrays, wanted: Mapping[str, Any], subject: str) -> None:
@@ -105,14 +106,14 @@ def check_fit(found: Arrays, wanted: Mapping[str, Any], subject: str) -> None:
 
 
 def _read(path: Path) -> Checkpoint:
-    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-        entries = {name: file[name] for name in file.files}
+    with open(path, "rb") as file:
+        entries = read_npz(file)
     parts: dict[str, Arrays] = {part: {} for part in PARTS}
     for name, array in entries.items():
         part, _, parameter = name.partition(".")
         if parameter:
             parts[part][parameter] = array
-    config = json.loads(entries["config"].tobytes())
+    config = parse_json(entries["config"].tobytes())
     return Checkpoint(int(entries["step"]), RunState(**parts, updates=int(entries["updates"])), config)
 
 
@@ -120,6 +121,7 @@ def _read_old(path: Path) -> Checkpoint:
     """PyTorch's own dictionaries, with the state of its AdamW by number: first what decays, then the rest."""
     import torch
 
+    check_unpacked(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
     weights, average = ({k: v.numpy() for k, v in content[part].items()} for part in ("model", "average"))
     names = sorted(weights, key=lambda name: weights[name].ndim <= 1)  # stable

@@ -12,6 +12,7 @@ not know raises MilError: an interpreter that guesses proves nothing.
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Array
 from tapsdk.backends.coreml import import_coremltools
+from tapsdk.backends.coreml_package import unpack
 from tapsdk.errors import ArtifactError, BackendError
 
 ct = import_coremltools()
@@ -386,12 +389,12 @@ class MilInterpreter:
     def describe(self) -> str:
         return f"MIL interpreter on torch {torch.__version__} (Apple's own kernels were not run)"
 
-    def open(self, file: Path, stage: StageSpec, points: int | None = None) -> MilSession:
+    def open(self, file: Content, stage: StageSpec, points: int | None = None) -> MilSession:
         function = _function(file, entry_point(stage, points or 0))
         found = set(function.inputs), {var.name for var in function.outputs}
         declared = {t.name for t in stage.inputs}, {t.name for t in stage.outputs}
         if found != declared:
-            raise ArtifactError(f"{file} has inputs and outputs {found}, but the manifest declares {declared}")
+            raise ArtifactError(f"{file.path} has inputs and outputs {found}, but the manifest declares {declared}")
         return MilSession(function)
 
     def keep(self, array: Array) -> Tensor:
@@ -401,16 +404,24 @@ class MilInterpreter:
         return np.array(tensor.numpy())
 
 
-def _function(file: Path, name: str) -> Any:
+def _function(file: Content, name: str) -> Any:
     """A function of a package's program, with its weights."""
     try:
-        spec = ct.utils.load_spec(str(file))
-        functions = spec.mlProgram.functions
-        others = [other for other in functions if other != name]
-        if name in functions:
-            for other in others:
-                del functions[other]
-            return parse_program(spec, spec.specificationVersion, str(file / WEIGHTS)).functions[name]
+        with tempfile.TemporaryDirectory() as folder:
+            functions = _functions(unpack(file, Path(folder)), name)
     except Exception as error:  # whatever a damaged file makes the parser stumble over
-        raise ArtifactError(f"{file} cannot be read as a Core ML package: {error}") from error
-    raise ArtifactError(f"{file} has no function {name!r}; it has {', '.join(others)}")
+        raise ArtifactError(f"{file.path} cannot be read as a Core ML package: {error}") from error
+    if name not in functions:
+        raise ArtifactError(f"{file.path} has no function {name!r}; it has {', '.join(functions)}")
+    return functions[name]
+
+
+def _functions(package: Path, name: str) -> Any:
+    """The program's functions by name, where the one that is asked for alone is more than a name."""
+    spec = ct.utils.load_spec(str(package))
+    functions = spec.mlProgram.functions
+    if name not in functions:
+        return dict.fromkeys(functions)
+    for other in [other for other in functions if other != name]:
+        del functions[other]
+    return parse_program(spec, spec.specificationVersion, str(package / WEIGHTS)).functions

@@ -11,7 +11,6 @@ import io
 import logging
 import math
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from export.targets.coreml.precision import exact_operations
 from tapsdk.artifact.manifest import entry_point
 from tapsdk.backends import Backend, open_backend
 from tapsdk.backends.coreml import import_coremltools
+from tapsdk.system.leftovers import temporary_folder
 
 ct = import_coremltools()
 
@@ -40,8 +40,8 @@ class CoreMl:
     precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        with tempfile.TemporaryDirectory() as work:
-            return {stage.name: _package(stage, directory, Path(work), request) for stage in stages}
+        with temporary_folder() as work:
+            return {stage.name: _package(stage, directory, work, request) for stage in stages}
 
     def open_backend(self) -> Backend:
         if sys.platform == "darwin":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor
 
 from export.stages import Stage
+from tapsdk.system.leftovers import temporary_folder
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 HALF_FROM = 1024
@@ -40,8 +39,8 @@ def quantize(model: onnx.ModelProto, stage: Stage, samples: Sequence[tuple[Tenso
     layers = [node.name for node in model.graph.node if _is_quantized(node, weights, stage.exact)]
     if not layers:
         return model
-    with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "float.onnx", Path(folder) / "quantized.onnx"
+    with temporary_folder() as folder:
+        given, made = folder / "float.onnx", folder / "quantized.onnx"
         onnx.save(model, given)
         logging.disable(logging.WARNING)  # it advises the root logger to do what was done to the graph already
         try:

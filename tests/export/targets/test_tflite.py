@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import Causal, entry_point
 from tapsdk.backends import Options, open_backend
 from tests.export.conftest import SMALL_NEXT
@@ -122,7 +123,7 @@ def relative_errors(stage, file, points, seed):
     with torch.inference_mode():
         expected = stage.module(*inputs)
     expected = expected if isinstance(expected, tuple) else (expected,)
-    session = open_backend("litert", Options(threads=1)).open(file, stage.spec, points)
+    session = open_backend("litert", Options(threads=1)).open(read_content(file, 1 << 30), stage.spec, points)
     found = session.run({t.name: x.numpy() for t, x in zip(stage.spec.inputs, inputs, strict=True)})
     for spec, tensor in zip(stage.spec.outputs, expected, strict=True):
         scale = max(1.0, float(tensor.abs().max()))

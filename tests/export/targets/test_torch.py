@@ -1,18 +1,23 @@
-"""Programs of torch.export: what only this target does."""
+"""Graphs for PyTorch: what only this target does."""
 
-import zipfile
+import json
 
 import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.backends import Options, open_backend
+from tapsdk.backends.torch_graph import OPERATORS
 from tapsdk.errors import BackendError
 from tests.support import SMALL, import_or_skip
 
 torch = import_or_skip("torch")
+safetensors = import_or_skip("safetensors")
+import_or_skip("safetensors.torch")
 
 from export.stages import cut  # noqa: E402
+from export.targets.torch import to_bytes  # noqa: E402
 
 STAGES = ["encode", "query", "step", "locate", "mixer"]
 
@@ -28,13 +33,14 @@ def stages(small_models):
 
 
 def test_there_is_one_file_a_stage(artifact):
-    assert sorted(path.name for path in artifact.glob("*.pt2")) == sorted(f"{name}.pt2" for name in STAGES)
+    assert sorted(path.name for path in artifact.glob("*.safetensors")) == sorted(
+        f"{name}.safetensors" for name in STAGES
+    )
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_nothing_of_the_machine_that_exported_it_is_in_the_file(artifact, name):
-    with zipfile.ZipFile(artifact / f"{name}.pt2") as archive:
-        text = "".join(archive.read(entry).decode(errors="replace") for entry in archive.namelist())
+    text = (artifact / f"{name}.safetensors").read_bytes().decode(errors="replace")
     for trace in ("site-packages", "/home/", "/tmp/", ".py"):
         assert trace not in text, trace
 
@@ -58,10 +64,27 @@ def test_it_computes_what_the_stage_computes_for_any_number_of_points_and_size(a
     "name, module", [("locate", "model.head"), ("mixer", "model.mixer"), ("encode", "model.resnet")]
 )
 def test_a_file_holds_the_weights_of_its_own_stage_alone(artifact, stages, name, module):
-    with zipfile.ZipFile(artifact / f"{name}.pt2") as archive:
-        entries = [entry for entry in archive.infolist() if "/weights/weight_" in entry.filename]
+    stored = safetensors.torch.load_file(artifact / f"{name}.safetensors")
     own = stages[name].module.get_submodule(module)
-    assert sum(entry.file_size for entry in entries) == sum(weight.nbytes for weight in own.parameters())
+    assert sum(tensor.nbytes for tensor in stored.values()) == sum(weight.nbytes for weight in own.parameters())
+
+
+def test_the_header_says_all_that_is_done_with_them(artifact):
+    with safetensors.safe_open(artifact / "query.safetensors", "numpy") as file:
+        graph = json.loads(file.metadata()["tapsdk.graph"])
+    assert graph["version"] == 1
+    assert graph["inputs"][2] == ["xy", [[1, graph["inputs"][2][1][0][1]], 2]]
+    assert {operator for operator, *_ in graph["calls"]} <= OPERATORS
+
+
+def test_an_operator_that_graphs_may_not_call_is_not_exported(tmp_path):
+    class Module(torch.nn.Module):
+        def forward(self, x):
+            return torch.erfinv(x)
+
+    spec = StageSpec((TensorSpec("x", (3,), "query"),), (TensorSpec("y", (3,), "query"),))
+    with pytest.raises(RuntimeError, match=r"the model calls aten\.erfinv\.default, which is not one of"):
+        to_bytes(torch.export.export(Module(), (torch.zeros(3),)), spec)
 
 
 def test_sizes_that_the_model_does_not_take_are_refused(artifact, stages):

@@ -13,6 +13,7 @@ import pytest
 
 from tapsdk.artifact import download as download_module
 from tapsdk.artifact.fetch import cached, fetch, next_step
+from tapsdk.artifact.http import Answer
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.errors import FetchError, ModelError
 
@@ -231,19 +232,20 @@ def test_progress_is_kept_for_the_next_call(get, site, give_up, tmp_path):
 
 
 def test_ctrl_c_keeps_progress(get, site, monkeypatch):
-    real, reads = download_module._read, []
+    real, parts = Answer.read, []
 
-    def interrupted(response):
-        reads.append(1)
-        if len(reads) == 2:
+    def interrupted(answer):
+        if len(parts) == 2:
             raise KeyboardInterrupt
-        return real(response)
+        parts.append(real(answer))
+        return parts[-1]
 
-    monkeypatch.setattr(download_module, "_read", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        get()
+    with monkeypatch.context() as patch:
+        patch.setattr(Answer, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            get()
     assert get().read_bytes() == CONTENT
-    assert site.requests[-1]["Range"] == f"bytes={download_module.CHUNK}-"
+    assert site.requests[-1]["Range"] == f"bytes={sum(map(len, parts))}-"
 
 
 def test_a_server_without_ranges_starts_over(get, site):
@@ -390,10 +392,38 @@ def test_a_file_without_a_pin_does_not_count(get, site, tmp_path):
     assert get().read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 1}', '{"file": "../../x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"model": 1}', '{"file": "../../x"}', '{"a":' * 100_000, "9" * 10_000, '"\\u001b[31m"']
+)
 def test_a_damaged_pin_is_an_error(get, tmp_path, text):
     get()
     (tmp_path / "tapir-base.pin.json").write_text(text)
+    with pytest.raises(FetchError, match="delete it"):
+        cached(MODEL, directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"file": "../../x"},
+        {"file": ".."},
+        {"file": "a\0"},
+        {"file": ["weights.npy"]},
+        {"bytes": -1},
+        {"bytes": 1e400},
+        {"bytes": True},
+        {"sha256": None},
+        {"sha256": "0" * 63},
+        {"fetched": "\x1b[31m"},
+        {"url": 3},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_pin_with_another_value_is_an_error(get, tmp_path, changed):
+    get()
+    path = tmp_path / "tapir-base.pin.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
     with pytest.raises(FetchError, match="delete it"):
         cached(MODEL, directory=tmp_path)
 
@@ -410,7 +440,19 @@ def test_a_model_without_official_files_is_an_error(model, tmp_path):
 
 @pytest.mark.parametrize(
     "url",
-    ["file:///etc/passwd", "ftp://127.0.0.1/a.npy", "weights.npy", "http://", "http://[/a", "https://x/"],
+    [
+        *("file:///etc/passwd", "ftp://127.0.0.1/a.npy", "weights.npy", "http://", "http://[/a", "https://x/"),
+        *("http:///a.npy", "http://x:99999999/a.npy", "http://x/\x1b[31m.npy", "http://x\n/a.npy"),
+        *("http://x/..", "http://x/a%2f..", "http://x/a%00.npy", "http://x/%1b[31m.npy", "http://x/a%5cb.npy"),
+        *(
+            "http://x/.npy",
+            "http://x/a.part",
+            "http://x/tapir-base.pin.json",
+            "http://x/C:a.npy",
+            "http://x/a%e2%80%ae.npy",
+        ),
+        "http://x/" + "a" * 300,
+    ],
 )
 def test_an_address_that_is_none_is_an_error(url, tmp_path):
     with pytest.raises(FetchError):

@@ -1,10 +1,14 @@
 """The manifest is a file format: others write it, and it is read years later."""
 
+import copy
 import json
+import os
+import re
 from dataclasses import replace
 
 import pytest
 
+from tapsdk.artifact import BUNDLED
 from tapsdk.artifact.manifest import (
     Causal,
     File,
@@ -221,9 +225,68 @@ GOLDEN = """\
 """
 
 
-def write(directory, text):
-    (directory / "manifest.json").write_text(text, encoding="utf-8")
+BUNDLED_TABLE = json.loads((BUNDLED / "tapir" / "tiny" / "manifest.json").read_text(encoding="utf-8"))
+"""A causal program with everything."""
+
+
+def write(directory, content):
+    data = content.encode() if isinstance(content, str) else content
+    (directory / "manifest.json").write_bytes(data)
     return directory
+
+
+def tensors(**shapes):
+    """Each as (role, shape)."""
+    return tuple(TensorSpec(name, shape, role) for name, (role, shape) in shapes.items())
+
+
+def with_program(program, stages, **others):
+    return replace(MANIFEST, program=program, stages=stages, **{"flow": None, **others})
+
+
+def whole(frames="T", program=None):
+    query = tensors(frame=("frame", (frames, 8, 16, 3)), xy=("points", ("N", 2))), tensors(known=("query", ("N", 3)))
+    found = tensors(xy=("xy", ("N", frames, 2)), occlusion=("logit", ("N", frames)))
+    track = tensors(frame=("frame", (frames, 8, 16, 3)), known=("query", ("N", 3))), found
+    return with_program(program or Whole(24, margin=3), {"query": StageSpec(*query), "track": StageSpec(*track)})
+
+
+def refined(**changes):
+    level = Level("high", (0, 4))
+    refinement = replace(Refinement(iterations=3, radius=1, levels=(level, level)), **changes)
+    grid, features = tensors(high=("feature", (1, 2, 4, 4))), tensors(features=("query", ("N", 6)))
+    position, hidden = tensors(xy=("xy", ("N", 2))), tensors(occlusion=("logit", ("N",)))
+    mixed = tensors(features=("query", ("N", "T", 6)), occlusion=("logit", ("N", "T")))
+    after = tuple(replace(tensor, name=f"next_{tensor.name}") for tensor in mixed)
+    stages = {
+        "encode": StageSpec((FRAME,), grid),
+        "query": StageSpec((*grid, *tensors(xy=("points", ("N", 2)))), features),
+        "locate": StageSpec((*grid, *features), (*position, *hidden)),
+        "mixer": StageSpec(
+            (*tensors(patches=("patches", ("N", "T", 18))), *mixed),
+            (*tensors(offset=("offset", ("N", "T", 2))), *after),
+        ),
+    }
+    return with_program(Refined(refinement, multiple=8), stages)
+
+
+def causal():
+    """Without native kernels, and without grids."""
+    query = StageSpec(tensors(xy=("points", ("N", 2)), delay=("delay", ("N",))), (STATE,))
+    found = tensors(xy=("xy", ("N", 2)), occlusion=("logit", ("N",)))
+    step = StageSpec((FRAME, PREVIOUS, STATE), (*found, replace(STATE, name="next_narrow")))
+    return with_program(Causal(), {"query": query, "step": step}, flow=MANIFEST.flow)
+
+
+def without(name, manifest, stage):
+    inputs = tuple(tensor for tensor in manifest.stages[stage].inputs if tensor.name != name)
+    return replace(manifest, stages={**manifest.stages, stage: replace(manifest.stages[stage], inputs=inputs)})
+
+
+def renamed(name, manifest, stage):
+    old = manifest.stages[stage].inputs
+    inputs = tuple(replace(tensor, name="other") if tensor.name == name else tensor for tensor in old)
+    return replace(manifest, stages={**manifest.stages, stage: replace(manifest.stages[stage], inputs=inputs)})
 
 
 # Writing and reading
@@ -233,22 +296,18 @@ def test_the_text_of_a_manifest():
     assert MANIFEST.to_json() == GOLDEN
 
 
-@pytest.mark.parametrize(
-    "program", [Causal(REFINEMENT), Causal(), Refined(REFINEMENT, multiple=8), Refined(REFINEMENT), Whole(24, margin=3)]
-)
-def test_what_was_written_is_read_again(tmp_path, program):
-    manifest = replace(MANIFEST, program=program)
+@pytest.mark.parametrize("manifest", [causal(), refined(), whole()], ids=["causal", "refined", "whole"])
+def test_what_was_written_is_read_again(tmp_path, manifest):
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
 
 
 def test_reading_loses_nothing_of_the_bundled_manifest(bundled):
-    stored = json.loads((bundled / "manifest.json").read_text(encoding="utf-8"))
     read = json.loads(read_manifest(bundled).to_json())
-    assert {entry: read[entry] for entry in stored} == stored
+    assert {entry: read[entry] for entry in BUNDLED_TABLE} == BUNDLED_TABLE
 
 
 def test_points_are_not_independent_unless_the_manifest_says_so(tmp_path):
-    table = json.loads(GOLDEN)
+    table = copy.deepcopy(BUNDLED_TABLE)
     del table["points"]["independent"]
     assert not read_manifest(write(tmp_path, json.dumps(table))).points.independent
     table["points"]["independent"] = True
@@ -287,10 +346,10 @@ def test_files_and_formats():
 
 
 def test_a_reference_is_one_of_the_files(tmp_path):
-    manifest = replace(MANIFEST, reference=File("reference.npz", "npz", "0" * 64, 12))
+    manifest = replace(whole(), reference=File("reference.npz", "npz", "0" * 64, 12))
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
-    assert [file.path for file in manifest.files()] == ["step.onnx", "reference.npz"]
-    assert manifest.formats == ["onnx"]
+    assert [file.path for file in manifest.files()] == ["reference.npz"]
+    assert manifest.formats == []
 
 
 # What is refused
@@ -301,27 +360,40 @@ def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", GOLDEN[:300], "\0", "[1, 2]]"], ids=repr)
-def test_text_that_is_not_json(tmp_path, text):
-    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
-        read_manifest(write(tmp_path, text))
-
-
-def test_bytes_that_are_not_text(tmp_path):
-    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00{")
-    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
-        read_manifest(tmp_path)
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        ("", "Expecting value"),
+        ("{", "Expecting property name"),
+        (GOLDEN[:300], "cannot be read"),
+        ("\0", "Expecting value"),
+        ("[1, 2]]", "Extra data"),
+        (b"\xff\xfe\x00{", "codec can't decode"),
+        ('{"a":' * 100_000, "nests too deeply"),
+        ("[" * 100_000, "nests too deeply"),
+        ('{"schema": 2, "model": "a", "model": "b"}', "has the entry 'model' twice"),
+        (f'{{"schema": {"9" * 5000}}}', "a number of 5000 digits"),
+        ('{"schema": 2, "points": 1e999}', "1e999, which is too large"),
+        ('{"schema": 2, "points": NaN}', "NaN, which is no number"),
+        ('{"schema": 2, "points": -Infinity}', "-Infinity, which is no number"),
+        (" " * (5 << 20), "at most 4194304 are allowed"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_text_that_is_not_json(tmp_path, content, complaint):
+    with pytest.raises(ArtifactError, match=rf"manifest\.json .*{re.escape(complaint)}"):
+        read_manifest(write(tmp_path, content))
 
 
 def test_a_folder_in_its_place(tmp_path):
     (tmp_path / "manifest.json").mkdir()
-    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is a folder"):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 3, "2", None])
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", 2.0, True, None])
 def test_an_unknown_schema_says_which_one_is_known(tmp_path, schema):
-    text = json.dumps({**json.loads(GOLDEN), "schema": schema})
+    text = json.dumps({**BUNDLED_TABLE, "schema": schema})
     with pytest.raises(ArtifactError, match=rf"has schema {schema!r}; .* reads schema 2\. Export the model again"):
         read_manifest(write(tmp_path, text))
 
@@ -332,85 +404,243 @@ def test_json_that_is_no_manifest_has_no_schema(tmp_path, text):
         read_manifest(write(tmp_path, text))
 
 
-def with_entry(*path_and_value):
-    *path, last, value = path_and_value
-    table = json.loads(GOLDEN)
+GONE = object()
+
+
+def with_entry(table, place, value):
+    """A copy of a table with another value, or none, at a place such as "frames.size.0"."""
+    table = copy.deepcopy(table)
+    *path, last = [int(key) if key.isdigit() else key for key in place.split(".")]
     inner = table
     for key in path:
         inner = inner[key]
-    inner[last] = value
+    if value is GONE:
+        del inner[last]
+    else:
+        inner[last] = value
     return table
 
 
+NOT_NAMES = (5, None, True, [], {}, "", "a b", "a" * 1000)
+NOT_NUMBERS = (None, True, "1", [], {}, 1e300)
+NOT_COUNTS = (*NOT_NUMBERS, 0.5, 2.0, -1, 10**9, 10**30)
+NOT_PAIRS = (None, True, 5, "ab", {}, [], [1], [1, 2, 3])
+NOT_TABLES = (5, True, "x", [], [1])
+NOT_SIZES = (
+    None,
+    256,
+    "256",
+    [256],
+    [256, 0],
+    [-256, 256],
+    [256.0, 256],
+    ["a", "b"],
+    [True, 256],
+    [10**6, 256],
+    [4, 256],
+)
+NOT_RAMPS = (*NOT_PAIRS, [0.5, 0.5], [0.6, 0.5], [-1, 0.5], [0, 1e9], ["a", None], [True, 2])
+STEP = "stages.step"
+WRONG = {
+    "model": (*NOT_NAMES, "../a", "a//b", "/a"),
+    "weights_sha256": (*NOT_NAMES, "ab", "zz" * 32),
+    "precision": (*NOT_NAMES, "fp8"),
+    "frames": (None, *NOT_TABLES, {}),
+    "frames.size": (*NOT_SIZES, [1040, 256], [8, 8]),
+    "frames.multiple": (*NOT_COUNTS[1:], 0, 257),
+    "frames.range": (*NOT_PAIRS, [1, -1], [0, 0], ["a", None], [False, True], [0, 1], [-1e9, 1]),
+    "frames.layout": (*NOT_NAMES, "TCHW"),
+    "points.space": NOT_SIZES,
+    "points.join": (*NOT_NAMES, "end"),
+    "points.query_frame": (*NOT_NAMES, "first"),
+    "points.independent": (None, 1, 0, "true", []),
+    "points.buckets": (
+        *NOT_TABLES,
+        None,
+        {"onnx": 5},
+        *({"onnx": b} for b in ([], [64, 16], [16, 16], ["N"], [0], [1e9])),
+    ),
+    "visibility": (None, *NOT_TABLES, {}, {"rule": "any"}),
+    "visibility.logits": (None, *NOT_TABLES, {}, {"occlusion": -1}, {"seen": 1}),
+    "visibility.logits.occlusion": (*NOT_COUNTS[:-3], 0, 2, GONE),
+    "visibility.threshold": (*NOT_NUMBERS, -0.1, 1.1),
+    "program": (None, *NOT_TABLES, {}, {"kind": "whole"}, {"kind": "refined", "refinement": None}),
+    "program.kind": (*NOT_NAMES, "stream", GONE),
+    "program.native": (*NOT_TABLES, {}, {"radius": 3}),
+    "program.native.iterations": (*NOT_COUNTS, 0, 2, 4, 10, GONE),
+    "program.native.radius": (*NOT_COUNTS, 0, 2, 4, 15, 99, GONE),
+    "program.native.levels": (None, 5, [], {}, [1], GONE),
+    "program.native.levels.0.grid": (*NOT_NAMES, "nope", "low"),
+    "program.native.levels.0.channels": (*NOT_PAIRS, [0, 10**9], [48, 0], [0, 47], [-1, 47], [130, 178], [0.0, 48]),
+    "stages": (None, *NOT_TABLES, {}),
+    "stages.mixer": (None, *NOT_TABLES, {}, GONE),
+    "stages.query": (GONE,),
+    "stages.stride": ({"inputs": [], "outputs": []},),
+    "stages.query.inputs": (None, 5, "x", {}, []),
+    "stages.query.outputs": (None, 5, "x", {}, [], GONE),
+    f"{STEP}.inputs": (None, 5, "x", {}, [], [5], GONE),
+    f"{STEP}.outputs": (None, 5, "x", {}, [], GONE),
+    f"{STEP}.inputs.1.name": (*NOT_NAMES, "other", "frame", "previous"),
+    f"{STEP}.inputs.1.role": (*NOT_NAMES, "image", "frame"),
+    f"{STEP}.inputs.1.dtype": (*NOT_NAMES, "object", "nonsense", "float64", "O"),
+    f"{STEP}.inputs.0.shape": (
+        None,
+        5,
+        "N",
+        {},
+        [],
+        [1],
+        ["B", 3],
+        ["H/0"],
+        ["N/2"],
+        ["N", "N"],
+        [0],
+        [1, "H/3", "W", 3],
+    ),
+    f"{STEP}.inputs.2.shape": (["N", 3], [2, "N"], ["N"], ["N", 2.0], ["N", True], ["T", "N", "T"]),
+    f"{STEP}.inputs.3.shape": ([10**6, "N", 10**6], [1] * 9, [5, "N", 2, 64]),
+    "stages.locate.inputs.1.name": ("nothing", "locate"),
+    f"{STEP}.outputs.0.name": (*NOT_NAMES, "yx"),
+    f"{STEP}.outputs.3.name": ("narrow_0",),
+    f"{STEP}.files": (None, *NOT_TABLES, {"onnx": 5}),
+    f"{STEP}.files.onnx": (None, *NOT_TABLES, {}, {"path": "step.onnx"}),
+    f"{STEP}.files.onnx.format": (*NOT_NAMES, "torch"),
+    f"{STEP}.files.onnx.sha256": (*NOT_NAMES, "ab"),
+    f"{STEP}.files.onnx.bytes": (*NOT_COUNTS[:-2], "x", 10**12, GONE),
+    f"{STEP}.files.onnx.hash": ("md5",),
+    "flow": (*NOT_TABLES, {}, {"radius": 3}),
+    "flow.radius": (*NOT_COUNTS, 0, 16, 99, GONE),
+    "flow.levels": (*NOT_COUNTS, 0, 9, GONE),
+    "flow.pull": (*NOT_NUMBERS, -0.1, 1.1),
+    "flow.contrast": (*NOT_NUMBERS, -1),
+    "flow.hidden": (*NOT_NAMES, "seen"),
+    "flow.doubt": (*NOT_PAIRS, [-1, 1], [1, "a"], [1, 1e9]),
+    **{f"flow.{name}": NOT_RAMPS for name in ("slip", "shown", "sure", "leap", "apart", "texture")},
+    "flow.sigma": (2,),
+    "reference": (*NOT_TABLES, "reference.npz", {"path": "reference.npz"}),
+    "reference.format": ("npy",),
+    "reference.bytes": (-1, True, 1.0, 1 << 30),
+    "verification": (None, *NOT_TABLES),
+    "tools": (None, *NOT_TABLES, {"torch": 2}, {"torch": "a\nb"}),
+    "licence": ("none",),
+}
+
+
+@pytest.mark.parametrize("place", WRONG)
+def test_a_value_that_cannot_be_is_refused_by_its_name(tmp_path, place):
+    taken, unnamed = [], []
+    for value in WRONG[place]:
+        text = json.dumps(with_entry(BUNDLED_TABLE, place, value))
+        try:
+            read_manifest(write(tmp_path, text))
+        except ArtifactError as error:
+            # By the last part that is a name; a tensor goes by its own.
+            name = [part for part in place.split(".") if not part.isdigit()][-1]
+            named = name in str(error) or (".inputs." in place or ".outputs." in place)
+            if not named or not re.search("allowed|needs?|its entries are", str(error)):
+                unnamed.append(str(error))
+        else:
+            taken.append(value)
+    assert (taken, unnamed) == ([], [])
+
+
 @pytest.mark.parametrize(
-    "table, complaint",
+    "place, value, message",
     [
-        (with_entry("licence", "none"), "unknown entries licence"),
+        ("frames.multiple", "8", 'frames.multiple is "8"; allowed is a whole number from 1 to 256'),
         (
-            with_entry("program", "kind", "stream"),
-            "unknown program 'stream'; this version knows causal, refined",
+            "frames.size",
+            [256.5, 256],
+            "frames.size is [256.5, 256]; allowed is (height, width) in whole pixels, each from",
         ),
-        (with_entry("program", {"kind": "refined"}), "refinement"),
-        (with_entry("program", {"kind": "refined", "refinement": None}), "'refined' needs an entry 'refinement'"),
-        (with_entry("program", {"kind": "whole", "frames": 0}), "a chunk of 0 frames"),
-        (with_entry("program", {"kind": "whole", "frames": 8, "margin": -1}), "a margin of -1"),
-        (with_entry("program", {"kind": "whole", "frames": "8"}), "a chunk of '8' frames"),
-        (with_entry("program", "frames", 8), "frames"),
-        (with_entry("program", "native", {"radius": 3}), "levels"),
-        (with_entry("program", "native", "iterations", "3"), "'3' iterations"),
-        (with_entry("points", "query_frame", "first"), "unknown query_frame 'first'; this version knows exact, model"),
-        (with_entry("points", "independent", 1), "independent is 1, not true or false"),
-        (with_entry("points", "buckets", {"onnx": [64, 16]}), r"buckets \[64, 16\] are not growing numbers of points"),
-        (with_entry("points", "buckets", {"onnx": []}), r"buckets \[\] are not growing"),
-        (with_entry("points", "buckets", {"onnx": ["N"]}), r"buckets \['N'\] are not growing"),
-        (with_entry("points", "join", "end"), "unknown join 'end'; this version knows query, start"),
-        (with_entry("points", "space", [256]), "unpack"),
-        (with_entry("points", "space", [256, 0]), r"space \[256, 0\] is not \(height, width\)"),
-        (with_entry("frames", "size", [256.0, 256]), r"size \[256.0, 256\] is not \(height, width\)"),
-        (with_entry("frames", "multiple", 0), "multiple is 0"),
-        (with_entry("frames", "layout", "TCHW"), "unknown layout 'TCHW'; this version knows THWC"),
-        (with_entry("frames", "range", [1.0, -1.0]), r"range \[1.0, -1.0\] does not grow"),
-        (with_entry("frames", "range", [0.0, 1e999]), r"range \[0.0, inf\] does not grow"),
-        (with_entry("frames", "range", [0.0, 1.0]), r"'flow' needs frames in the range \[-1, 1\], not \[0.0, 1.0\]"),
-        (with_entry("visibility", {"rule": "any"}), "rule"),
-        (with_entry("reference", {"path": "reference.npz"}), "sha256"),
-        (with_entry("reference", "reference.npz"), "TypeError"),
-        (with_entry("flow", {"radius": 3}), "levels"),
-        (with_entry("flow", "sigma", 2), "sigma"),
-        (with_entry("stages", "step", "inputs", []), "'flow' needs a stage 'step' with an input of the role"),
-        (with_entry("stages", []), "items"),
-        (with_entry("stages", "step", "files", "onnx", "hash", "md5"), "hash"),
-        (with_entry("stages", "step", "inputs", 0, "role", "image"), "unknown role 'image'; this version knows frame"),
-        (with_entry("stages", "step", "inputs", 0, "layout", "nhwc"), "layout"),
-        (with_entry("stages", "step", "inputs", 0, "shape", ["B", 3]), r"shape \['B', 3\] is not of sizes"),
-        (with_entry("stages", "step", "inputs", 0, "shape", ["H/0"]), r"shape \['H/0'\] is not of sizes"),
-        (with_entry("stages", "step", "inputs", 0, "shape", ["N/2"]), r"shape \['N/2'\] is not of sizes"),
-        (with_entry("stages", "step", "inputs", 0, "shape", ["N", "N"]), "once at most"),
-        (with_entry("stages", "step", "inputs", 0, "shape", ["T", "N", "T"]), "once at most"),
-        (with_entry("stages", "step", "inputs", 0, "shape", [0]), "is not of sizes"),
+        ("points.query_frame", "first", 'points.query_frame is "first"; allowed is one of exact, model'),
+        ("flow.slip", [0.5, 0.5], "flow.slip is [0.5, 0.5]; allowed is two numbers of which the second is larger"),
+        (
+            "flow.hidden",
+            "seen",
+            "flow.hidden is 'seen'; allowed are the logits of 'visibility': occlusion, expected_dist",
+        ),
+        ("frames.range", [0, 1], "frames.range is [0.0, 1.0]; with 'flow' allowed is [-1, 1]"),
+        ("program.kind", "stream", 'program.kind is "stream"; allowed is one of causal, refined, whole'),
+        (
+            "program.native.iterations",
+            4,
+            "program.native.iterations is 4, which makes 8 states; the stage 'step' has 6, so that allowed are 3",
+        ),
+        ("program.native.radius", 4, "3 levels with a radius of 4, which give 243 scores; allowed are the [147] that"),
+        ("program.native.levels.0.grid", "nope", "levels[0].grid is 'nope'; allowed are high, low, low_2"),
+        ("stages.mixer", GONE, "stages has encode, query, step, locate; a program 'causal' like this one needs encode"),
+        (
+            "stages.step.inputs.1.role",
+            "image",
+            'stages.step.inputs[1].role is "image"; allowed is one of frame, points',
+        ),
+        ("stages.\033[2J", {}, "stages has an entry called '\\x1b[2J'; allowed are letters, digits"),
+        ("licence", "x" * 1000, "the manifest has an unknown entry 'licence'; its entries are model, weights_sha256"),
+        ("model", "x" * 1000, 'model is "' + "x" * 59 + "...; allowed is a name such as family/variant"),
     ],
 )
-def test_an_entry_that_this_version_does_not_know(tmp_path, table, complaint):
-    with pytest.raises(ArtifactError, match=rf"manifest\.json is damaged: .*({complaint})"):
-        read_manifest(write(tmp_path, json.dumps(table)))
+def test_what_is_wrong_is_said_with_what_is_allowed(tmp_path, place, value, message):
+    text = json.dumps(with_entry(BUNDLED_TABLE, place, value))
+    with pytest.raises(ArtifactError, match=rf"manifest\.json is damaged: .*{re.escape(message)}"):
+        read_manifest(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "manifest, message",
+    [
+        (refined(iterations=0), "program.refinement.iterations is 0"),
+        (refined(iterations=33), "program.refinement.iterations is 33; allowed is a whole number from 1 to 32"),
+        (refined(radius=2), "give 50 scores; allowed are the [18]"),
+        (refined(levels=(Level("low", (0, 4)),)), "levels[0].grid is 'low'; allowed are high"),
+        (whole(program=Whole(0)), "program.frames is 0; allowed is a whole number from 1 to 1024"),
+        (whole(program=Whole(8, -1)), "program.margin is -1; allowed is a whole number from 0"),
+        (whole(frames=10**7), "allowed"),
+        (replace(whole(), stages={}), "stages has none; a program 'whole' like this one needs query, track"),
+        (without("frame", whole(), "track"), "stages.track.inputs has 0 tensors of the role 'frame'; allowed is one"),
+        (without("xy", whole(), "query"), "stages.query.inputs has 0 tensors of the role 'points'"),
+        (
+            renamed("known", whole(), "track"),
+            "stages.track.inputs has 'other', which nothing gives; allowed are frame, known",
+        ),
+        (renamed("high", refined(), "locate"), "stages.locate.inputs has 'other', which nothing gives"),
+        (renamed("high", refined(), "query"), "stages.query.inputs has 'other', which nothing gives"),
+        (renamed("features", refined(), "mixer"), "stages.mixer.inputs has 'other', which nothing gives"),
+        (replace(whole(), flow=MANIFEST.flow), "'flow' needs a stage 'step'"),
+        (replace(causal(), program=Causal(REFINEMENT)), "needs encode, locate, mixer, query, step"),
+        (
+            replace(causal(), visibility=Visibility({"seen": 1})),
+            "the program and visibility.logits need seen as well",
+        ),
+    ],
+)
+def test_programs_and_stages_that_do_not_fit_together(tmp_path, manifest, message):
+    with pytest.raises(ArtifactError, match=re.escape(message)):
+        read_manifest(write(tmp_path, manifest.to_json()))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+def test_nobody_waits_for_a_manifest(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(ArtifactError, match="is a pipe"):
+        read_manifest(tmp_path)
 
 
 DEFAULTS = {"flow": None, "reference": None, "verification": {}, "tools": {}}
 
 
-@pytest.mark.parametrize("entry", [key for key in json.loads(GOLDEN) if key not in DEFAULTS])
+@pytest.mark.parametrize("entry", [key for key in BUNDLED_TABLE if key not in DEFAULTS])
 def test_an_entry_that_is_needed(tmp_path, entry):
-    table = json.loads(GOLDEN)
-    del table[entry]
-    with pytest.raises(ArtifactError, match="is damaged: .*" + entry if entry != "schema" else "has schema None"):
-        read_manifest(write(tmp_path, json.dumps(table)))
+    text = json.dumps(with_entry(BUNDLED_TABLE, entry, GONE))
+    message = f"has no entry '{entry}', which it needs" if entry != "schema" else "has schema None"
+    with pytest.raises(ArtifactError, match=message):
+        read_manifest(write(tmp_path, text))
 
 
 @pytest.mark.parametrize("entry", DEFAULTS)
 def test_an_entry_that_has_a_default(tmp_path, entry):
-    table = json.loads(GOLDEN)
-    del table[entry]
-    assert getattr(read_manifest(write(tmp_path, json.dumps(table))), entry) == DEFAULTS[entry]
+    text = json.dumps(with_entry(BUNDLED_TABLE, entry, GONE))
+    assert getattr(read_manifest(write(tmp_path, text)), entry) == DEFAULTS[entry]
 
 
 @pytest.mark.parametrize("shape, name", [(("N", 2), "points_64"), ((2, "N"), "points_64"), ((1, 8, 16, 3), "main")])

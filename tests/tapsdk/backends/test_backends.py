@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import TensorSpec
 from tapsdk.backends import BACKENDS, EngineInfo, Options, open_backend, run_failed
 from tapsdk.errors import ArtifactError, BackendError
@@ -122,7 +123,7 @@ def test_a_file_that_the_engine_cannot_read(tmp_path, artifact, engine):
     path = tmp_path / "step.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(ArtifactError, match=r"onnxruntime cannot load .*step\.onnx"):
-        engine.open(path, artifact.stage("step"))
+        engine.open(read_content(path, 1 << 20), artifact.stage("step"))
 
 
 def test_a_graph_with_other_tensors_than_the_manifest_declares(artifact, engine):

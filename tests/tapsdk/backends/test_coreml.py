@@ -1,14 +1,17 @@
 """Core ML, which no test can run off a Mac: what it is told and what comes back, with coremltools in disguise."""
 
 import enum
+import json
 import logging
 import sys
 import types
 from pathlib import Path
 
 import numpy as np
+import numpy.testing  # it asks the system what it is, which the tests are about to change
 import pytest
 
+from tapsdk.artifact.content import Content, read_content
 from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.backends import open_backend
 from tapsdk.backends.coreml import COMPUTE_UNITS, import_coremltools
@@ -54,6 +57,14 @@ def mac(monkeypatch):
     monkeypatch.delenv("TAPSDK_COREML_UNITS", raising=False)
 
 
+def package(name):
+    """The least that is a package of an ML program."""
+    listing = {"itemInfoEntries": {"1": {"path": "com.apple.CoreML/m.mlmodel"}}, "rootModelIdentifier": "1"}
+    program = b"\xb2\x1f\x00"
+    parts = {"Data/com.apple.CoreML/m.mlmodel": program, "Manifest.json": json.dumps(listing).encode()}
+    return Content(Path(name), parts)
+
+
 def inputs(points=4):
     return {name: np.full((points, 2), value, np.float32) for name, value in (("xy", 2), ("total", 5))}
 
@@ -73,8 +84,12 @@ def test_without_the_package_it_says_what_to_install(mac, monkeypatch):
 
 @pytest.mark.parametrize("stage, points, function", [(STAGE, 64, "points_64"), (ENCODER, 64, "main")])
 def test_it_opens_the_function_for_the_number_of_points(mac, stage, points, function):
-    session = open_backend("coreml").open(Path("step.mlpackage"), stage, points)
-    assert session._model.told == ("step.mlpackage", ComputeUnit.ALL, function)
+    session = open_backend("coreml").open(package("step.mlpackage"), stage, points)
+    path, *told = session._model.told
+    assert told == [ComputeUnit.ALL, function]
+    assert read_content(Path(path), 1000).parts == package("step.mlpackage").parts
+    del session
+    assert not Path(path).exists()
 
 
 @pytest.mark.parametrize("units, member", COMPUTE_UNITS.items())
@@ -82,7 +97,7 @@ def test_the_processors_can_be_named(mac, monkeypatch, units, member):
     monkeypatch.setenv("TAPSDK_COREML_UNITS", units)
     engine = open_backend("coreml")
     assert engine.describe() == f"coreml (coremltools 9.0, {units})"
-    assert engine.open(Path("step.mlpackage"), STAGE, 4)._model.told[1] is ComputeUnit[member]
+    assert engine.open(package("step.mlpackage"), STAGE, 4)._model.told[1] is ComputeUnit[member]
 
 
 def test_a_processor_that_does_not_exist(mac, monkeypatch):
@@ -95,7 +110,7 @@ def test_a_processor_that_does_not_exist(mac, monkeypatch):
 
 
 def test_outputs_are_those_of_the_manifest_in_float32(mac):
-    found = open_backend("coreml").open(Path("step.mlpackage"), STAGE, 4).run(inputs())
+    found = open_backend("coreml").open(package("step.mlpackage"), STAGE, 4).run(inputs())
     assert list(found) == ["moved", "next_total"]
     assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(found["moved"], np.full((4, 2), 3))
@@ -103,7 +118,7 @@ def test_outputs_are_those_of_the_manifest_in_float32(mac):
 
 def test_a_kept_tensor_goes_into_the_next_call(mac):
     engine = open_backend("coreml")
-    session = engine.open(Path("step.mlpackage"), STAGE, 4)
+    session = engine.open(package("step.mlpackage"), STAGE, 4)
     total = engine.keep(inputs()["total"])
     for expected in (8, 11, 14):
         total = session.run({**inputs(), "total": total}, keep=["next_total"])["next_total"]
@@ -120,9 +135,9 @@ def test_what_was_fetched_is_a_copy(mac):
 def test_errors_are_ours_and_keep_their_words(mac):
     engine = open_backend("coreml")
     with pytest.raises(ArtifactError, match=r"cannot load .*missing.*'points_4': no such package"):
-        engine.open(Path("missing.mlpackage"), STAGE, 4)
+        engine.open(package("missing.mlpackage"), STAGE, 4)
     with pytest.raises(BackendError, match="coreml failed: arrays alone"):
-        engine.open(Path("step.mlpackage"), STAGE, 4).run({**inputs(), "total": [0]})
+        engine.open(package("step.mlpackage"), STAGE, 4).run({**inputs(), "total": [0]})
 
 
 def test_what_it_logs_to_no_use_is_dropped_and_the_rest_is_not(mac, caplog):

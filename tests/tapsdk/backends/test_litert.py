@@ -1,5 +1,6 @@
 """LiteRT: entry points by number of points, arrays in and out, and what is said of files that do not fit."""
 
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -7,12 +8,15 @@ import pytest
 
 from tapsdk import Tracker, track
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import TensorSpec
 from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
 from tests.support import BUCKETS, EXACT, import_or_skip, random_points
 
 import_or_skip("ai_edge_litert", "litert")
+
+from tapsdk.backends.litert import check_whole  # noqa: E402
 
 
 @pytest.fixture
@@ -138,24 +142,45 @@ def test_other_tensors_than_the_manifest_declares(engine, artifact):
 @pytest.mark.parametrize("content", [b"", b"not a graph", None], ids=["empty", "text", "truncated"])
 def test_a_file_that_the_engine_cannot_read(tmp_path, engine, artifact, content):
     path = tmp_path / "step.tflite"
-    whole = artifact.file("step", "tflite").read_bytes()
+    whole = artifact.file("step", "tflite").data
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(ArtifactError, match=r"litert cannot load .*step\.tflite"):
-        engine.open(path, artifact.stage("step"), BUCKETS[0])
+        engine.open(read_content(path, 1 << 30), artifact.stage("step"), BUCKETS[0])
 
 
-def test_a_file_that_is_not_there(tmp_path, engine, artifact):
-    with pytest.raises(ArtifactError, match=r"litert cannot load .*No such file"):
-        engine.open(tmp_path / "step.tflite", artifact.stage("step"), BUCKETS[0])
+@pytest.mark.parametrize("field", ["externalBufferGroups", "externalBuffers"])
+def test_a_model_with_buffers_in_other_files_is_not_given_to_the_engine(field):
+    flatbuffers = pytest.importorskip("flatbuffers", reason="needs flatbuffers")
+    from ai_edge_litert import schema_py_generated as schema
+
+    def packed(model):
+        builder = flatbuffers.Builder(0)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    model = schema.ModelT()
+    check_whole(packed(model))
+    kind = {"externalBufferGroups": schema.ExternalBufferGroupT, "externalBuffers": schema.ExternalBufferT}[field]
+    setattr(model, field, [kind()])
+    with pytest.raises(ValueError, match="keeps buffers in other files"):
+        check_whole(packed(model))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"TFL3", b"\xff\xff\xff\xffTFL3", b"\x04\0\0\0TFL3", b"\x08\0\0\0TFL3\xff\xff\xff\x7f", b"\x80\x04N."]
+)
+def test_what_is_no_model_at_all(data):
+    with pytest.raises((ValueError, struct.error)):
+        check_whole(data)
 
 
 def test_a_file_that_took_the_place_of_another_is_read_anew(tmp_path, engine, artifact):
     path = tmp_path / "stage.tflite"
-    path.write_bytes(artifact.file("step", "tflite").read_bytes())
-    session = engine.open(path, artifact.stage("step"), BUCKETS[0])
+    path.write_bytes(artifact.file("step", "tflite").data)
+    session = engine.open(read_content(path, 1 << 30), artifact.stage("step"), BUCKETS[0])
     path.unlink()
-    path.write_bytes(artifact.file("query", "tflite").read_bytes())
-    other = engine.open(path, artifact.stage("query"), BUCKETS[0])
+    path.write_bytes(artifact.file("query", "tflite").data)
+    other = engine.open(read_content(path, 1 << 30), artifact.stage("query"), BUCKETS[0])
     assert session._runner._interpreter is not other._runner._interpreter
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tapsdk.artifact.content import Content, read_content
 from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.backends import BACKENDS, Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
@@ -53,6 +54,8 @@ def write_torch(folder: Path) -> Path:
     import torch
     from torch.export import Dim
 
+    from export.targets.torch import to_bytes
+
     class Module(torch.nn.Module):
         def forward(self, frame, xy, total):
             moved = xy + frame.mean()
@@ -60,8 +63,17 @@ def write_torch(folder: Path) -> Path:
 
     shapes = ({1: Dim("H", min=2, max=64), 2: Dim("W", min=2, max=64)}, {0: Dim("N", min=1)}, {1: Dim("N", min=1)})
     example = tuple(torch.ones(t.shape_for(5, (8, 16))) for t in STAGE.inputs)
-    torch.export.save(torch.export.export(Module(), example, dynamic_shapes=shapes), folder / "stage.pt2")
-    return folder / "stage.pt2"
+    path = folder / "stage.safetensors"
+    path.write_bytes(to_bytes(torch.export.export(Module(), example, dynamic_shapes=shapes), STAGE))
+    return path
+
+
+def opened(engine, path, stage=STAGE):
+    return engine.open(read(path), stage)
+
+
+def read(path: Path) -> Content:
+    return read_content(path, 1 << 20)
 
 
 # (backend, how its file is written); a new engine adds a row.
@@ -91,7 +103,7 @@ def engine(row):
 @pytest.fixture
 def session(row):
     engine, file = row
-    return engine.open(file, STAGE)
+    return opened(engine, file)
 
 
 def inputs(points=7, size=SIZE, seed=0):
@@ -175,8 +187,8 @@ def test_kept_tensors_stay_as_they_are_when_the_session_runs_again(session, engi
 
 def test_kept_tensors_stay_when_the_session_is_gone(row):
     engine, file = row
-    kept = engine.open(file, STAGE).run(inputs(3), keep=["next_total"])["next_total"]
-    engine.open(file, STAGE).run(inputs(3, seed=1))
+    kept = opened(engine, file).run(inputs(3), keep=["next_total"])["next_total"]
+    opened(engine, file).run(inputs(3, seed=1))
     np.testing.assert_allclose(engine.fetch(kept), expected(inputs(3))["next_total"], rtol=1e-5)
 
 
@@ -236,14 +248,14 @@ def test_a_file_that_cannot_be_read(row, tmp_path):
         path = path / next(file.iterdir()).name
     path.write_bytes(b"not a graph")
     with pytest.raises(ArtifactError, match=f"{engine.name} cannot load .*stage"):
-        engine.open(tmp_path / file.name, STAGE)
+        opened(engine, tmp_path / file.name)
 
 
 def test_a_stage_that_is_not_what_the_manifest_declares(row):
     engine, file = row
     other = replace(STAGE, outputs=(*STAGE.outputs, TensorSpec("more", ("N",), "logit")))
     with pytest.raises(ArtifactError, match=r"stage.* has .*, but the manifest declares "):
-        engine.open(file, other)
+        opened(engine, file, other)
 
 
 # What runs

@@ -752,7 +752,7 @@ def test_a_second_signal_waits_for_nothing_to_be_saved(run, video_file, tmp_path
 @needs_kill
 def test_a_signal_while_the_tracks_are_saved_waits_for_them(run, video_file, tmp_path, monkeypatch):
     save = Tracks.save
-    monkeypatch.setattr(Tracks, "save", lambda *arguments: (send("SIGTERM"), save(*arguments)))
+    monkeypatch.setattr(Tracks, "save", lambda *arguments, **options: (send("SIGTERM"), save(*arguments, **options)))
     assert run(video_file, "--grid", "2", "-o", "out.mp4", "--save", "out.npz") == 143
     assert files(tmp_path) == ["out.npz"]
     assert Tracks.load(tmp_path / "out.npz").num_frames == 6
@@ -761,9 +761,48 @@ def test_a_signal_while_the_tracks_are_saved_waits_for_them(run, video_file, tmp
 @needs_kill
 def test_the_next_run_removes_what_a_killed_one_left(run, video_file, tmp_path):
     (tmp_path / temporary_name()).write_bytes(b"half a video")
-    os.utime(next(tmp_path.iterdir()), (0, 0))
     assert run(video_file, "--grid", "2", "--save", "out.npz", "--quiet") == 0
     assert files(tmp_path) == ["out.npz"]
+
+
+@needs_kill
+@pytest.mark.parametrize("moment", ["tracking", "saved", "drawing", "drawn"])
+def test_whenever_a_run_is_killed_no_video_lies_beside_the_tracks_of_another(model, video_file, tmp_path, moment):
+    """Both are of the run before, or both of this one; or there is one of the two."""
+    (tmp_path / "out.mp4").write_bytes(b"older")
+    (tmp_path / "out.npz").write_bytes(b"older")
+    script = """if True:
+        import os, signal, sys
+        from tapsdk.commands import main as cli
+        from tapsdk.runtime.model import Stream
+        from tapsdk.video.draw import TrackPainter
+
+        def kill(*arguments):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        replace, moment = os.replace, sys.argv.pop()
+        if moment == "tracking":
+            Stream.advance = kill
+        if moment == "drawing":
+            TrackPainter.draw = kill
+        names = {"saved": "out.npz", "drawn": "out.mp4"}
+        os.replace = lambda old, new: kill() if new.name == names.get(moment) else replace(old, new)
+        sys.exit(cli.main(sys.argv[1:]))
+    """
+    arguments = [video_file, "--grid", "2", "--model", model, "--backend", FUSED, "-o", "out.mp4", "--save", "out.npz"]
+    command = [sys.executable, "-c", script, "track", *map(str, arguments), "--quiet", moment]
+    done = subprocess.run(command, cwd=tmp_path, env=child_environment(), check=False)
+    assert done.returncode == -signal.SIGKILL
+    older = {name for name in ("out.mp4", "out.npz") if path_holds(tmp_path / name, b"older")}
+    there = {name for name in ("out.mp4", "out.npz") if (tmp_path / name).exists()}
+    expected = {"tracking": (2, 2), "saved": (1, 1), "drawing": (1, 0), "drawn": (1, 0)}
+    assert (len(there), len(older)) == expected[moment]
+    if moment.startswith("draw"):
+        assert Tracks.load(tmp_path / "out.npz").num_frames == 6
+
+
+def path_holds(path, content):
+    return path.exists() and path.read_bytes() == content
 
 
 @needs_kill

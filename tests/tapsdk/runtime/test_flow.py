@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapsdk.artifact import open_artifact
@@ -132,3 +132,25 @@ def test_frames_may_be_views():
     turned = [np.ascontiguousarray(frame.transpose(2, 0, 1)).transpose(1, 2, 0) for frame in frames]
     for found, expected in zip(follow(FUSION, *turned, xy, size), follow(FUSION, *frames, xy, size), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@given(st.integers(1, 130), st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_the_numbers_of_a_point_depend_on_no_other_point(count, seed):
+    """To the bit; also of points that are on the edge, outside or nowhere."""
+    rng = np.random.default_rng(seed)
+    before, after = moving_texture(2, 41, 53, seed=seed % 100) / np.float32(127.5) - np.float32(1)
+    xy = rng.uniform(-5, 70, (count, 2)).astype(np.float32)
+    xy[1::7], xy[2::7, 0] = np.nan, 0
+    told = [rng.uniform(0, 1, count).astype(np.float32) for _ in ["seen", "near"]]
+
+    def all_of(rows):
+        texture = texture_around(FUSION, before, xy[rows], (64, 64))
+        moved, missed = follow(FUSION, before, after, xy[rows], (64, 64))
+        sight = Sighting(xy[rows] + np.float32(0.7), *(each[rows] for each in told))
+        at, confidence = fuse(FUSION, Followed(moved, missed, texture), sight)
+        return np.column_stack([texture, moved, missed, at, confidence])
+
+    together = all_of(np.arange(count))
+    for rows in ([0], [count - 1], np.arange(0, count, 2), rng.permutation(count)):
+        np.testing.assert_array_equal(all_of(np.array(rows)), together[rows])

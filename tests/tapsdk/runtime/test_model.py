@@ -47,7 +47,7 @@ def test_a_loaded_model_says_what_it_is(model):
 def test_tracking_with_a_loaded_model_opens_nothing(model, video, monkeypatch):
     loaded = load(model, backend=FUSED)
     expected = track(video, [[5, 5]], model, backend=FUSED)
-    for opens in ("tapsdk.api.open_artifact", "tapsdk.api.choose", "tapsdk.artifact.artifact.sha256"):
+    for opens in ("tapsdk.api.open_artifact", "tapsdk.api.choose", "tapsdk.artifact.artifact.read_content"):
         monkeypatch.setattr(opens, None)
     monkeypatch.setattr("onnxruntime.InferenceSession", None)
     np.testing.assert_array_equal(track(video, [[5, 5]], loaded).xy, expected.xy)

@@ -34,9 +34,9 @@ class Engine:
 ENGINE = Engine()
 
 
-@pytest.fixture(params=[(), (2, 4, 16)], ids=["any number", "buckets"])
+@pytest.fixture(params=[{}, {"buckets": (2, 4, 16)}, {"block": 2}], ids=["any number", "buckets", "blocks"])
 def store(request):
-    return StateStore(SPECS, ENGINE, request.param)
+    return StateStore(SPECS, ENGINE, **request.param)
 
 
 def state_of(store, *points):
@@ -50,21 +50,16 @@ def state_of(store, *points):
 
 
 def points_of(store, rows):
-    """Which points the rows are of; every tensor must say the same, and have the rows that its bucket has."""
-    arrays = {name: tensor.array for name, tensor in rows.tensors.items()}
-    capacity = store.capacity(rows.count)
-    np.testing.assert_array_equal(arrays["memory"], np.broadcast_to(arrays["features"][None, :, :1], (2, capacity, 4)))
-    assert not arrays["features"][rows.count :].any()
-    return arrays["features"][: rows.count, 0].tolist()
-
-
-def test_state_begins_at_zero(store):
-    zeros = store.zeros(["memory", "video"], 3)
-    assert {name: tensor.array.shape for name, tensor in zeros.items()} == {
-        "memory": (2, store.capacity(3), 4),
-        "video": (5,),
-    }
-    assert not any(tensor.array.any() for tensor in zeros.values())
+    """Which points the rows are of; every tensor must say the same, and have the rows that its block has."""
+    points, capacity = [], store.capacity(rows.count)
+    for block in rows.blocks:
+        features, memory = block["features"].array, block["memory"].array
+        assert features.shape == (capacity, 3)
+        np.testing.assert_array_equal(memory, np.broadcast_to(features[None, :, :1], (2, capacity, 4)))
+        points += features[:, 0].tolist()
+    assert not any(points[rows.count :])
+    assert len(points) - rows.count < max(1, capacity)
+    return points[: rows.count]
 
 
 @pytest.mark.parametrize("parts", [[[1, 2], [3]], [[1], [2], [3, 4]], [[1, 2], [3, 4, 5]], [[7]]])
@@ -73,7 +68,8 @@ def test_points_are_joined_in_order_and_share_the_first_ones_video(store, parts)
     everybody = [point for points in parts for point in points]
     assert rows.count == len(everybody)
     assert points_of(store, rows) == everybody
-    np.testing.assert_array_equal(rows.tensors["video"].array, parts[0][0])
+    for block in rows.blocks:
+        np.testing.assert_array_equal(block["video"].array, parts[0][0])
 
 
 def test_points_that_were_saved_without_a_texture_are_not_doubted_and_leave_others_theirs(store):
@@ -93,7 +89,8 @@ def test_points_are_selected_in_any_order_and_keep_the_video(store, index):
     rows = store.select(state_of(store, 5, 6, 7), np.array(index, np.int64))
     assert rows.count == len(index)
     assert points_of(store, rows) == [[5, 6, 7][i] for i in index]
-    np.testing.assert_array_equal(rows.tensors["video"].array, 5)
+    for block in rows.blocks:
+        np.testing.assert_array_equal(block["video"].array, 5)
 
 
 def test_arrays_come_back_as_rows_whatever_the_buckets(store):
@@ -126,6 +123,14 @@ def test_the_smallest_bucket_that_fits(count, rows):
 def test_more_points_than_the_largest_bucket():
     with pytest.raises(BackendError, match="17 points are too many: this artifact takes 16 at most"):
         StateStore(SPECS, ENGINE, (2, 4, 16)).capacity(17)
+
+
+@pytest.mark.parametrize("count, blocks", [(0, 0), (1, 1), (4, 1), (5, 2), (130, 33)])
+def test_all_blocks_have_the_same_number_of_rows(count, blocks):
+    store = StateStore(SPECS, ENGINE, block=4)
+    rows = state_of(store, *range(1, count + 1)) if count else EMPTY
+    assert [block["memory"].array.shape for block in rows.blocks] == [(2, 4, 4)] * blocks
+    assert points_of(store, rows) == list(range(1, count + 1))
 
 
 @pytest.mark.parametrize("count", [0, 1, 10_000])

@@ -66,6 +66,13 @@ def test_for_another_key_there_is_nothing(new_process, other):
         json.dumps({"key": KEY, "measurements": [{"backend": "a", "plan": "b", "more": 1}]}).encode(),
         json.dumps({"key": {**KEY, "threads": 2}, "measurements": []}).encode(),
         b"[" * 100_000,
+        json.dumps(
+            {"key": KEY, "measurements": [{"backend": "a", "plan": "b", "milliseconds": float("nan")}]}
+        ).encode(),
+        json.dumps({"key": KEY, "measurements": [{"backend": "a", "plan": "b", "milliseconds": -1.0}]}).encode(),
+        json.dumps({"key": KEY, "measurements": ["ab"]}).encode(),
+        json.dumps([{"key": KEY}]).encode(),
+        b"9" * 10_000,
     ],
     ids=lambda data: data[:60].decode("latin-1"),
 )

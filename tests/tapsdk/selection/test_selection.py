@@ -82,7 +82,7 @@ class Stubs:
             def begin(self, frame, xy, delay=None):
                 stubs.points.append(len(xy))
                 stubs.sizes.append(frame.shape[1:3])
-                return PointState(len(xy), {})
+                return PointState(len(xy), ())
 
             def step(self, frame, state):
                 stubs.clock.now += stubs.seconds[self.label]

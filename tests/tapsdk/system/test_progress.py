@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tapsdk.system.progress import with_progress
+from tapsdk.system.progress import ByteBar, with_progress
 from tests.support import child_environment
 
 
@@ -69,3 +69,26 @@ def test_widgets_that_fail_are_replaced_by_text(monkeypatch, capsys):
     monkeypatch.setattr("tqdm.auto.tqdm", fail)
     assert list(with_progress(range(3), label="tracking", force=True)) == [0, 1, 2]
     assert "tracking" in capsys.readouterr().err
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has left."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        self.write("")
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Gone(), None], ids=["gone", "none"])
+def test_a_bar_that_nobody_sees_stops_nothing(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    for force in (True, False):
+        assert list(with_progress(range(3), force=force)) == [0, 1, 2]
+    with ByteBar("file", show=True) as bar:
+        bar.at(1, 3)
+        bar.at(3, 3)

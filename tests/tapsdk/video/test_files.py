@@ -1,9 +1,11 @@
 import io
 import logging
+import socket
 import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from fractions import Fraction
 from functools import partial
@@ -363,6 +365,30 @@ def test_a_title_that_is_not_utf8_is_no_matter(tmp_path):
     data = (tmp_path / "titled.mp4").read_bytes()
     (tmp_path / "titled.mp4").write_bytes(data.replace(b"XYZWtitle", "Café là!!".encode("latin-1")))
     assert len(list(open_frames(tmp_path / "titled.mp4"))) == 1
+
+
+LEADING_ELSEWHERE = {
+    "a description of a stream": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=video PORT RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "a playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:PORT/a.ts\n#EXT-X-ENDLIST\n",
+    "a list of files": "ffconcat version 1.0\nfile http://127.0.0.1:PORT/a.mp4\n",
+    "a drawing": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="http://127.0.0.1:PORT/"/></svg>',
+}
+
+
+@pytest.mark.parametrize("name", ["bytes", "a.mp4", "a.png", "a.m3u8", "a.sdp"])
+@pytest.mark.parametrize("kind", LEADING_ELSEWHERE)
+def test_a_file_leads_to_no_server(tmp_path, kind, name):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        data = LEADING_ELSEWHERE[kind].replace("PORT", str(server.getsockname()[1])).encode()
+        (tmp_path / name).write_bytes(data)
+        begun = time.monotonic()
+        with pytest.raises(FramesError):
+            list(open_frames(data if name == "bytes" else tmp_path / name))
+        assert time.monotonic() - begun < 5  # who waits for a stream listens
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_a_codec_that_nobody_knows_is_named_as_the_reason(tmp_path):

@@ -95,3 +95,42 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(SaveError, match="space"):
         save_canonical(canonical(), "/dev/full")
     assert list(tmp_path.iterdir()) == []
+
+
+def with_header(path, header, data=bytes(4)):
+    text = header.encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+TENSOR = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{" + TENSOR + "}",
+        '{"__metadata__":null,' + TENSOR + "}",
+        '{"__metadata__":{"format":"tapsdk.weights","model":3},' + TENSOR + "}",
+        '{"__metadata__":{"format":["tapsdk.weights"]},' + TENSOR + "}",
+        '{"__metadata__":"tapsdk.weights",' + TENSOR + "}",
+        '{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4]}}',
+        '{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}',
+        '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4000000000]}}',
+        '{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+        '{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}',
+        '{"a":' * 10_000,
+        "[]",
+        "null",
+    ],
+    ids=range(13),
+)
+def test_whatever_a_header_says_is_an_error_that_names_the_file(tmp_path, header):
+    with pytest.raises(CheckpointError, match=r"w\.safetensors"):
+        load_canonical(with_header(tmp_path / "w.safetensors", header))
+
+
+def test_a_header_longer_than_the_file_is_an_error(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(CheckpointError, match=r"w\.safetensors is not a safetensors file"):
+        load_canonical(tmp_path / "w.safetensors")

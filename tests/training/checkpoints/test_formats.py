@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from tapsdk.system import npz
 from tests.golden.official import WRITERS, write, write_ckpt
 from tests.training.checkpoints.test_read_npy import Hostile
 from training.checkpoints.errors import CheckpointError
@@ -171,3 +173,46 @@ def test_upper_case_endings_are_read(tmp_path):
     np.savez(buffer, **ARRAYS)
     (tmp_path / "CHECKPOINT.NPZ").write_bytes(buffer.getvalue())
     assert read_parameters(tmp_path / "CHECKPOINT.NPZ").keys() == ARRAYS.keys()
+
+
+HOLLOW = {
+    "on no device": lambda: torch.ones(2, device="meta"),
+    "of few numbers": lambda: torch.ones(2, 2).to_sparse(),
+    "larger than what is stored": lambda: torch.zeros(1).expand(10**6, 10**6),
+    "repeated": lambda: torch.zeros(4).expand(3, 4),
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    "complex": lambda: torch.ones(2, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("kind", HOLLOW)
+def test_a_tensor_without_its_numbers_is_an_error(tmp_path, kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save({"w": HOLLOW[kind]()}, tmp_path / "checkpoint.pt")
+        with pytest.raises(CheckpointError, match=r"checkpoint\.pt is not a (PyTorch )?checkpoint"):
+            read_parameters(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npz"])
+def test_a_file_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(npz, "FREE_BYTES", 100_000)
+    with zipfile.ZipFile(tmp_path / f"checkpoint{suffix}", "w", zipfile.ZIP_DEFLATED) as archive:
+        array = io.BytesIO()
+        np.save(array, np.zeros(1 << 20, np.uint8))
+        archive.writestr("archive/data.pkl" if suffix == ".pt" else "w.npy", array.getvalue())
+    with pytest.raises(CheckpointError, match="it unpacks to 1048"):
+        read_parameters(tmp_path / f"checkpoint{suffix}")
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize(
+    "content",
+    [bytes(100), b"\x80\x04" + b"]" * 10_000, b"(" * 10_000, b"PK\x03\x04" + bytes(100), b"\x93NUMPY\x01\x00v\x00{("],
+    ids=["zeros", "deep lists", "marks", "a zip", "a header"],
+)
+def test_noise_in_every_format_is_an_error_that_names_the_file(tmp_path, suffix, content):
+    path = tmp_path / f"checkpoint{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="checkpoint"):
+        read_parameters(path)

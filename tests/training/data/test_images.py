@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -25,6 +27,25 @@ def test_grey_pictures_become_rgb():
 def test_a_damaged_picture_is_named(data):
     with pytest.raises(DatasetError, match=r"video\[3\] is not a picture"):
         decode_image(data, "video[3]")
+
+
+def bomb(side):
+    """A PNG of black pixels, all rows in a few bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9_500, 14_000, 20_000, 1_000_000])
+def test_a_picture_that_says_it_is_huge_is_refused(tmp_path, side):
+    (tmp_path / "mask.png").write_bytes(bomb(side))
+    with pytest.raises(DatasetError, match=r"mask\.png is not a picture, or is damaged: Image size"):
+        read_mask(tmp_path / "mask.png")
+    with pytest.raises(DatasetError, match=r"video\[3\] is not a picture, or is damaged: Image size"):
+        decode_image(bomb(side), "video[3]")
 
 
 def test_a_missing_file_is_named(tmp_path):

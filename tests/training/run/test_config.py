@@ -171,3 +171,10 @@ def test_batches_are_shared_equally_between_devices() -> None:
         config.check_devices(2)
     with pytest.raises(ConfigError, match="batches of 1, 6 cannot"):
         config.check_devices(4)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 10_000, "a" + ".a" * 10_000 + " = 1", "\udcff", "a = 1\na = 2", "\0"])
+def test_what_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.toml").write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(ConfigError, match=r"run\.toml"):
+        load_config(tmp_path / "run.toml")

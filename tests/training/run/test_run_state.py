@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +76,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 KILLED_AT_RENAMING = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from training.run.run_state import Checkpoint, RunState, save_checkpoint
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 save_checkpoint(Checkpoint(2, RunState({}, {}, {}, {}, 0)), Path(sys.argv[1]))
@@ -154,3 +156,24 @@ def test_checkpoints_from_before_frameworks_shared_one_file_are_read(tmp_path: P
     assert_same(load_checkpoint(path), Checkpoint(steps, updater.state()))
     save_checkpoint(Checkpoint(9, updater.state(), asdict(config)), tmp_path)
     assert find_checkpoint(tmp_path) == tmp_path / CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"config": np.frombuffer(b"[" * 100_000, np.uint8)},
+        {"config": np.frombuffer(b"[]", np.uint8)},
+        {"config": np.frombuffer(b"\xff", np.uint8)},
+        {"step": np.int64(-1)},
+        {"step": np.float64(np.nan)},
+        {"updates": np.zeros(3)},
+        {"others.a": np.zeros(1)},
+    ],
+    ids=range(7),
+)
+def test_entries_of_another_kind_are_an_error(tmp_path: Path, changed: dict[str, Any]) -> None:
+    save_checkpoint(example(), tmp_path)
+    with np.load(tmp_path / CHECKPOINT) as file:
+        np.savez(tmp_path / CHECKPOINT, **{**file, **changed})
+    with pytest.raises(CheckpointError, match="is not a checkpoint of a training run, or is damaged"):
+        load_checkpoint(tmp_path / CHECKPOINT)

@@ -9,8 +9,6 @@ A folder for each video, with its frames (*.jpg) and tracks.npz:
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size, scale_points
+from tapsdk.system.npz import read_npz
+from tapsdk.system.reading import reading
 from training.data.errors import DatasetError
 from training.data.images import natural_order, read_image, stack_frames
 from training.data.labelled_video import LabelledVideo
@@ -60,11 +60,8 @@ def _video(folder: Path, size: Size | None) -> LabelledVideo:
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"{path} is not a .npz file of numbers, or is damaged: {error}") from error
+    with reading(path, "is not a .npz file of numbers", DatasetError), open(path, "rb") as file:
+        arrays = read_npz(file)
     missing = {"xy", "visible"} - arrays.keys()
     if missing:
         raise DatasetError(f"{path} lacks {', '.join(sorted(missing))}; it has {', '.join(arrays)}")

@@ -100,7 +100,7 @@ def _scenes(files: list[Path]) -> Iterator[tuple[str, NDArray[np.uint8], Scene]]
         try:
             for index, record in enumerate(tf.data.TFRecordDataset(str(file))):
                 values = {k: v.numpy() for k, v in tf.io.parse_single_example(record, features).items()}
-                name = values["metadata/video_name"].decode() or f"{file.stem}-{index:03d}"
+                name = values["metadata/video_name"].decode(errors="replace") or f"{file.stem}-{index:03d}"
                 yield name, *_scene(values, f"{file}, record {index}")
         except tf.errors.OpError as error:
             raise DatasetError(f"{file} is not a record file of MOVi, or is damaged: {error.message}") from error

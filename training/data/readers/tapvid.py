@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size
+from tapsdk.system.reading import reading
 from training.checkpoints.pickles import DamagedPickleError, ForbiddenPickleError, PickledArray, load_pickle
 from training.data.errors import DatasetError
 from training.data.images import decode_image, natural_order, stack_frames
@@ -41,7 +42,9 @@ def read_tapvid(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]
         examples = _load(file)
         for name in list(examples):
             # Taken out, so that videos go as they were used: a file may hold gigabytes.
-            yield _video(examples.pop(name), name, f"{file}: {name}", size)
+            with reading(f"{file}: {name}", "is not a TAP-Vid video", DatasetError):
+                video = _video(examples.pop(name), name, f"{file}: {name}", size)
+            yield video
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -61,7 +64,8 @@ def _load(path: Path) -> dict[str, Any]:
     if isinstance(content, PickledArray):
         content = content.to_list()
     if isinstance(content, Mapping):
-        return {str(name): example for name, example in content.items()}
+        with reading(path, "is not a TAP-Vid pickle", DatasetError):
+            return {str(name): example for name, example in content.items()}
     if isinstance(content, list | tuple):
         return {f"{path.stem}-{index:03d}": example for index, example in enumerate(content)}
     raise DatasetError(f"{path} is not a TAP-Vid pickle: it holds neither a dictionary nor a list of videos")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size
+from tapsdk.system.reading import reading
 from tapsdk.video import open_frames
 from training.data.errors import DatasetError
 from training.data.images import natural_order, stack_frames
@@ -72,14 +73,11 @@ def read_tapvid_csv(path: Path, size: Size | None = None) -> Iterator[LabelledVi
 def _tracks(table: Path) -> dict[str, list[_Row]]:
     """The rows of each video, by its name, in the order of the table."""
     tracks: dict[str, list[_Row]] = {}
-    try:
-        with open(table, newline="", encoding="utf-8") as file:
-            for number, columns in enumerate(csv.reader(file), start=1):
-                if columns:
-                    row = _row(columns, f"{table}, row {number}")
-                    tracks.setdefault(row.video, []).append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table} cannot be read: {error}") from error
+    with reading(table, "is not a table", DatasetError), open(table, newline="", encoding="utf-8") as file:
+        for number, columns in enumerate(csv.reader(file), start=1):
+            if columns:
+                row = _row(columns, f"{table}, row {number}")
+                tracks.setdefault(row.video, []).append(row)
     if not tracks:
         raise DatasetError(f"{table} is empty")
     return tracks
@@ -134,7 +132,7 @@ def _resampled(file: Path, fps: int) -> Iterator[NDArray[np.uint8]]:
     import av
 
     try:
-        with av.open(f"file:{file}") as container:
+        with av.open(f"file:{file}", metadata_errors="replace") as container:
             stream = container.streams.video[0]
             graph = av.filter.Graph()
             nodes = [graph.add_buffer(template=stream), graph.add("fps", str(fps)), graph.add("buffersink")]
@@ -144,7 +142,7 @@ def _resampled(file: Path, fps: int) -> Iterator[NDArray[np.uint8]]:
                 yield from _pulled(graph)
             graph.vpush(None)
             yield from _pulled(graph)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise DatasetError(f"{file}: the video is damaged: {error}") from error
 
 

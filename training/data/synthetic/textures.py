@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.system.reading import reading
+from training.data.errors import DatasetError
+
 Image = NDArray[np.uint8]
 
 _PHOTOGRAPH_SIDE = 480  # what stays in memory per process: 0.5 MB a photograph
@@ -37,10 +40,11 @@ def list_photographs(folder: str, split: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def _photograph(path: str) -> Image:
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"cannot read the photograph {path}")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    with reading(path, "is not a photograph", DatasetError):
+        image = cv2.imread(path, cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError("it cannot be decoded")
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     scale = _PHOTOGRAPH_SIDE / max(image.shape[:2])
     if scale >= 1:
         return image

@@ -163,10 +163,11 @@ def soft_argmax(heatmap: Tensor) -> Tensor:
     y = torch.arange(height, device=heatmap.device, dtype=heatmap.dtype)
     near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
     weights = heatmap * near
-    columns, rows = weights.sum(-2), weights.sum(-1)
-    # Sums, not a matrix product: autocast would compute that in half precision, which is too coarse for pixels.
-    mean = torch.stack([(columns * (x + 0.5)).sum(-1), (rows * (y + 0.5)).sum(-1)], -1)
-    return mean / rows.sum(-1, keepdim=True).clamp(min=1e-12)
+    # Sums, not a matrix product: autocast would compute that in half precision, which is too coarse for pixels. Over
+    # whole maps: engines add up a single row of cells in an order that depends on where in memory it begins, and with
+    # that on how many points there are.
+    mean = torch.stack([(weights * (x + 0.5)).sum((-2, -1)), (weights * (y + 0.5)[:, None]).sum((-2, -1))], -1)
+    return mean / weights.sum((-2, -1))[:, None].clamp(min=1e-12)
 
 
 class TemporalConv(nn.Module):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.errors import ArtifactError, BackendError
 from tests.support import import_or_skip
@@ -419,8 +420,12 @@ def package(tmp_path_factory):
     return path
 
 
+def opened(path, stage, points, engine=None):
+    return (engine or MilInterpreter()).open(read_content(path, 1 << 20), stage, points)
+
+
 def test_it_runs_a_package(package):
-    session = MilInterpreter().open(package, STAGE, 4)
+    session = opened(package, STAGE, 4)
     x = normal(4, 3)
     found = session.run({"x": x})
     np.testing.assert_array_equal(found["y"], 2 * x)
@@ -430,7 +435,7 @@ def test_it_runs_a_package(package):
 
 def test_kept_tensors_go_from_one_call_to_the_next(package):
     engine = MilInterpreter()
-    session = engine.open(package, STAGE, 4)
+    session = opened(package, STAGE, 4, engine)
     x = normal(4, 3)
     kept = session.run({"x": engine.keep(x)}, keep=["y"])["y"]
     again = session.run({"x": kept})["y"]
@@ -448,18 +453,18 @@ def test_it_says_that_it_is_not_core_ml():
 @pytest.mark.parametrize("inputs", [{}, {"x": normal(5, 3)}, {"x": normal(4, 3), "more": normal(1)}])
 def test_tensors_that_it_does_not_take(package, inputs):
     with pytest.raises(BackendError, match=r"this program takes tensors of \{'x': \(4, 3\)\}, got "):
-        MilInterpreter().open(package, STAGE, 4).run(inputs)
+        opened(package, STAGE, 4).run(inputs)
 
 
 def test_a_number_of_points_without_a_function(package):
     with pytest.raises(ArtifactError, match="has no function 'points_5'; it has points_4"):
-        MilInterpreter().open(package, STAGE, 5)
+        opened(package, STAGE, 5)
 
 
 def test_a_package_of_another_stage(package):
     other = StageSpec(STAGE.inputs, STAGE.outputs[:1])
     with pytest.raises(ArtifactError, match="but the manifest declares"):
-        MilInterpreter().open(package, other, 4)
+        opened(package, other, 4)
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "half a program"])
@@ -467,9 +472,11 @@ def test_what_is_no_package(package, tmp_path, what):
     path = tmp_path / "damaged.mlpackage"
     if what == "a file":
         path.write_text("no package")
+    elif what == "nothing":
+        path.mkdir()
     elif what == "half a program":
         shutil.copytree(package, path)
         program = path / "Data/com.apple.CoreML/model.mlmodel"
         program.write_bytes(program.read_bytes()[:200])
     with pytest.raises(ArtifactError, match="cannot be read as a Core ML package"):
-        MilInterpreter().open(path, STAGE, 4)
+        opened(path, STAGE, 4)

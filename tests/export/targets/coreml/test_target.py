@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import StageSpec, TensorSpec, entry_point
 from tapsdk.errors import ArtifactError
 from tests.export.conftest import SMALL_NEXT
@@ -95,7 +96,7 @@ def stage_of(module):
 def check(stage, folder, points):
     """A package against the module that it was made of."""
     inputs = stage.example(points, (0, 0))
-    session = MilInterpreter().open(folder / f"{stage.name}.mlpackage", stage.spec, points)
+    session = MilInterpreter().open(read_content(folder / f"{stage.name}.mlpackage", 1 << 30), stage.spec, points)
     found = session.run({t.name: x.numpy() for t, x in zip(stage.spec.inputs, inputs, strict=True)})
     with torch.inference_mode():
         expected = stage.module(*inputs)
@@ -223,12 +224,12 @@ def test_a_stage_without_points_is_a_single_function(artifact_of):
     artifact = open_artifact(artifact_of(SMALL, "fp32"))
     assert artifact.manifest.points.buckets == {"coreml": (POINTS,)}
     for name, entry in (("encode", "main"), ("query", f"points_{POINTS}"), ("step", f"points_{POINTS}")):
-        description = ct.utils.load_spec(str(artifact.file(name, "coreml"))).description
+        description = ct.utils.load_spec(str(artifact.directory / f"{name}.mlpackage")).description
         assert [function.name for function in description.functions] == [entry]
 
 
 def test_a_package_says_what_it_is(artifact, small_models, row):
-    spec = ct.utils.load_spec(str(artifact.file("step", "coreml")))
+    spec = ct.utils.load_spec(str(artifact.directory / "step.mlpackage"))
     found = spec.description.metadata.userDefined
     assert found["model"] == row[0]
     assert found["precision"] == row[1]

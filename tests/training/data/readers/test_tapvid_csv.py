@@ -3,6 +3,7 @@
 import csv
 import logging
 
+import av
 import numpy as np
 import pytest
 
@@ -141,3 +142,25 @@ def test_tables_that_are_none(tmp_path, rows, says):
 def test_a_folder_without_tables(tmp_path):
     with pytest.raises(DatasetError, match="holds no tables"):
         list(read_tapvid_csv(tmp_path))
+
+
+def test_a_video_may_have_a_title_in_any_encoding(tmp_path):
+    path = tmp_path / "abc_000000_000001.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "XYZWtitle"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"XYZWtitle", "Café là!!".encode("latin-1")))
+    write_table(tmp_path / "t.csv", [["abc", 0, 1, *track(random_tracks(1, 1)[0])]])
+    (video,) = read_tapvid_csv(tmp_path / "t.csv")
+    assert len(video.frames) == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"9" * 200_000, b"a,b\0,c,0\n"])
+def test_a_table_that_is_damaged_is_named(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"t\.csv"):
+        list(read_tapvid_csv(tmp_path / "t.csv"))

@@ -1,0 +1,63 @@
+"""JSON of unknown origin: one error for whatever is wrong with it, and no two readings of one text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+MOST_LEVELS = 50
+"""Lists and tables within each other."""
+TOO_DEEP = f"it nests too deeply; at most {MOST_LEVELS} levels are allowed"
+DIGITS = 40
+"""Of a number that is written out; more than any float or size has."""
+
+
+def parse_json(text: bytes | str) -> Any:
+    """What a JSON text says. Raises ValueError for one that is not UTF-8, nests too deeply, names an entry twice, or
+    holds numbers that JSON does not have (NaN, Infinity) or nobody needs."""
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = json.loads(
+            decoded, object_pairs_hook=_table, parse_int=_integer, parse_float=_number, parse_constant=_no_constant
+        )
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """What follows, such as writing it again, may go deeper for each level than reading does."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list)))
+        level = [each for values in inner for each in values]
+        if not level:
+            return
+    raise ValueError(TOO_DEEP)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in table if names.count(name) > 1)
+        raise ValueError(f"it has the entry {twice[:80]!r} twice")
+    return table
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"it has the number {text[:DIGITS]}, which is too large")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"it has {name}, which is no number")
