@@ -19,8 +19,9 @@ from tapsdk.points import as_rows, parse_query_points
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.json_text import parse_json
 from tapsdk.system.npz import read_npz
-from tapsdk.system.reading import parse_json, reading
+from tapsdk.system.reading import reading
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.arrays import as_array, to_rgb_uint8
 

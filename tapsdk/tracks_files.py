@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError, TracksError
 from tapsdk.system.files import AtomicFile, is_special_file
+from tapsdk.system.json_text import as_json, parse_json
 from tapsdk.system.npz import FREE_BYTES, MOST_RATIO, read_npz
-from tapsdk.system.reading import as_json, parse_json, reading
+from tapsdk.system.reading import reading
 
 FORMAT = "tapsdk.tracks"
 VERSION = 1

@@ -40,7 +40,7 @@ from tapsdk.artifact.manifest import (
 from tapsdk.artifact.manifest_check import check_manifest
 from tapsdk.errors import ArtifactError
 from tapsdk.geometry import Size
-from tapsdk.system.json_text import parse_json
+from tapsdk.system.json_text import parse_strict_json
 
 MOST_BYTES = 4 << 20
 """Of a manifest."""
@@ -71,7 +71,7 @@ def read_manifest(directory: Path, links: bool = False) -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        table = parse_json(read_regular(path, MOST_BYTES, links))
+        table = parse_strict_json(read_regular(path, MOST_BYTES, links))
     except FileNotFoundError:
         raise ArtifactError(f"{directory} is not an artifact: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.protobuf import Schema, fields_of
-from tapsdk.system.json_text import parse_json
+from tapsdk.system.json_text import parse_strict_json
 
 LISTING = "Manifest.json"
 FOLDER = "Data"
@@ -77,7 +77,7 @@ def unpack(package: Content, folder: Path) -> Path:
 
 def _listed(package: Content) -> tuple[str, list[str]]:
     """The path of its model and all paths of its listing, none of which leads outside."""
-    listing: dict[str, Any] = parse_json(package.parts[LISTING])
+    listing: dict[str, Any] = parse_strict_json(package.parts[LISTING])
     paths = {key: item["path"] for key, item in listing["itemInfoEntries"].items()}
     for path in paths.values():
         if path.startswith("/") or ".." in PurePosixPath(path).parts or "\\" in path:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from tapsdk.system.json_text import parse_json
+from tapsdk.system.json_text import parse_strict_json
 
 VERSION = 1
 ENTRY = "tapsdk.graph"
@@ -118,7 +118,7 @@ def read_graph(data: bytes) -> Graph:
     if not 0 < length <= len(data) - 8:
         raise ValueError("it is not a safetensors file")
     try:
-        return _graph(parse_json(parse_json(data[8 : 8 + length])["__metadata__"][ENTRY]))
+        return _graph(parse_strict_json(parse_strict_json(data[8 : 8 + length])["__metadata__"][ENTRY]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it holds no graph that this version reads: {error}") from error
 

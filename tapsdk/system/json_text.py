@@ -1,8 +1,9 @@
-"""JSON of unknown origin: one error for whatever is wrong with it, and no two readings of one text."""
+"""JSON of unknown origin: one error for whatever is wrong with it; strictly, also no two readings of one text."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 MOST_LEVELS = 50
@@ -13,17 +14,34 @@ DIGITS = 40
 
 
 def parse_json(text: bytes | str) -> Any:
+    """The value of a JSON document. Raises ValueError for all that may be wrong with it, its depth included."""
+    return _decoded(text, "it is nested too deeply")
+
+
+def parse_strict_json(text: bytes | str) -> Any:
     """What a JSON text says. Raises ValueError for one that is not UTF-8, nests too deeply, names an entry twice, or
     holds numbers that JSON does not have (NaN, Infinity) or nobody needs."""
-    try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(
-            decoded, object_pairs_hook=_table, parse_int=_integer, parse_float=_number, parse_constant=_no_constant
-        )
-    except RecursionError:
-        raise ValueError(TOO_DEEP) from None
+    decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+    hooks = {"parse_int": _integer, "parse_float": _number, "parse_constant": _no_constant}
+    value = _decoded(decoded, TOO_DEEP, object_pairs_hook=_table, **hooks)
     _check_depth(value)
     return value
+
+
+def as_json(value: Any) -> Any:
+    """Tables and lists as JSON can have them, which has neither NaN nor infinity: both become None."""
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _decoded(text: bytes | str, too_deep: str, **hooks: Any) -> Any:
+    try:
+        return json.loads(text, **hooks)
+    except RecursionError:
+        raise ValueError(too_deep) from None
 
 
 def _check_depth(value: Any) -> None:

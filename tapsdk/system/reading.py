@@ -10,8 +10,6 @@ Within `reading` a reader may index, convert and unpack as if the file were fine
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tapsdk.errors import TapsdkError
+from tapsdk.system.json_text import parse_json
 
 MOST_JSON_BYTES = 1 << 24
 """Of a file of settings; what holds data has a limit of its own."""
@@ -76,20 +75,3 @@ def read_json(path: str | os.PathLike[str], most_bytes: int = MOST_JSON_BYTES) -
     if len(data) > most_bytes:
         raise ValueError(f"it has more than {most_bytes} bytes")
     return parse_json(data)
-
-
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON document. Raises ValueError for all that may be wrong with it, its depth included."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def as_json(value: Any) -> Any:
-    """Tables and lists as JSON can have them, which has neither NaN nor infinity: both become None."""
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from safetensors import deserialize
 
 from tapsdk.system.files import AtomicFile
-from tapsdk.system.reading import parse_json, reading
+from tapsdk.system.json_text import parse_json
+from tapsdk.system.reading import reading
 from training.checkpoints.arrays import as_float32, bfloat16_to_float32
 from training.checkpoints.errors import CheckpointError
 

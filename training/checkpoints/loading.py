@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from tapsdk.artifact.fetch import cached
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.errors import ModelError
-from tapsdk.system.reading import parse_json, reading
+from tapsdk.system.json_text import parse_json
+from tapsdk.system.reading import reading
 from training.checkpoints.canonical import load_canonical
 from training.checkpoints.convert import convert
 from training.checkpoints.errors import CheckpointError

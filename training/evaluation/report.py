@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.json_text import as_json
 
 Metrics = dict[str, float]
 Scores = dict[str, list[tuple[str, Metrics]]]
@@ -53,13 +54,4 @@ def write_json(path: Path, scores: Scores, context: Mapping[str, Any]) -> None:
         for name, rows in scores.items()
     }
     with AtomicFile(path) as file:
-        file.write((json.dumps(_plain(records), indent=1, allow_nan=False) + "\n").encode())
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN, which JSON lacks: null."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        file.write((json.dumps(as_json(records), indent=1, allow_nan=False) + "\n").encode())

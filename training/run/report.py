@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.system.files import AtomicFile
-from tapsdk.system.reading import parse_json
+from tapsdk.system.json_text import parse_json
 from training.run.run_state import make_folder
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.json_text import parse_json
 from tapsdk.system.npz import check_unpacked, read_npz
-from tapsdk.system.reading import parse_json, reading
+from tapsdk.system.reading import reading
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Table, fit
 

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from tapsdk.system.json_text import parse_json
+from tapsdk.system.json_text import parse_strict_json
 
 
 @pytest.mark.parametrize(
     "value", [{}, {"a": [1, -2.5, True, None, "é"]}, [[]], 10**30, "text", json.loads("[" * 50 + "1" + "]" * 50)]
 )
 def test_what_json_says_is_what_comes_out(value):
-    assert parse_json(json.dumps(value)) == value
-    assert parse_json(json.dumps(value, ensure_ascii=False).encode()) == value
+    assert parse_strict_json(json.dumps(value)) == value
+    assert parse_strict_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_what_json_says_is_what_comes_out(value):
 )
 def test_whatever_is_wrong_is_one_error(text, complaint):
     with pytest.raises(ValueError, match=complaint):
-        parse_json(text)
+        parse_strict_json(text)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tapsdk.errors import FramesError, PointsError, TracksError
-from tapsdk.system.reading import as_json, parse_json, printable, read_json, reading, reason
+from tapsdk.system.json_text import as_json, parse_json
+from tapsdk.system.reading import printable, read_json, reading, reason
 
 # One error for all that may be wrong
 

@@ -71,7 +71,6 @@ class Solid:
     """Brightness of what is turned away from the light, as a share."""
     shadow: float = 0.0
     """How much it darkens what is below it."""
-    bounded: bool = True
 
     @property
     def size(self) -> float:
