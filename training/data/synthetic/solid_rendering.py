@@ -24,6 +24,7 @@ class SolidExposure:
         self.layer = posed.layer
         self.times, self.spans = subframes(posed.times, shutter, self._moved(posed, shutter))
         self.pose = posed.pose if shutter == 0 else self.layer.posed(self.times)
+        self.part_boxes = _part_boxes(self.layer, self.pose)
         self.boxes = [self._box(first, last, frame) for first, last in self.spans]
 
     @staticmethod
@@ -34,26 +35,12 @@ class SolidExposure:
 
     def _box(self, first: int, last: int, frame: tuple[int, int]) -> Box:
         """What the figure can touch in the frame (h, w) while the shutter is open."""
-        low, high = np.full(2, np.inf), np.full(2, -np.inf)
-        for t in range(first, last):
-            for x0, y0, x1, y1 in self._part_boxes(t):
-                low, high = np.minimum(low, [x0, y0]), np.maximum(high, [x1, y1])
+        boxes = self.part_boxes[first:last].reshape(-1, 4)
+        low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
         limit = np.array([frame[1], frame[0]])
         x0, y0 = np.clip(np.floor(low) - _MARGIN, 0, limit).astype(int).tolist()
         x1, y1 = np.clip(np.ceil(high) + _MARGIN, 0, limit).astype(int).tolist()
         return x0, y0, x1, y1
-
-    def _part_boxes(self, t: int) -> Array:
-        """Screen boxes [P, 4] of all parts."""
-        reach = np.array([part.axes for part in self.layer.parts])
-        turn, centre = self.pose.turn[t], self.pose.centre[t]
-        # Half the width of a turned ellipsoid along an axis of the stage.
-        half = np.sqrt(np.square(turn * reach[:, None, :]).sum(-1))[:, :2]
-        signs = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]])
-        corners = centre[:, None, :2] + signs * half[:, None]
-        homogeneous = np.concatenate([corners, np.ones((*corners.shape[:2], 1))], -1) @ self.pose.to_screen[t].T
-        xy = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
-        return np.concatenate([xy.min(1), xy.max(1)], -1)
 
     def draw(self, canvas: Image, frame: int) -> None:
         """Draw the figure in the given frame over `canvas [H, W, 4]` (colour in three channels), in place."""
@@ -79,7 +66,7 @@ class SolidExposure:
         m = (self.pose.to_stage[t] / self.pose.to_stage[t, 2, 2]).astype(np.float32)
         w = m[2, 0] * x + m[2, 1] * y + 1
         stage = (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / w
-        boxes = (self._part_boxes(t) - np.array([x0, y0, x0, y0])) * _SUPERSAMPLING
+        boxes = (self.part_boxes[t] - np.array([x0, y0, x0, y0])) * _SUPERSAMPLING
         limit = np.array([x.shape[0], y.shape[0]] * 2)
         rounded = np.clip(np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], -1), 0, limit).astype(int)
         for index, part in enumerate(self.layer.parts):
@@ -140,11 +127,26 @@ def unrolled(local: Floats, part: Part) -> tuple[Floats, Floats]:
     return part.patch[0] + along, part.patch[1] + around
 
 
+def _part_boxes(layer: Solid, pose: Pose) -> Array:
+    """Screen boxes [T, P, 4] of all parts."""
+    reach = np.array([part.axes for part in layer.parts])
+    # Half the width of a turned ellipsoid along an axis of the stage.
+    half = np.sqrt(np.square(pose.turn * reach[:, None, :]).sum(-1))[..., :2]
+    signs = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]])
+    corners = pose.centre[:, :, None, :2] + signs * half[:, :, None]
+    xy = _projected(pose, corners.reshape(len(corners), -1, 2)).reshape(corners.shape)
+    return np.concatenate([xy.min(2), xy.max(2)], -1)
+
+
 def _centres(layer: Solid, times: Array) -> Array:
     """Screen positions [T, P, 2] of the parts' centres."""
     pose = layer.posed(times)
-    homogeneous = np.concatenate([pose.centre[..., :2], np.ones((*pose.centre.shape[:2], 1))], -1)
-    homogeneous = homogeneous @ np.swapaxes(pose.to_screen, -1, -2)
+    return _projected(pose, pose.centre[..., :2])
+
+
+def _projected(pose: Pose, stage: Array) -> Array:
+    """Screen positions [T, M, 2] of places [T, M, 2] on the stage; far away where they are behind the camera."""
+    homogeneous = np.concatenate([stage, np.ones((*stage.shape[:2], 1))], -1) @ np.swapaxes(pose.to_screen, -1, -2)
     return homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
 
 
