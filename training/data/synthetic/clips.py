@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from training.data.labelled_video import LabelledVideo
 from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.config import SceneConfig
-from training.data.synthetic.layers import PosedLayer
+from training.data.synthetic.layers import Layer, PosedLayer
 from training.data.synthetic.rendering import Exposure
 from training.data.synthetic.sampling import Posed, sample_tracks
 from training.data.synthetic.scene import random_scene
@@ -22,6 +23,10 @@ from training.data.synthetic.solids import PosedSolid, Solid
 EVALUATION_SEED = 1_000_000
 VALIDATION_SEED = 2_000_000
 """First seeds of held-out clips, for what is reported and for watching a run. Training draws 32-bit seeds at random."""
+
+POSED: dict[type, Any] = {Layer: PosedLayer, Solid: PosedSolid}
+EXPOSURES: dict[type, Any] = {PosedLayer: Exposure, PosedSolid: SolidExposure}
+"""How each kind of layer is followed through the frames, and drawn."""
 
 
 def render(
@@ -35,10 +40,7 @@ def render(
     times = layers[0].times
     frames = np.empty((len(times), *size, 3), np.uint8)
     canvas = np.empty((*size, 4), np.uint8)
-    exposures = [
-        SolidExposure(layer, shutter, size) if isinstance(layer, PosedSolid) else Exposure(layer, shutter, size)
-        for layer in layers
-    ]
+    exposures = [EXPOSURES[type(layer)](layer, shutter, size) for layer in layers]
     for index, t in enumerate(times):
         for exposure in exposures:
             exposure.draw(canvas, index)
@@ -66,7 +68,7 @@ def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
     is_reversed, is_flipped = scene_rng.random(2) < (config.reverse, config.flip)
     if is_reversed:
         times = times[::-1].copy()
-    layers = [(PosedSolid if isinstance(layer, Solid) else PosedLayer).of(layer, times) for layer in scene]
+    layers = [POSED[type(layer)].of(layer, times) for layer in scene]
     shutter = look_rng.uniform(0.3, 0.9) if look_rng.random() < config.motion_blur else 0.0
     appearance = Appearance.random(look_rng, config)
     size = (config.height, config.width)
