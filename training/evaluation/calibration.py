@@ -24,8 +24,8 @@ from tapsdk.system.files import AtomicFile
 from tapsdk.tracks import Tracks
 from training.data.datasets import GENERATED, SYNTHETIC, open_dataset
 from training.data.labelled_video import LabelledVideo
+from training.evaluation.metrics import METRIC_SIZE
 from training.evaluation.queries import sample_queries
-from training.evaluation.score import METRIC_SIZE
 
 CLASSES = 10
 RIGHT = 8.0

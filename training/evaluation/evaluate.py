@@ -1,4 +1,4 @@
-"""python -m training evaluate: predictors against true tracks, in TAP-Vid's metrics."""
+"""python -m training evaluate: predictors against true tracks, in the metrics of the benchmark."""
 
 from __future__ import annotations
 
@@ -12,26 +12,21 @@ from tqdm import tqdm
 
 from tapsdk import check_output
 from tapsdk.geometry import Size
-from training.data.datasets import DATASETS, GENERATED, SYNTHETIC, open_dataset
+from training.data.datasets import DATASETS, GENERATED, SYNTHETIC, benchmark_of, open_dataset
 from training.data.errors import DatasetError
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import QUERY_MODES
+from training.evaluation.plots import check_plot, write_plot
 from training.evaluation.predictors import BASELINES, predictor
-from training.evaluation.queries import sample_queries
 from training.evaluation.report import Scores, table, write_json
-from training.evaluation.score import score
-
-COLUMNS = {
-    "AJ": "average_jaccard",
-    "<d_avg": "average_pts_within_thresh",
-    "OA": "occlusion_accuracy",
-    "AJ_RD": "AJ_RD",
-    "mislead": "misleading",
-}
+from training.evaluation.score import score as tapvid_score
+from training.evaluation.scorers import SCORERS, Score
 
 
-def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first") -> Scores:
-    """Metrics of each predictor on each video."""
+def evaluate(
+    names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first", score: Score = tapvid_score
+) -> Scores:
+    """Metrics of each predictor on each video, which has queries."""
     predictors = {name: predictor(name) for name in names}
     scores: Scores = {name: [] for name in predictors}
     for video in videos:
@@ -63,6 +58,17 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for the synthetic clips")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
+    parser.add_argument("--details", action="store_true", help="a column for each threshold, too")
+    styles = parser.add_mutually_exclusive_group()
+    for style, title in (("markdown", "Markdown"), ("latex", "LaTeX")):
+        styles.add_argument(f"--{style}", dest="style", action="store_const", const=style, help=f"print {title}")
+    parser.set_defaults(style="text")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw accuracy over thresholds, survival over time, and each video (.png, .svg or .pdf)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics here, too")
     parser.set_defaults(run=_run)
 
@@ -80,17 +86,24 @@ def _resolution(text: str) -> Size | Literal["published"] | None:
 
 def _run(args: argparse.Namespace) -> None:
     data = args.textures or args.data if args.dataset in GENERATED else args.data
-    if args.json:
-        check_output(args.json, *args.model, args.dataset, data)
+    for output in filter(None, (args.json, args.plot)):
+        check_output(output, *args.model, args.dataset, data)
+    if args.plot:
+        check_plot(args.plot)
+    scorer = SCORERS[benchmark_of(args.dataset)]
     videos = open_dataset(args.dataset, data, args.resolution)
-    asked = (sample_queries(video, args.mode) for video in videos)
+    asked = (scorer.ask(video, args.mode) for video in videos)
     names = dict.fromkeys([*BASELINES, *args.model])
-    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode)
-    print(table(scores, COLUMNS, args.per_video))
+    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode, scorer.score)
+    columns = {**scorer.columns, **(scorer.details if args.details else {})}
+    print(table(scores, columns, args.per_video, args.style, scorer.pool))
     if args.json:
         size = args.resolution
         resolution = size if isinstance(size, str) else "x".join(map(str, size)) if size else "native"
-        write_json(args.json, scores, {"dataset": args.dataset, "mode": args.mode, "resolution": resolution})
+        context = {"dataset": args.dataset, "mode": args.mode, "resolution": resolution}
+        write_json(args.json, scores, context, scorer.pool)
+    if args.plot:
+        write_plot(args.plot, scores, scorer.pool)
 
 
 def _not_empty(videos: Iterator[LabelledVideo], dataset: str) -> Iterator[LabelledVideo]:
