@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tqdm import tqdm
 
 from tapsdk import check_output
-from tapsdk.geometry import Size
-from training.data.datasets import DATASETS, GENERATED, SYNTHETIC, benchmark_of, open_dataset
+from training.data.arguments import add_dataset, files_of, videos_of
+from training.data.datasets import benchmark_of
 from training.data.errors import DatasetError
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import QUERY_MODES
@@ -45,18 +44,8 @@ def add_parser(commands: Any) -> None:
         metavar="M",
         help="names of models, artifact directories, or .npz files of predictions (NAME/tracks, NAME/visible)",
     )
-    names = ", ".join([*GENERATED, *DATASETS])
-    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{names}, or a file or folder with one")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
+    add_dataset(parser, "published")
     parser.add_argument("--mode", choices=QUERY_MODES, default="first", help="which queries, in TAP-Vid's sense")
-    parser.add_argument(
-        "--resolution",
-        type=_resolution,
-        default="published",
-        metavar="HxW|native|published",
-        help="resize videos, leave them, or (default) do as the benchmark demands, which is 256x256 for TAP-Vid",
-    )
-    parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for the synthetic clips")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
     parser.add_argument("--details", action="store_true", help="a column for each threshold, too")
     styles = parser.add_mutually_exclusive_group()
@@ -73,26 +62,13 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-def _resolution(text: str) -> Size | Literal["published"] | None:
-    if text == "published":
-        return "published"
-    if text == "native":
-        return None
-    sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if sides is None:
-        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 256x256, native or published, got {text!r}")
-    return int(sides[1]), int(sides[2])
-
-
 def _run(args: argparse.Namespace) -> None:
-    data = args.textures or args.data if args.dataset in GENERATED else args.data
     for output in filter(None, (args.json, args.plot)):
-        check_output(output, *args.model, args.dataset, data)
+        check_output(output, *args.model, *files_of(args))
     if args.plot:
         check_plot(args.plot)
     scorer = SCORERS[benchmark_of(args.dataset)]
-    videos = open_dataset(args.dataset, data, args.resolution)
-    asked = (scorer.ask(video, args.mode) for video in videos)
+    asked = (scorer.ask(video, args.mode) for video in videos_of(args))
     names = dict.fromkeys([*BASELINES, *args.model])
     scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode, scorer.score)
     columns = {**scorer.columns, **(scorer.details if args.details else {})}
