@@ -58,6 +58,8 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if args.seed is not None and args.seed < 0:
+        raise DatasetError(f"--seed must be 0 or more, got {args.seed}")
     tapsdk.check_output(args.output, *files_of(args))
     videos = tqdm(videos_of(args), unit="video")
     video = choose(videos, args.seed) if args.video is None else video_named(videos, args.video)

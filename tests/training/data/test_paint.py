@@ -59,6 +59,7 @@ def test_every_clip_is_as_likely():
     ("arguments", "says"),
     [
         (["--video", "bear"], "there is no video 'bear'; there are 2: goat, car"),
+        (["--seed", "-1"], "--seed must be 0 or more, got -1"),
         (["--fps", "0"], "fps must be positive"),
     ],
 )

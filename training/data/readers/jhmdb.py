@@ -43,7 +43,8 @@ def read_jhmdb(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]:
     videos = sorted(_test_videos(path))
     if not videos:
         raise DatasetError(f"{path / FOLDERS[0]} names no test videos (ACTION{SPLIT}, lines of VIDEO.avi {TEST})")
-    having = [video for video in videos if (path / FOLDERS[1] / video / "joint_positions.mat").exists()]
+    with reading(path, "is not JHMDB", DatasetError):  # a name may be too long for any file
+        having = [video for video in videos if (path / FOLDERS[1] / video / "joint_positions.mat").exists()]
     if not having:
         raise DatasetError(f"{path / FOLDERS[1]} has joints of none of the {len(videos)} videos, {videos[0]} for one")
     if len(having) < len(videos):

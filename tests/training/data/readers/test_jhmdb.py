@@ -132,6 +132,13 @@ def test_a_damaged_split_is_named(write):
         list(read_jhmdb(path))
 
 
+def test_a_name_too_long_for_a_file_is_an_error(write):
+    path = write()
+    (path / "splits" / "brush_hair_test_split1.txt").write_text("9" * 300 + ".avi 2\n")
+    with pytest.raises(DatasetError, match="cannot be read: File name too long"):
+        list(read_jhmdb(path))
+
+
 def test_without_scipy_it_says_what_to_install(write, monkeypatch):
     path = write()
     monkeypatch.setitem(sys.modules, "scipy.io", None)
