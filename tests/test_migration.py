@@ -43,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # five of them track a video
 def test_the_blocks_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one engine, as measuring all of them takes longer than the rest."""
     pytest.importorskip("torch")
