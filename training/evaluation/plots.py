@@ -65,10 +65,11 @@ def _accuracy(axes: Any, means: dict[str, Metrics]) -> None:
 
 
 def _survival(axes: Any, means: dict[str, Metrics]) -> None:
+    at = [after for after in AFTER if any(f"survival_after_{after}" in row for row in means.values())]
     for name, row in means.items():
-        known = [after for after in AFTER if f"survival_after_{after}" in row]
-        axes.plot(known, [_per_cent(row, f"survival_after_{k}") for k in known], marker="o", label=_plain(name))
+        axes.plot(at, [_per_cent(row, f"survival_after_{after}") for after in at], marker="o", label=_plain(name))
     axes.set_xscale("log", base=2)
+    axes.set_xticks(at, [str(after) for after in at])
     axes.set_xlabel("frames after the query")
     axes.set_ylabel("points not lost yet, %")
 

@@ -1,5 +1,6 @@
 """JHMDB's folders, small ones: splits, joints in .mat files, frames as pictures."""
 
+import json
 import logging
 import sys
 
@@ -12,6 +13,7 @@ pytest.importorskip("scipy.io", reason="needs SciPy: pip install '.[jhmdb]'")
 from PIL import Image as pillow
 from scipy import io
 
+from training.__main__ import main
 from training.data.datasets import benchmark_of, open_dataset, recognise
 from training.data.errors import DatasetError
 from training.data.readers.jhmdb import JOINTS, read_jhmdb
@@ -67,6 +69,23 @@ def test_resized_as_published_it_still_knows_its_size(write):
     assert video.frames.shape[1:3] == (256, 256)
     assert video.original_size == (HEIGHT, WIDTH)
     np.testing.assert_allclose(video.xy, joints().transpose(1, 2, 0) * [256 / WIDTH, 256 / HEIGHT], rtol=1e-6)
+
+
+def test_evaluate_scores_it_by_pck_of_all_videos_together(write, tmp_path, capsys):
+    pytest.importorskip("cv2", reason="Lucas-Kanade needs OpenCV: pip install '.[train]'")
+    write("walk", "moves", pos_img=joints(seed=1))
+    path = write(name="stands", pos_img=np.repeat(joints()[..., 1:2], FRAMES, axis=2))
+    command = ["evaluate", "--model", "still", "--dataset", str(path)]
+    assert main([*command, "--json", str(tmp_path / "scores.json")]) == 0
+    head, still, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == [f"PCK@0.{tenth}" for tenth in range(1, 6)]
+    scores = json.loads((tmp_path / "scores.json").read_text())["still"]
+    assert still.split()[1] == f"{100 * scores['PCK@0.1']:.1f}"
+    stands, moves = (video["PCK@0.1"] for video in scores["per_video"])
+    assert stands == 1 and 0.2 <= moves < 1  # a fifth are the joints of the first frame, which are given
+    assert moves < scores["PCK@0.1"] < stands
+    assert main([*command, "--mode", "strided"]) == 1
+    assert "PCK asks for joints in the first frame" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("frames", "of_joints"), [(FRAMES, 3), (3, FRAMES)])
