@@ -7,7 +7,6 @@ your own labels: in the layout of DAVIS, RGB-Stacking, Kinetics or RoboTAP (see 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import pickle
 from collections.abc import Iterable
@@ -26,10 +25,12 @@ from tapsdk.system.leftovers import temporary_folder
 from tapsdk.system.signals import hold_signals
 from training.data.arguments import add_dataset, files_of, videos_of
 from training.data.errors import DatasetError
+from training.data.images import encode_jpeg
 from training.data.labelled_video import LabelledVideo
 from training.data.readers.tapvid import SUFFIX
 
-JPEG_QUALITY = 95
+QUALITY = 95
+"""Of frames as JPEG."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def write_tapvid(path: Path, videos: Iterable[LabelledVideo], layout: str = "dav
     compresses frames to JPEG. All videos of a file are in memory at once.
     Raises DatasetError for videos that the layout cannot hold, SaveError.
     """
+    if layout not in LAYOUTS:
+        raise DatasetError(f"unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}")
     kind = LAYOUTS[layout]
     if kind.shards is None:
         examples = [(video.name, _example(video, kind)) for video in videos]
@@ -70,6 +73,7 @@ def write_tapvid(path: Path, videos: Iterable[LabelledVideo], layout: str = "dav
         with AtomicFile(path) as file:
             pickle.dump(_content(examples, kind), file)
         return len(examples)
+    check_place(path, layout)
     place = Path(os.path.realpath(path))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +130,9 @@ def _check_names(names: list[str], kind: Layout) -> None:
         raise DatasetError("there are no videos to pack")
     twice = next((name for name in names if names.count(name) > 1), None)
     if kind.named and twice is not None:
-        raise DatasetError(f"two videos have the name {twice!r}, and this layout knows them by name; use a list layout")
+        raise DatasetError(
+            f"two videos have the name {twice!r}, by which this layout knows them; rgb-stacking does not"
+        )
 
 
 def _example(video: LabelledVideo, kind: Layout) -> dict[str, Any]:
@@ -134,18 +140,10 @@ def _example(video: LabelledVideo, kind: Layout) -> dict[str, Any]:
         raise DatasetError(f"{video.name}: nothing is known of some frames, which TAP-Vid's pickles cannot say")
     height, width = video.frames.shape[1:3]
     return {
-        "video": np.array([_jpeg(frame) for frame in video.frames]) if kind.encoded else video.frames,
+        "video": np.array([encode_jpeg(frame, QUALITY) for frame in video.frames]) if kind.encoded else video.frames,
         "points": (video.xy.astype(np.float64) / (width, height)).astype(kind.points),
         "occluded": ~video.visible,
     }
-
-
-def _jpeg(frame: Any) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=JPEG_QUALITY)
-    return file.getvalue()
 
 
 def add_parser(commands: Any) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -24,6 +23,7 @@ from tapsdk.system.json_text import as_json
 from training.data.arguments import add_dataset, files_of, video_named, videos_of
 from training.data.datasets import benchmark_of
 from training.data.errors import DatasetError
+from training.data.images import encode_jpeg
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.errors import EvaluationError
 from training.evaluation.metrics import METRIC_SIZE, QUERY_MODES
@@ -61,7 +61,7 @@ def _clip(video: LabelledVideo, predictors: Mapping[str, Predictor], scorer: Sco
         "name": video.name,
         "size": [width, height],
         "scale": [METRIC_SIZE[1] / width, METRIC_SIZE[0] / height],
-        "frames": [_jpeg(frame) for frame in video.frames],
+        "frames": [base64.b64encode(encode_jpeg(frame, QUALITY)).decode() for frame in video.frames],
         "queries": video.queries[:, 0].astype(int).tolist(),
         "truth": _tracks(video.xy, video.visible),
         "trackers": [
@@ -84,14 +84,6 @@ def _tracks(xy: NDArray[np.float32], visible: NDArray[np.bool_]) -> dict[str, An
         "xy": [[v if k else None for v, k in zip(*row, strict=True)] for row in zip(tenths, known, strict=True)],
         "visible": ["".join("01"[flag] for flag in row) for row in visible.tolist()],
     }
-
-
-def _jpeg(frame: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def sources(trackers: Iterable[str], models: Iterable[str]) -> dict[str, str]:

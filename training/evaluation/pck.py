@@ -1,8 +1,8 @@
 """PCK on JHMDB: how many joints of a person are found, to within a share of the person's size.
 
-The definition is that of TAP-Net's evaluation (Doersch et al. 2022, arXiv:2211.03726, after Jabri et al. 2020): a joint
-is right if it is no farther from the truth than a share of 0.6 times the diagonal of the box around the visible joints,
-in pixels of the video as it was shot. All frames count, the first one included, in which the joints are given.
+The definition is that of TAP-Net's evaluation (Doersch et al. 2022, arXiv:2211.03726): a joint is right if it is no
+farther from the truth than a share of 0.6 times the diagonal of the box around the visible joints, in pixels of the
+video as it was shot. All frames count, the first one included, in which the joints are given.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tapsdk.system.files import AtomicFile
 from training.evaluation.errors import EvaluationError
 from training.evaluation.metrics import THRESHOLDS
@@ -19,10 +21,11 @@ MOST_NAMED = 40
 
 
 def check_plot(path: Path) -> None:
-    """Raises EvaluationError, before any work, where `write_plot` could not draw to a file of this name."""
+    """Raises, before any work, what `write_plot` would: EvaluationError for another kind of file, too."""
     if path.suffix.lower() not in SUFFIXES:
         raise EvaluationError(f"{path}: a plot is one of {', '.join(SUFFIXES)}")
     _figure_class()
+    AtomicFile(path).discard()
 
 
 def write_plot(path: Path, scores: Scores, pool: Pool | None = None) -> None:
@@ -76,11 +79,9 @@ def _survival(axes: Any, means: dict[str, Metrics]) -> None:
 
 def _videos(axes: Any, scores: Scores) -> None:
     """The main number of every video, the hardest for the last predictor first."""
-    metric = (
-        "average_jaccard" if any("average_jaccard" in row for rows in scores.values() for _, row in rows) else "PCK@0.1"
-    )
     *_, last = scores.values()
-    order = sorted(range(len(last)), key=lambda i: last[i][1].get(metric, 0))
+    metric = "PCK@0.1" if any("PCK@0.1" in row for _, row in last) else "average_jaccard"
+    order = sorted(range(len(last)), key=lambda i: np.nan_to_num(last[i][1].get(metric, 0), nan=-1))
     for name, rows in scores.items():
         axes.plot([_per_cent(rows[i][1], metric) for i in order], marker="o", linestyle="none", label=_plain(name))
     if len(order) <= MOST_NAMED:

@@ -19,6 +19,8 @@ Scores = dict[str, list[tuple[str, Metrics]]]
 Pool = Callable[[Sequence[Metrics]], Metrics]
 """Metrics of all videos together that are no means of theirs."""
 
+NOTHING = "nan"
+"""How a table on a terminal shows that there was nothing to score."""
 LATEX = {
     "<d_avg": r"$<\delta^x_{avg}$",
     "AJ_RD": r"AJ$_{RD}$",
@@ -82,12 +84,12 @@ def _markdown(titles: list[str], rows: list[list[str]]) -> str:
 
 
 def _as_markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("<", "&lt;")
+    return "-" if text == NOTHING else text.replace("|", r"\|").replace("<", "&lt;")
 
 
 def _latex(titles: list[str], rows: list[list[str]]) -> str:
     head = ["", *(LATEX.get(title) or _as_latex(title) for title in titles)]
-    body = [[_as_latex(label), *("--" if value == "-" else value for value in values)] for label, *values in rows]
+    body = [[_as_latex(label), *("--" if cell in ("-", NOTHING) else cell for cell in cells)] for label, *cells in rows]
     lines = [" & ".join(line) + r" \\" for line in (head, *body)]
     lines = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
     return "\n".join([rf"\begin{{tabular}}{{l{'r' * len(titles)}}}", *lines, r"\end{tabular}"])

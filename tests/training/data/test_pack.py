@@ -135,6 +135,11 @@ def test_a_reader_that_fails_half_way_leaves_nothing(tmp_path, layout):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_layout_lists_the_known_ones(tmp_path):
+    with pytest.raises(DatasetError, match="unknown layout 'coco'; use one of davis, rgb-stacking, kinetics, robotap"):
+        write_tapvid(tmp_path / "out.pkl", [video()], "coco")
+
+
 def test_places_that_cannot_be_are_refused_before_the_work(tmp_path):
     (tmp_path / "taken").mkdir()
     for layout in SHARDED:
@@ -146,5 +151,6 @@ def test_places_that_cannot_be_are_refused_before_the_work(tmp_path):
         with pytest.raises(SaveError, match="could not write"):
             check_place(tmp_path / "none" / "out.pkl", layout)
     (tmp_path / "file").touch()
-    with pytest.raises(SaveError, match="could not write"):
-        write_tapvid(tmp_path / "file" / "out", [video()], "kinetics")
+    for place in ("file/out", "taken"):
+        with pytest.raises(SaveError, match="could not write"):
+            write_tapvid(tmp_path / place, [video()], "kinetics")

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from tapsdk.errors import SaveError
 from training.evaluation.errors import EvaluationError
 from training.evaluation.plots import check_plot, write_plot
 
@@ -61,3 +62,16 @@ def test_what_is_missing_is_said_before_the_work(monkeypatch, tmp_path):
 def test_another_kind_of_file_is_refused(tmp_path, name):
     with pytest.raises(EvaluationError, match=r"one of \.png, \.svg, \.pdf"):
         check_plot(tmp_path / name)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(matplotlib, tmp_path):
+    with pytest.raises(SaveError, match="could not write"):
+        check_plot(tmp_path / "none" / "scores.png")
+    check_plot(tmp_path / "scores.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_with_nothing_to_score_is_drawn_as_a_gap(matplotlib, tmp_path):
+    known = scores()
+    known["still"][1][1]["average_jaccard"] = known["_mine_"][1][1]["average_jaccard"] = float("nan")
+    write_plot(tmp_path / "scores.svg", known)

@@ -69,6 +69,9 @@ def test_a_table_for_markdown():
         r"| a\|b | 50.0 | 50.0 |",
         "| tapir | 75.0 | 100.0 |",
     ]
+    nothing = {"still": [("goat", {"aj": math.nan})]}
+    assert table(nothing, {"AJ": "aj"}, per_video=False, style="markdown").splitlines()[2] == "| still | - |"
+    assert table(nothing, {"AJ": "aj"}, per_video=False, style="latex").splitlines()[4] == r"still & -- \\"
 
 
 def test_a_table_for_latex():
