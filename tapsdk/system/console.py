@@ -79,6 +79,7 @@ def log_to_stderr(level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_ShownFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it raises it also logs, with a traceback
 
 
 class _ShownFormatter(logging.Formatter):
