@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import ModelError
+from tapsdk.system.places import place
 from training.checkpoints.loading import check_framework, read_weights
 from training.models.registry import family_of
 from training.run.batches import Batch
@@ -83,4 +83,4 @@ def initial_weights(config: TrainConfig) -> Arrays | None:
     """Of `config.init`, by our names; None asks for random ones. Raises CheckpointError."""
     if config.init is None:
         return None
-    return read_weights(config.model_name, Path(config.init), config.framework)[0]
+    return read_weights(config.model_name, place(config.init), config.framework)[0]
