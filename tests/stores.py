@@ -85,9 +85,9 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), _FrontHandler)
+        super().__init__(("127.0.0.1", 0), Request)
         self.port = port
-        self.fault: Callable[[_FrontHandler], bool] = lambda request: False
+        self.fault: Callable[[Request], bool] = lambda request: False
         """Deals with a request instead, or says no."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -99,7 +99,9 @@ class Front(ThreadingHTTPServer):
         """Clients may go, and are sent away."""
 
 
-class _FrontHandler(BaseHTTPRequestHandler):
+class Request(BaseHTTPRequestHandler):
+    """To a `Front`."""
+
     server: Front
     protocol_version = "HTTP/1.1"
 
@@ -108,7 +110,7 @@ class _FrontHandler(BaseHTTPRequestHandler):
         if not self.server.fault(self):
             self.answer(*self.asked())
 
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_GET
 
     def asked(self) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
@@ -126,26 +128,27 @@ class _FrontHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[:sent])
+        if self.command != "HEAD":
+            self.wfile.write(body[:sent])
         self.close_connection = sent is not None
 
     def log_message(self, *args: object) -> None:
         """Nothing."""
 
 
-def unavailable(request: _FrontHandler) -> bool:
+def unavailable(request: Request) -> bool:
     """Answers 503, whatever is asked."""
     request.answer(503, {}, b"")
     return True
 
 
-def hangs_up(request: _FrontHandler) -> bool:
+def hangs_up(request: Request) -> bool:
     """Closes the connection without an answer."""
     request.close_connection = True
     return True
 
 
-def cuts_files(request: _FrontHandler) -> bool:
+def cuts_files(request: Request) -> bool:
     """Breaks off in the middle of every file that is read."""
     status, headers, body = request.asked()
     is_file = (request.command == "GET" and "alt=media" in request.path) or "/download/" in request.path
@@ -153,7 +156,7 @@ def cuts_files(request: _FrontHandler) -> bool:
     return True
 
 
-def refuses_writes(request: _FrontHandler) -> bool:
+def refuses_writes(request: Request) -> bool:
     if request.command == "GET":
         return False
     request.answer(403, {"Content-Type": "application/json"}, b'{"error": {"message": "nobody may write here"}}')

@@ -12,10 +12,11 @@ from tapsdk.artifact.manifest_file import MOST_BYTES, read_manifest
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import ArtifactError, ModelError
 from tapsdk.system import remote
+from tapsdk.system.cache import cache_folder
 from tapsdk.system.files import sha256
 from tapsdk.system.folders import replace_folder
 from tapsdk.system.leftovers import temporary_folder
-from tapsdk.system.places import Url, named, place, scratch
+from tapsdk.system.places import Url, named, place
 from tapsdk.system.reading import reading
 
 BUNDLED = Path(__file__).parent.parent / "models"
@@ -99,10 +100,10 @@ def _copy_of(url: Url) -> Path:
     ArtifactError.
     """
     whole = reading(url, "is not an artifact", ArtifactError)
-    with whole, temporary_folder(scratch("artifacts")) as made, named(made, url):
+    with whole, temporary_folder(cache_folder("artifacts")) as made, named(made, url):
         _download(url / MANIFEST, made / MANIFEST, MOST_BYTES, f"{url} is not an artifact: it has no {MANIFEST}")
         manifest = read_manifest(made)
-        folder = made.with_name(sha256(made / MANIFEST)[:32])
+        folder = made.with_name(sha256(made / MANIFEST))
         if not _is_whole(folder):
             for file in manifest.files():
                 complaint = f"{url} lacks {file.path}; export the model there again"
@@ -113,11 +114,12 @@ def _copy_of(url: Url) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
+    """Whether a copy is there and is what its name says."""
     try:
         Artifact(folder, read_manifest(folder)).verify()
     except ArtifactError:
         return False
-    return True
+    return sha256(folder / MANIFEST) == folder.name
 
 
 def _download(url: Url, path: Path, most_bytes: int, complaint: str) -> None:

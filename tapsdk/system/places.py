@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 
 from tapsdk.errors import StorageError, TapsdkError
 from tapsdk.system import remote
-from tapsdk.system.cache import cache_directory
+from tapsdk.system.cache import cache_folder
 from tapsdk.system.leftovers import temporary_folder
 from tapsdk.system.reading import reading, reason
 
@@ -135,14 +135,12 @@ def named(copy: Path, source: Url) -> Iterator[None]:
         raise
 
 
-def scratch(name: str = "remote") -> Path:
-    """The folder of what is on its way to or from a store, or of other copies of what is there; made if need be."""
+def scratch() -> Path:
+    """The folder of what is on its way to or from a store: in the cache, or, without one, where the system has such."""
     try:
-        folder = cache_directory() / name
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        return cache_folder("remote")
+    except OSError:
         return Path(tempfile.gettempdir())
-    return folder
 
 
 def keep(made: Path, name: str) -> Path:

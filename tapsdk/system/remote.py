@@ -44,13 +44,12 @@ def check(url: str, *, writable: bool = False) -> None:
 
 def kind(url: str) -> str | None:
     """ "file" or "directory"; None where there is nothing."""
-    with _as_os_error():
-        store, name = _fresh(url)
-        try:
-            found = store.info(name)["type"]
-        except FileNotFoundError:
-            return None
-        return "file" if found == "file" else "directory"
+    try:
+        with _as_os_error():
+            store, name = _fresh(url)
+            return "file" if store.info(name)["type"] == "file" else "directory"
+    except FileNotFoundError:
+        return None
 
 
 def files_under(url: str) -> list[str]:
@@ -138,12 +137,14 @@ def upload_folder(folder: Path, url: str, last: str) -> None:
     names.sort(key=last.__eq__)
     old = files_under(url) if kind(f"{url}/{last}") else []
     stage = f"{url}/{temporary_name()}" if old else url
+    sent = []
     try:
         for name in names:
             upload(folder / name, f"{stage}/{name}")
+            sent.append(name)
     except BaseException:
-        for name in names:
-            with suppress(OSError):
+        with suppress(OSError):
+            for name in sent:
                 remove(f"{stage}/{name}")
         raise
     if old:
@@ -203,6 +204,9 @@ def _as_os_error(missing: str = "there is no such file") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):  # a web server was not reached
+            raise OSError(cause.errno or errno.EIO, _said(cause)) from error
         raise FileNotFoundError(errno.ENOENT, missing) from error
     except OSError as error:
         raise OSError(error.errno or errno.EIO, _said(error)) from error

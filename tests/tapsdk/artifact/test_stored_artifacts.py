@@ -75,6 +75,24 @@ def test_a_damaged_copy_is_made_anew(there: Url) -> None:
     open_artifact(str(there)).verify()
 
 
+def test_another_artifact_in_the_place_of_the_copy_is_not_taken_for_it(
+    there: Url, bundled: Path, tmp_path: Path
+) -> None:
+    copy = open_artifact(str(there))
+    shutil.rmtree(copy.directory)
+    copy_artifact(bundled, copy.directory, lambda table: table["tools"].update(more="1"))
+    assert "more" not in open_artifact(str(there)).manifest.tools
+
+
+def test_without_a_cache_it_says_what_to_set(there: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("tapsdk.system.cache.cache_directory", homeless)
+    with pytest.raises(ArtifactError, match=r"there is no folder for a cache: .*; set TAPSDK_CACHE to one"):
+        open_artifact(str(there))
+
+
 def test_a_file_that_is_a_folder_is_copied_with_all_that_is_in_it(
     in_memory: Url, bundled: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tapsdk.system.places import Url
 from tests.stores import (
     BUCKET,
     Front,
+    Request,
     contents,
     cuts_files,
     hangs_up,
@@ -251,6 +252,20 @@ def test_what_to_install_is_one_command(
 def test_other_urls_are_refused(url: str, in_memory: Url) -> None:
     with pytest.raises(OSError, match=r"fsspec knows no|is not allowed"):
         remote.check(url)
+
+
+def test_the_web_is_read(front: Front, file: Path, tmp_path: Path) -> None:
+    def serve(request: Request) -> bool:
+        request.answer(*((200, {}, file.read_bytes()) if request.path == "/a" else (404, {}, b"")))
+        return True
+
+    front.fault = serve
+    assert remote.kind(f"{front.address}/a") == "file"
+    assert remote.kind(f"{front.address}/b") is None
+    remote.download(f"{front.address}/a", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == file.read_bytes()
+    with pytest.raises(OSError, match="Connect call failed"):
+        remote.kind("http://127.0.0.1:1/a")
 
 
 def test_the_web_is_not_written_to(in_memory: Url, file: Path) -> None:

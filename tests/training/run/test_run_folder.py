@@ -12,7 +12,7 @@ import pytest
 from tapsdk.errors import SaveError, StorageError
 from tapsdk.system import remote
 from tapsdk.system.places import Url
-from tests.stores import BUCKET, Front, contents, new_folder_in, refuses_writes, unavailable
+from tests.stores import BUCKET, Front, contents, cuts_files, new_folder_in, refuses_writes, unavailable
 from tests.training.run.test_loop import Counting, Killed, final, rows
 from tests.training.run.tiny import tiny, tiny_file
 from training.__main__ import main
@@ -154,6 +154,14 @@ def test_a_run_that_ends_early_while_the_store_is_away_is_kept(
     (kept,) = cache.iterdir()
     assert load_checkpoint(kept / CHECKPOINT).step == 3
     assert f"{url} lacks the last checkpoint; the run is kept as {kept}" in caplog.text
+
+
+def test_a_checkpoint_that_does_not_come_whole_starts_no_run_anew(config: TrainConfig, front: Front) -> None:
+    url = new_folder_in(f"gs://{BUCKET}")
+    train(config, Counting(), url, progress=False)
+    front.fault = cuts_files
+    with pytest.raises(CheckpointError, match=f"^{url}/{CHECKPOINT} cannot be read: "):
+        train(config.with_steps(9), Counting(), url, progress=False)
 
 
 def test_a_store_that_does_not_answer_starts_no_run_anew(config: TrainConfig, front: Front) -> None:
