@@ -99,8 +99,8 @@ def _copy_of(url: Url) -> Path:
     files: an artifact is copied once, wherever it lies, and a new one under an old name is another. Raises
     ArtifactError.
     """
-    whole = reading(url, "is not an artifact", ArtifactError)
-    with whole, temporary_folder(cache_folder("artifacts")) as made, named(made, url):
+    typed = reading(url, "is not an artifact", ArtifactError)
+    with typed, temporary_folder(cache_folder("artifacts")) as made, named(made, url):
         _download(url / MANIFEST, made / MANIFEST, MOST_BYTES, f"{url} is not an artifact: it has no {MANIFEST}")
         manifest = read_manifest(made)
         folder = made.with_name(sha256(made / MANIFEST))
@@ -124,16 +124,16 @@ def _is_whole(folder: Path) -> bool:
 
 def _download(url: Url, path: Path, most_bytes: int, complaint: str) -> None:
     """A file, or all that lie in a folder. Raises OSError; ArtifactError with the complaint where there is nothing."""
-    if remote.kind(url.text) != "directory":
-        try:
-            return remote.download(url.text, path, most_bytes)
-        except FileNotFoundError:
-            raise ArtifactError(complaint) from None
-    for name in remote.files_under(url.text):
-        part = path / name
-        part.parent.mkdir(parents=True, exist_ok=True)
-        remote.download(f"{url.text}/{name}", part, most_bytes)
-        most_bytes -= part.stat().st_size
+    try:
+        remote.download(url.text, path, most_bytes)
+    except FileNotFoundError:
+        raise ArtifactError(complaint) from None
+    except IsADirectoryError:
+        for name in remote.files_under(url.text):
+            part = path / name
+            part.parent.mkdir(parents=True, exist_ok=True)
+            remote.download(f"{url.text}/{name}", part, most_bytes)
+            most_bytes -= part.stat().st_size
 
 
 def _not_bundled(name: str) -> str:

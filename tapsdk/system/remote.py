@@ -14,6 +14,7 @@ from typing import Any
 
 from tapsdk.system.leftovers import temporary_name
 from tapsdk.system.reading import printable, reason
+from tapsdk.system.signals import hold_signals
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -36,10 +37,10 @@ PACKAGES = {
 
 def check(url: str, *, writable: bool = False) -> None:
     """Raises OSError for a URL that no package here reads, or, if asked, of a store that is not written to."""
-    with _as_os_error():
-        _store(url)
     if writable and _scheme(url) in READ_ONLY:
         raise OSError(errno.EROFS, "web servers are read from alone; name a store, such as gs:// or s3://")
+    with _as_os_error():
+        _store(url)
 
 
 def kind(url: str) -> str | None:
@@ -57,7 +58,8 @@ def files_under(url: str) -> list[str]:
     with _as_os_error():
         store, name = _fresh(url)
         prefix = name.rstrip("/") + "/"
-        names = sorted(path.removeprefix(prefix) for path in store.find(name))
+        found = (path.removeprefix(prefix) for path in store.find(name) if path.startswith(prefix))
+        names = sorted(path for path in found if path and not path.endswith("/"))  # those are marks of folders
     if len(names) > MOST_FILES:
         raise OSError(errno.EFBIG, f"it holds {len(names)} files, and {MOST_FILES} are the most")
     strange = [each for each in names if not _is_plain(each)]
@@ -80,7 +82,10 @@ def download(
     """
     with _as_os_error():
         store, name = _fresh(url)
-        size, version = store.info(name).get("size"), store.ukey(name)
+        about, version = store.info(name), store.ukey(name)
+        if about["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        size = about.get("size")
         _check_size(size or 0, most_bytes)
         came = 0
         with store.open(name, "rb") as source, open(path, "wb") as target:
@@ -148,11 +153,12 @@ def upload_folder(folder: Path, url: str, last: str) -> None:
                 remove(f"{stage}/{name}")
         raise
     if old:
-        remove(f"{url}/{last}")
-        for name in names:
-            _move(f"{stage}/{name}", f"{url}/{name}")
-        for name in sorted(set(old).difference(names)):
-            remove(f"{url}/{name}")
+        with hold_signals(last=True):
+            remove(f"{url}/{last}")
+            for name in names:
+                _move(f"{stage}/{name}", f"{url}/{name}")
+            for name in sorted(set(old).difference(names)):
+                remove(f"{url}/{name}")
 
 
 def _move(url: str, to: str) -> None:

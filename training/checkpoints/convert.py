@@ -18,9 +18,9 @@ from training.models.registry import config_of, family_of, model_names, paramete
 def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") -> Canonical:
     """Reads an official checkpoint of a model.
 
-    path: or a URL; .npy, .npz, .pt, .pth, .ckpt or .safetensors with the names of DeepMind's PyTorch or JAX code; which
-    of the two, the names tell. Raises CheckpointError if the file cannot be read or its parameters are not
-    exactly those of the model, ModelError for an unknown model.
+    path: of a file, or its URL: .npy, .npz, .pt, .pth, .ckpt or .safetensors with the names of DeepMind's PyTorch or
+    JAX code; which of the two, the names tell. Raises CheckpointError if the file cannot be read or its parameters
+    are not exactly those of the model, ModelError for an unknown model.
     framework: "torch" or "jax", the one whose module tells which shapes are right; the result is the same.
     """
     name = resolve(model)

@@ -29,10 +29,10 @@ def release(run: Place, output: Place, model: str | None = None) -> str:
         raise CheckpointError(f"{run} holds no checkpoint: it is not the folder of a run, or nothing was saved yet")
     check_not_input(output, [path])
     with local_copy(path, CheckpointError) as copy:
-        checkpoint, sum = load_checkpoint(copy), sha256(copy)
+        checkpoint, digest = load_checkpoint(copy), sha256(copy)
     name, config = _model(path, checkpoint, model)
     source = f"training run, step {checkpoint.step}"
-    save_canonical(Canonical(name, config, checkpoint.state.average, source, sum), output, half=True)
+    save_canonical(Canonical(name, config, checkpoint.state.average, source, digest), output, half=True)
     return f"{name} after {checkpoint.step} steps"
 
 

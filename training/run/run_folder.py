@@ -29,7 +29,7 @@ class RunFolder:
     def __init__(self, path: Path, url: Url | None = None) -> None:
         self.path, self.url = path, url
         self.is_sent = True
-        self._sent: dict[str, tuple[int, int]] = {}
+        self._sent: dict[str, tuple[int, ...]] = {}
 
     def fetch(self, name: str) -> None:
         """Has a file of an earlier part of the run in the folder, if there is one. Raises SaveError."""
@@ -67,9 +67,10 @@ class RunFolder:
             self._sent[name] = state
         self.is_sent = True
 
-    def _state(self, name: str) -> tuple[int, int]:
+    def _state(self, name: str) -> tuple[int, ...]:
+        """Numbers that are others when the file is."""
         status = (self.path / name).stat()
-        return status.st_mtime_ns, status.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 @contextmanager

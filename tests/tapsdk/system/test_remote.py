@@ -64,6 +64,12 @@ def test_a_file_is_replaced(stored: Url, file: Path) -> None:
     assert contents(stored) == {"a": b"new"}
 
 
+def test_a_folder_is_no_file(stored: Url, file: Path, tmp_path: Path) -> None:
+    remote.upload(file, (stored / "deep" / "there.bin").text)
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        remote.download((stored / "deep").text, tmp_path / "back")
+
+
 def test_what_is_not_there_says_so(stored: Url, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         remote.download((stored / "nothing").text, tmp_path / "back")
@@ -169,6 +175,14 @@ def test_a_folder_with_a_name_that_leads_elsewhere_is_not_listed(
     monkeypatch.setattr(MemoryFileSystem, "find", lambda store, path: [f"{path}/fine", f"{path}/{name}"])
     with pytest.raises(OSError, match="it holds a file that is named"):
         remote.files_under(in_memory.text)
+
+
+def test_a_mark_of_a_folder_is_no_file_in_it(in_memory: Url, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    marked = ["/", "/sub/", "/sub/a", "", "/b"]
+    monkeypatch.setattr(MemoryFileSystem, "find", lambda store, path: [path + each for each in marked])
+    assert remote.files_under(in_memory.text) == ["b", "sub/a"]
 
 
 def test_a_folder_of_too_many_files_is_not_listed(in_memory: Url, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
