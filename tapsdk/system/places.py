@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tapsdk.errors import StorageError, TapsdkError
 from tapsdk.system import remote
@@ -91,6 +89,9 @@ def place(given: str | os.PathLike[str]) -> Place:
     if scheme is None:
         return Path(given)
     if scheme[1].lower() == "file":
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname  # slow to import
+
         return Path(url2pathname(urlsplit(text).path))
     return Url(f"{scheme[1].lower()}://{text[scheme.end() :].rstrip('/')}")
 
