@@ -32,7 +32,7 @@ delay     [N] frames from the one that the stage sees, or from the first of thos
 active    [N] 1 for a point, 0 for a row that only fills a bucket up
 
 What sees many frames at once takes and gives these for all of them: [N, T, ...] in place of [N, ...], and frames as
-[T, H, W, 3]. That is the mixer of a refined program, and every stage of a whole one.
+[T, H, W, 3], features as [T, ...]. That is the mixer of a refined program, and every stage of a whole one.
 """
 
 QueryFrame = Literal["exact", "model"]
@@ -192,9 +192,10 @@ class Refined:
 class Whole:
     """Stages that see many frames at once: `query` describes points, `track` finds them, each in one chunk of video.
 
-    frames: how many frames of a chunk get their tracks at once. margin: how many more the stages look at on both sides,
-    as far as there are any. A video of no more frames than that is one chunk. With a margin as wide as the model looks
-    in time, tracks do not depend on where chunks begin.
+    With a stage `encode`, that one alone sees the video, once, and the others see the grids that it gives.
+    frames: how many frames of a chunk get their tracks at once. margin: how many more a stage that sees the video looks
+    at on both sides, as far as there are any. A video of no more frames than that is one chunk. With a margin as wide
+    as the model looks in time, tracks do not depend on where chunks begin.
     """
 
     kind: ClassVar[str] = "whole"

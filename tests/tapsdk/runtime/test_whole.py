@@ -40,7 +40,19 @@ def specs(frames="T"):
     return {"query": StageSpec((frame, points, delay), (described,)), "track": StageSpec((frame, described), found)}
 
 
-def manifest_of(program, frames="T", buckets=()):
+def encoding_specs(frames="T"):
+    """The same with a stage that sees the video alone, once."""
+    whole = specs(frames)
+    (frame, *points), (_, described) = whole["query"].inputs, whole["track"].inputs
+    level = TensorSpec("level", (frames, 1), "feature")
+    return {
+        "encode": StageSpec((frame,), (level,)),
+        "query": StageSpec((level, *points), whole["query"].outputs),
+        "track": StageSpec((level, described), whole["track"].outputs),
+    }
+
+
+def manifest_of(program, frames="T", buckets=(), encodes=False):
     return Manifest(
         model="test/whole",
         weights_sha256="0" * 64,
@@ -49,7 +61,7 @@ def manifest_of(program, frames="T", buckets=()):
         points=PointSpec(SIZE, buckets={"numpy": buckets} if buckets else {}),
         visibility=Visibility({"seen": 1}),
         program=program,
-        stages=specs(frames),
+        stages=(encoding_specs if encodes else specs)(frames),
     )
 
 
@@ -85,11 +97,15 @@ class Session:
         self.calls, self.stage, self.points = calls, stage, points
 
     def run(self, inputs, keep=()):
-        video, count = inputs["frame"], len(next(array for name, array in inputs.items() if name != "frame"))
+        seen, points = ("frame", "level"), inputs.get("xy", inputs.get("described", ()))
+        (video,), count = (array for name, array in inputs.items() if name in seen), len(points)
         for spec in self.stage.inputs:
             assert inputs[spec.name].shape == spec.shape_for(count, frames=len(video))
         assert self.points in (None, count)
-        level = brightness(video)
+        level = brightness(video) if "frame" in inputs else video[:, 0]
+        if len(inputs) == 1:
+            self.calls.append(("encode", len(video), count))
+            return {"level": level[:, None]}
         if "delay" in inputs:
             self.calls.append(("query", len(video), count))
             return {"described": np.concatenate([inputs["xy"], level[inputs["delay"].astype(int), None]], 1)}
@@ -100,8 +116,8 @@ class Session:
 
 @pytest.fixture
 def artifact(tmp_path):
-    def make(program, frames="T", buckets=()):
-        manifest = manifest_of(program, frames, buckets)
+    def make(program, frames="T", buckets=(), encodes=False):
+        manifest = manifest_of(program, frames, buckets, encodes)
         (tmp_path / "stage").write_bytes(b"")
         file = File("stage", "numpy", sha256(tmp_path / "stage"), 0)
         stages = {name: replace(spec, files={"numpy": file}) for name, spec in manifest.stages.items()}
@@ -173,6 +189,47 @@ def test_groups_are_as_large_as_a_cost_volume_allows(artifact, video, monkeypatc
     assert [count for stage, _, count in calls if stage == "track"] == [2, 2, 2, 2, 2, 2]
     monkeypatch.undo()
     np.testing.assert_array_equal(found.xy, tracks_of(artifact(Whole(3, margin=1)), video)[0].xy)
+
+
+# A stage that encodes
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6, 7, 100])
+@pytest.mark.parametrize("margin", [1, 2, 9])
+def test_grids_of_chunks_are_those_of_the_whole_video(artifact, video, frames, margin):
+    expected, _ = tracks_of(artifact(Whole(100)), video)
+    found, _ = tracks_of(artifact(Whole(frames, margin), encodes=True), video)
+    np.testing.assert_allclose(found.xy, expected.xy, atol=1e-5)
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-6)
+
+
+def test_a_video_is_encoded_once_and_the_other_stages_need_no_margin(artifact, video, monkeypatch):
+    monkeypatch.setattr(whole, "MAX_ROWS", 6)
+    _, calls = tracks_of(artifact(Whole(3, margin=1), encodes=True), video)
+    assert calls == [
+        *[("encode", frames, 0) for frames in (4, 5, 2)],
+        *[("query", frames, points) for frames, points in ((3, 1), (3, 2), (1, 1))],
+        *[("track", frames, 2) for frames in (3, 3, 1)] * 2,
+    ]
+
+
+def test_grids_that_do_not_fit_into_memory_go_to_a_file(artifact, video, monkeypatch):
+    expected, _ = tracks_of(artifact(Whole(3, 1), encodes=True), video)
+    monkeypatch.setattr(whole, "SPOOL_BYTES", 0)
+    np.testing.assert_array_equal(tracks_of(artifact(Whole(3, 1), encodes=True), video)[0].xy, expected.xy)
+
+
+def test_encoding_in_frames_of_a_fixed_number(artifact, video):
+    found, calls = tracks_of(artifact(Whole(3, margin=1), frames=5, buckets=(4,), encodes=True), video)
+    assert {(frames, rows) for stage, frames, rows in calls if stage != "encode"} == {(5, 4)}
+    expected, _ = tracks_of(artifact(Whole(3, margin=1)), np.concatenate([video, video[-1:]]))
+    np.testing.assert_allclose(found.xy[:, :6], expected.xy[:, :6], atol=1e-5)
+
+
+def test_encoding_without_points_encodes_nothing(artifact, video):
+    tracks, calls = tracks_of(artifact(Whole(3), encodes=True), video, [])
+    assert tracks.xy.shape == (0, LENGTH, 2)
+    assert calls == []
 
 
 # Formats with fixed shapes
