@@ -67,7 +67,8 @@ class Cut:
     stages: tuple[Stage, ...]
     frames: FrameSpec
     points: PointSpec
-    """All but what a track says at its query's frame, and the buckets, which are not the model's business."""
+    """All but the buckets, which are not the model's business. What a track says at its query's frame holds for
+    published models; our own give queries back exactly."""
     visibility: Visibility
     program: Program
     flow: FlowFusion | None = None

@@ -16,7 +16,7 @@ import tapsdk
 from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import BACKENDS
 from tapsdk.runtime.plans import plans_of
-from tests.export.conftest import SMALL_NEXT
+from tests.export.conftest import SMALL_NET, SMALL_NEXT
 from tests.golden import formula
 from tests.support import SMALL, SMALL_CLIP, import_or_skip
 
@@ -62,17 +62,28 @@ ROWS = [
     Row(SMALL_NEXT, "torch", "fp32", "torch", 0.01),
     Row(SMALL_CLIP, "onnx", "fp32", "onnxruntime", 0.01),
     Row(SMALL_CLIP, "openvino", "fp32", "openvino", 0.01),
+    Row(SMALL_NET, "onnx", "fp32", "onnxruntime", 0.01),
+    Row(SMALL_NET, "onnx", "fp16", "onnxruntime", 0.25),
+    Row(SMALL_NET, "onnx", "fp32", "openvino", 0.01),
+    Row(SMALL_NET, "openvino", "fp32", "openvino", 0.01),
+    Row(SMALL_NET, "torch", "fp32", "torch", 0.01),
 ]
 
 FULL_ROWS = [
-    Row(model, target, "fp32", backend, 0.05)
-    for model in ("tapir/boots-causal", "tapnext/base")
-    for target, backend in (
-        ("onnx", "onnxruntime"),
-        ("openvino", "openvino"),
-        ("tflite", "litert"),
-        ("torch", "torch"),
-    )
+    *(
+        Row(model, target, "fp32", backend, 0.05)
+        for model in ("tapir/boots-causal", "tapnext/base")
+        for target, backend in (
+            ("onnx", "onnxruntime"),
+            ("openvino", "openvino"),
+            ("tflite", "litert"),
+            ("torch", "torch"),
+        )
+    ),
+    Row("tapnet/base", "onnx", "fp32", "onnxruntime", 0.01),
+    Row("tapnet/base", "onnx", "fp16", "onnxruntime", 0.25),
+    Row("tapnet/base", "openvino", "fp32", "openvino", 0.01),
+    Row("tapnet/base", "torch", "fp32", "torch", 0.01),
 ]
 
 
