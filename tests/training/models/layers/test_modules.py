@@ -87,3 +87,36 @@ def test_running_means_go_by_the_names_of_the_layers():
         "1.1.running_mean": 2,
         "1.1.running_var": 12,
     }
+
+
+def in_a_process(rank, place, folder):
+    """One of two, which see half of the frames each."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
+    x, layer = arrays()
+    np.savez(folder / f"{rank}.npz", **with_gradient(x[2 * rank : 2 * rank + 2], layer))
+    torch.distributed.destroy_process_group()
+
+
+def with_gradient(x, layer):
+    """Output, running means, and gradients of a mean over all that comes out."""
+    norm = modules_torch.BatchNorm(WIDTH)
+    norm.load_state_dict({name: torch.from_numpy(array) for name, array in layer.items()})
+    x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous().requires_grad_()
+    out = norm(x)
+    (out**3).mean().backward()
+    found = {"out": out, "x": x.grad, "scale": norm.weight.grad, "mean": norm.running_mean, "var": norm.running_var}
+    return {name: tensor.detach().numpy() for name, tensor in found.items()}
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_normalise_as_one(tmp_path):
+    torch.multiprocessing.spawn(in_a_process, (tmp_path / "meeting", tmp_path), nprocs=2)
+    first, second = (dict(np.load(tmp_path / f"{rank}.npz")) for rank in range(2))
+    whole = with_gradient(*arrays())
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(first[name], whole[name], rtol=1e-5)
+        np.testing.assert_array_equal(first[name], second[name])
+    np.testing.assert_allclose(np.concatenate([first["out"], second["out"]]), whole["out"], atol=1e-5)
+    np.testing.assert_allclose((first["scale"] + second["scale"]) / 2, whole["scale"], rtol=1e-4)
+    # Of the mean over processes, half of each one's own.
+    np.testing.assert_allclose(np.concatenate([first["x"], second["x"]]) / 2, whole["x"], atol=1e-6)
