@@ -47,12 +47,13 @@ def shift(x: Array, frames: int) -> Array:
 
     The shares change places: what comes from the frame after are its last channels, and they become the first.
     """
-    share = x.shape[-1] // SHIFTED_SHARE
+    first = x.shape[-1] // SHIFTED_SHARE
+    last = x.shape[-1] - first
     x = x.reshape(-1, frames, *x.shape[1:])
     still = ((0, 0),) * 3
-    after = jnp.pad(x[:, 1:, ..., -share:], ((0, 0), (0, 1), *still))
-    before = jnp.pad(x[:, :-1, ..., :share], ((0, 0), (1, 0), *still))
-    return merge(jnp.concatenate([after, x[..., share:-share], before], -1))
+    after = jnp.pad(x[:, 1:, ..., last:], ((0, 0), (0, 1), *still))
+    before = jnp.pad(x[:, :-1, ..., :first], ((0, 0), (1, 0), *still))
+    return merge(jnp.concatenate([after, x[..., first:last], before], -1))
 
 
 class Block(eqx.Module):

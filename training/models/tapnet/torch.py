@@ -34,11 +34,12 @@ def shift(x: Tensor, frames: int) -> Tensor:
 
     The shares change places: what comes from the frame after are its last channels, and they become the first.
     """
-    share = x.shape[1] // SHIFTED_SHARE
+    first = x.shape[1] // SHIFTED_SHARE
+    last = x.shape[1] - first
     x = x.unflatten(0, (-1, frames))
-    after = F.pad(x[:, :, -share:], (0, 0) * 3 + (0, 1))[:, 1:]
-    before = F.pad(x[:, :, :share], (0, 0) * 3 + (1, 0))[:, :-1]
-    return torch.cat([after, x[:, :, share:-share], before], 2).flatten(0, 1)
+    after = F.pad(x[:, :, last:], (0, 0) * 3 + (0, 1))[:, 1:]
+    before = F.pad(x[:, :, :first], (0, 0) * 3 + (1, 0))[:, :-1]
+    return torch.cat([after, x[:, :, first:last], before], 2).flatten(0, 1)
 
 
 class Block(nn.Module):

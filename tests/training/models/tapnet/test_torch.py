@@ -44,6 +44,21 @@ def test_a_shift_takes_the_last_channels_of_the_frame_after_first() -> None:
     assert not found[:, 2, 0].any() and not found[:, 0, 7].any()
 
 
+def test_of_fewer_channels_than_there_are_shares_none_is_shifted() -> None:
+    x = torch.randn(6, 7, 2, 2)
+    assert torch.equal(shift(x, 3), x)
+
+
+def test_a_query_that_is_nowhere_changes_no_other() -> None:
+    video, queries = random_clip(1, 3, 24, 32, points=4)
+    lost = queries.copy()
+    lost[0, 1] = np.nan
+    expected, found = (run(make(), video, asked) for asked in (queries, lost))
+    others = [0, 2, 3]
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name][:, others], array[:, others], atol=1e-4, err_msg=name)
+
+
 def test_a_point_is_at_its_query_in_its_querys_frame() -> None:
     """To which a time between two frames is rounded, half to even."""
     video, queries = random_clip(1, 5, 40, 56, points=4)
