@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-NEIGHBOURS = "it sees the frames beside each one, which a video's ends lack; this format fixes how many there are"
 OPEN_LENGTH = "it refines over whole clips; their length is open, and this format fixes shapes"
 
 EXCEPTIONS = {
@@ -12,8 +11,6 @@ EXCEPTIONS = {
     ("tapir/base", "tflite"): OPEN_LENGTH,
     ("tapir/boots", "coreml"): OPEN_LENGTH,
     ("tapir/boots", "tflite"): OPEN_LENGTH,
-    ("tapnet/*", "coreml"): NEIGHBOURS,
-    ("tapnet/*", "tflite"): NEIGHBOURS,
 }
 """(model, target) patterns, as in file names."""
 

@@ -55,7 +55,7 @@ class Stage:
 
         def draw(tensor: TensorSpec) -> Tensor:
             noise = torch.randn(tensor.shape_for(points, size, frames), generator=generator)
-            return (noise > 0).float() if tensor.role == "active" else noise
+            return (noise > 0).float() if tensor.role in ("active", "present") else noise
 
         return tuple(draw(t) for t in self.spec.inputs)
 

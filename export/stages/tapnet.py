@@ -23,6 +23,8 @@ from training.models.tapnet.torch import Tapnet
 N = "N"
 CHUNK = 32
 """Frames that get their grids, and tracks, at once. The first layers take 4 MB for each frame that is looked at."""
+FIXED_CHUNK = 16
+"""The same where so many are worked on in any case, however few there are."""
 EXACT = ("model.head",)
 """Positions are read off its heatmap."""
 
@@ -32,8 +34,9 @@ class Encode(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, frame: Tensor) -> Tensor:
-        return self.model.encode(frame[None])[0]
+    def forward(self, frame: Tensor, *present: Tensor) -> Tensor:
+        """present: which frames are some, where not all need be."""
+        return self.model.encode(frame[None], *(mask[None] for mask in present))[0]
 
 
 class Describe(nn.Module):
@@ -94,13 +97,17 @@ def cut(model: Tapnet, style: Style) -> Cut:
     size = style.frame_size or config.resolution
     model = fold_norms(model)
     cells = tuple(-(-side // config.stride) for side in size)
-    frame = TensorSpec("frame", (FRAMES, *size, 3), "frame")
-    grid = TensorSpec("grid", (FRAMES, *cells, config.channels[-1]), "feature")
+    program = Whole(FIXED_CHUNK if style.padded else CHUNK, margin=config.reach)
+    seen: int | str = program.frames + 2 * program.margin if style.padded else FRAMES
+    length: int | str = program.frames if style.padded else FRAMES
+    frame = TensorSpec("frame", (seen, *size, 3), "frame")
+    present = (TensorSpec("present", (seen,), "present"),) if style.padded else ()
+    encoded, grid = (TensorSpec("grid", (n, *cells, config.channels[-1]), "feature") for n in (seen, length))
     points = (TensorSpec("xy", (N, 2), "points"), TensorSpec("delay", (N,), "delay"))
     features = TensorSpec("features", (N, config.channels[-1]), "query")
-    found = (TensorSpec("xy", (N, FRAMES, 2), "xy"), TensorSpec("occlusion", (N, FRAMES), "logit"))
+    found = (TensorSpec("xy", (N, length, 2), "xy"), TensorSpec("occlusion", (N, length), "logit"))
     stages = (
-        Stage("encode", Encode(model), StageSpec((frame,), (grid,))),
+        Stage("encode", Encode(model), StageSpec((frame, *present), (encoded,))),
         Stage("query", Describe(size), StageSpec((grid, *points), (features,))),
         Stage("track", Track(model, size), StageSpec((grid, features), found), exact=EXACT),
     )
@@ -109,5 +116,5 @@ def cut(model: Tapnet, style: Style) -> Cut:
         FrameSpec(size),
         PointSpec(size, query_frame="exact", independent=True),
         FAMILY.visibility,
-        Whole(CHUNK, margin=config.reach),
+        program,
     )

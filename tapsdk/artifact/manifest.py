@@ -18,7 +18,19 @@ SCHEMA = 2
 MANIFEST = "manifest.json"
 
 Role = Literal[
-    "frame", "points", "feature", "delay", "query", "previous", "active", "state", "xy", "logit", "patches", "offset"
+    "frame",
+    "points",
+    "feature",
+    "delay",
+    "query",
+    "previous",
+    "active",
+    "present",
+    "state",
+    "xy",
+    "logit",
+    "patches",
+    "offset",
 ]
 """What a tensor is to the runtime:
 
@@ -30,6 +42,7 @@ offset    [N, 2] correction of xy, pixels of the frame that the stages got
 previous  [N, 2] xy of the frame before, at first the query points
 delay     [N] frames from the one that the stage sees, or from the first of those, to the one that the query lies in
 active    [N] 1 for a point, 0 for a row that only fills a bucket up
+present   [T] 1 for a frame of the video, 0 for one that only fills up how many a stage takes
 
 What sees many frames at once takes and gives these for all of them: [N, T, ...] in place of [N, ...], and frames as
 [T, H, W, 3], features as [T, ...]. That is the mixer of a refined program, and every stage of a whole one.

@@ -39,6 +39,7 @@ ROLE_SHAPES: dict[str, tuple[int, ...]] = {
     "logit": (),
     "delay": (),
     "active": (),
+    "present": (),
 }
 """What shapes end with, of tensors that the runtime makes or looks into."""
 
@@ -99,6 +100,9 @@ def _check_role(where: str, tensor: TensorSpec) -> None:
     if tensor.role == "frame":
         fits = len(tensor.shape) == 4 and tensor.shape[3:] == rest
         allowed = "[1, H, W, 3], or the number of frames in place of 1"
+    elif tensor.role == "present":
+        fits = len(tensor.shape) == 1 and tensor.shape != (POINTS,)
+        allowed = "the number of frames"
     else:
         # Between the point and what is said of it, there may be the frames.
         fits = tensor.shape[:1] == (POINTS,) and len(tensor.shape) - len(rest) in (1, 2)
@@ -230,7 +234,7 @@ def _check_whole(manifest: Manifest) -> None:
 def _check_grids(encode: StageSpec) -> None:
     """Of a stage that turns a chunk of video into grids, one of each for every frame."""
     frame = _one("encode", encode, "frame")
-    _check_inputs("encode", encode, {frame.name})
+    _check_inputs("encode", encode, {frame.name, *(tensor.name for tensor in encode.with_role("present"))})
     for grid in encode.outputs:
         if grid.role != "feature" or grid.shape[:1] != frame.shape[:1]:
             raise ValueError(

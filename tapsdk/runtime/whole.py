@@ -70,16 +70,20 @@ class WholePlan:
         self.program, self.frames = program, artifact.manifest.frames
         self._stages = OpenStages(artifact, backend)
         self.buckets = self._stages.buckets
-        self.most_points = min([MAX_GROUP, *self.buckets[-1:]])
+        # Rows that fill up cost as much as points do.
+        filled = [size for size in self.buckets if size * program.frames <= MAX_ROWS] or self.buckets[:1]
+        self.most_points = min([MAX_GROUP, *filled[-1:]])
         self._specs = artifact.manifest.stages
         self.encodes = "encode" in self._specs
         """Whether `describe` and `track` take grids, which `encode` gives; they take frames otherwise."""
-        self._fixed_length = _fixed_length(artifact)
-        longest = program.frames + 2 * program.margin
-        if self._fixed_length is not None and self._fixed_length < longest:
-            raise BackendError(
-                f"{artifact.directory} takes {self._fixed_length} frames, but its manifest asks for {longest} at once"
-            )
+        for name in self._specs:
+            length, asked = self._length(name), program.frames
+            if name == "encode" or not self.encodes:
+                asked += 2 * program.margin
+            if length is not None and length < asked:
+                raise BackendError(
+                    f"{artifact.directory} takes {length} frames, but its manifest asks for {asked} at once"
+                )
         self._stages.open_all(("query", "track"), points)
         if self.encodes:
             self._stages.open("encode", 0)
@@ -90,7 +94,9 @@ class WholePlan:
 
     def encode(self, video: Array) -> dict[str, Array]:
         """Grids [T, ...] of frames [T, h, w, 3]."""
-        grids = self._stages.open("encode", 0).run(self._looked_at("encode", {VIDEO: video}))
+        present = pad(np.ones(len(video), np.float32), 0, self._length("encode") or len(video))
+        inputs = {t.name: present for t in self._specs["encode"].with_role("present")}
+        grids = self._stages.open("encode", 0).run({**inputs, **self._looked_at("encode", {VIDEO: video})})
         return {name: grid[: len(video)] for name, grid in grids.items()}
 
     def describe(self, chunk: dict[str, Array], xy: Array, delay: Array) -> dict[str, Array]:
@@ -113,13 +119,14 @@ class WholePlan:
 
     def _looked_at(self, stage: str, chunk: dict[str, Array]) -> dict[str, Array]:
         """What a stage takes of a chunk."""
-        wanted = self._specs[stage].with_role("frame", "feature")
-        return {t.name: self._filled_up(chunk[VIDEO if t.role == "frame" else t.name]) for t in wanted}
+        wanted, length = self._specs[stage].with_role("frame", "feature"), self._length(stage)
+        return {t.name: _filled_up(chunk[VIDEO if t.role == "frame" else t.name], length) for t in wanted}
 
-    def _filled_up(self, frames: Array) -> Array:
-        """With the last frame again and again, where the stages take so many frames and no fewer."""
-        missing = (self._fixed_length or len(frames)) - len(frames)
-        return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
+    def _length(self, stage: str) -> int | None:
+        """How many frames a stage takes, where that is fixed; None: any number."""
+        lengths = (t.shape[0] for t in self._specs[stage].with_role("frame", "feature"))
+        length = next(lengths, None)
+        return length if isinstance(length, int) else None
 
 
 class Encoder:
@@ -224,9 +231,7 @@ class WholePass(VideoPass):
         self._spool.close()
 
 
-def _fixed_length(artifact: Artifact) -> int | None:
-    """How many frames the stages take, where that is fixed; None: any number."""
-    stages = artifact.manifest.stages
-    (frame,) = stages.get("encode", stages["track"]).with_role("frame")
-    length = frame.shape[0]
-    return length if isinstance(length, int) else None
+def _filled_up(frames: Array, length: int | None) -> Array:
+    """With the last frame again and again, where a stage takes so many frames and no fewer."""
+    missing = (length or len(frames)) - len(frames)
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames

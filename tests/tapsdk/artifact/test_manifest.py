@@ -251,12 +251,16 @@ def whole(frames="T", program=None):
     return with_program(program or Whole(24, margin=3), {"query": StageSpec(*query), "track": StageSpec(*track)})
 
 
-def encoded(grid=("feature", ("T", 2, 4, 4))):
-    """A whole program whose stages look at grids."""
+def present(shape):
+    return tensors(present=("present", shape))
+
+
+def encoded(grid=("feature", ("T", 2, 4, 4)), more=()):
+    """A whole program whose stages look at grids. more: inputs of the stage that makes them."""
     by_frames = whole()
     grids, (frame, known) = tensors(grid=grid), by_frames.stages["track"].inputs
     stages = {
-        "encode": StageSpec((frame,), grids),
+        "encode": StageSpec((frame, *more), grids),
         "query": StageSpec((*grids, by_frames.stages["query"].inputs[1]), (known,)),
         "track": StageSpec((*grids, known), by_frames.stages["track"].outputs),
     }
@@ -308,7 +312,7 @@ def test_the_text_of_a_manifest():
     assert MANIFEST.to_json() == GOLDEN
 
 
-@pytest.mark.parametrize("make", [causal, refined, whole, encoded])
+@pytest.mark.parametrize("make", [causal, refined, whole, encoded, lambda: encoded(more=present(("T",)))])
 def test_what_was_written_is_read_again(tmp_path, make):
     manifest = make()
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
@@ -617,6 +621,8 @@ def test_what_is_wrong_is_said_with_what_is_allowed(tmp_path, place, value, mess
         (renamed("grid", encoded(), "query"), "stages.query.inputs has 'other', which nothing gives"),
         (renamed("grid", encoded(), "track"), "stages.track.inputs has 'other', which nothing gives"),
         (encoded(("feature", (1, 2, 4, 4))), "allowed is one of the role 'feature' whose shape begins with 'T'"),
+        (encoded(more=present(("T", 2))), "for the role 'present' allowed is the number of frames"),
+        (encoded(more=present(("N",))), "for the role 'present' allowed is the number of frames"),
         (encoded(("state", ("T", 2, 4, 4))), "stages.encode gives 'grid', 'state' ['T', 2, 4, 4]; allowed is one of"),
         (without("frame", whole(), "track"), "stages.track.inputs has 0 tensors of the role 'frame'; allowed is one"),
         (without("xy", whole(), "query"), "stages.query.inputs has 0 tensors of the role 'points'"),

@@ -54,11 +54,12 @@ class Block(nn.Module):
         self.conv_1 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if project else None
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """x: [B T, C, h, w] of clips of so many frames."""
+    def forward(self, x: Tensor, frames: int, present: Tensor | None) -> Tensor:
+        """x: [B T, C, h, w] of clips of so many frames. present: as in `Tapnet.encode`, [B T, 1, 1, 1]."""
         y = F.relu(self.norm_0(x))
         shortcut = x if self.projection is None else self.projection(y)
-        y = shift(y, frames) if self.shifted else y
+        if self.shifted:
+            y = shift(y if present is None else y * present, frames)
         y = self.conv_0(same_pad(y, 3, self.stride))
         return self.conv_1(F.relu(self.norm_1(y))) + shortcut
 
@@ -77,12 +78,12 @@ class Encoder(nn.Module):
             self.units.append(nn.ModuleList([first, *others]))
             inputs = outputs
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, frames: int, present: Tensor | None) -> Tensor:
         x = self.stem(same_pad(x, 7, 2))
         x = F.max_pool2d(same_pad(x, 3, 2, -torch.inf), 3, 2)
         for blocks in self.units:
             for block in blocks:
-                x = block(x, frames)
+                x = block(x, frames, present)
         return x
 
 
@@ -114,9 +115,13 @@ class Tapnet(nn.Module):
         self.encoder = Encoder(config)
         self.head = CostVolumeHead(config)
 
-    def encode(self, video: Tensor) -> Tensor:
-        """Frames [B, T, H, W, 3] in [-1, 1] to unit features [B, T, h, w, C], a cell for `config.stride` pixels."""
-        features = self.encoder(video.flatten(0, 1).permute(0, 3, 1, 2), video.shape[1])
+    def encode(self, video: Tensor, present: Tensor | None = None) -> Tensor:
+        """Frames [B, T, H, W, 3] in [-1, 1] to unit features [B, T, h, w, C], a cell for `config.stride` pixels.
+
+        present: [B, T] 1 for frames and 0 for what only fills up, as after a video's end; None: all are frames.
+        """
+        mask = None if present is None else present.flatten()[:, None, None, None]
+        features = self.encoder(video.flatten(0, 1).permute(0, 3, 1, 2), video.shape[1], mask)
         return unit(features.permute(0, 2, 3, 1)).unflatten(0, video.shape[:2])
 
     def describe(self, grid: Tensor, queries_tyx: Tensor, size: Size) -> Tensor:
