@@ -76,17 +76,21 @@ class WholePlan:
         self._specs = artifact.manifest.stages
         self.encodes = "encode" in self._specs
         """Whether `describe` and `track` take grids, which `encode` gives; they take frames otherwise."""
+        self._check_lengths(artifact)
+        self._stages.open_all(("query", "track"), min(points, self.most_points))
+        if self.encodes:
+            self._stages.open("encode", 0)
+
+    def _check_lengths(self, artifact: Artifact) -> None:
+        """Of the stages that take so many frames and no fewer."""
         for name in self._specs:
-            length, asked = self._length(name), program.frames
+            length, asked = self._length(name), self.program.frames
             if name == "encode" or not self.encodes:
-                asked += 2 * program.margin
+                asked += 2 * self.program.margin
             if length is not None and length < asked:
                 raise BackendError(
                     f"{artifact.directory} takes {length} frames, but its manifest asks for {asked} at once"
                 )
-        self._stages.open_all(("query", "track"), points)
-        if self.encodes:
-            self._stages.open("encode", 0)
 
     def start(self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32]) -> WholePass:
         """A video to come; points are queried at xy [N, 2], in the points' space, in frames t [N]."""
