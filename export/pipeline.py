@@ -173,7 +173,7 @@ class _Build:
             points=replace(
                 parts.points,
                 # Published models give their published numbers; ours gives a query back as it was asked.
-                query_frame="model" if self.name in OFFICIAL else "exact",
+                query_frame=parts.points.query_frame if self.name in OFFICIAL else "exact",
                 buckets={target.format: request.buckets} if request.buckets else {},
             ),
             visibility=parts.visibility,

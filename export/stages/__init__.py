@@ -55,7 +55,7 @@ class Stage:
 
         def draw(tensor: TensorSpec) -> Tensor:
             noise = torch.randn(tensor.shape_for(points, size, frames), generator=generator)
-            return (noise > 0).float() if tensor.role == "active" else noise
+            return (noise > 0).float() if tensor.role in ("active", "present") else noise
 
         return tuple(draw(t) for t in self.spec.inputs)
 
@@ -67,7 +67,8 @@ class Cut:
     stages: tuple[Stage, ...]
     frames: FrameSpec
     points: PointSpec
-    """All but what a track says at its query's frame, and the buckets, which are not the model's business."""
+    """All but the buckets, which are not the model's business. What a track says at its query's frame holds for
+    published models; our own give queries back exactly."""
     visibility: Visibility
     program: Program
     flow: FlowFusion | None = None

@@ -28,10 +28,10 @@ from tapsdk.artifact.manifest import (
     StageSpec,
     TensorSpec,
 )
-from training.models.layers.sampling_torch import sample_frame
+from training.models.layers.sampling_torch import rescale, sample_frame
 from training.models.tapir import FAMILY
 from training.models.tapir.config import PATCH_RADIUS, TapirConfig
-from training.models.tapir.torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve, rescale
+from training.models.tapir.torch import CORRELATE, Estimate, Grids, MixerState, Query, Tapir, halve
 
 N = "N"
 LOGITS = tuple(TensorSpec(name, (N,), "logit") for name in FAMILY.visibility.logits)

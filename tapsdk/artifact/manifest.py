@@ -18,7 +18,19 @@ SCHEMA = 2
 MANIFEST = "manifest.json"
 
 Role = Literal[
-    "frame", "points", "feature", "delay", "query", "previous", "active", "state", "xy", "logit", "patches", "offset"
+    "frame",
+    "points",
+    "feature",
+    "delay",
+    "query",
+    "previous",
+    "active",
+    "present",
+    "state",
+    "xy",
+    "logit",
+    "patches",
+    "offset",
 ]
 """What a tensor is to the runtime:
 
@@ -30,9 +42,10 @@ offset    [N, 2] correction of xy, pixels of the frame that the stages got
 previous  [N, 2] xy of the frame before, at first the query points
 delay     [N] frames from the one that the stage sees, or from the first of those, to the one that the query lies in
 active    [N] 1 for a point, 0 for a row that only fills a bucket up
+present   [T] 1 for a frame of the video, 0 for one that only fills up how many a stage takes
 
 What sees many frames at once takes and gives these for all of them: [N, T, ...] in place of [N, ...], and frames as
-[T, H, W, 3]. That is the mixer of a refined program, and every stage of a whole one.
+[T, H, W, 3], features as [T, ...]. That is the mixer of a refined program, and every stage of a whole one.
 """
 
 QueryFrame = Literal["exact", "model"]
@@ -192,9 +205,10 @@ class Refined:
 class Whole:
     """Stages that see many frames at once: `query` describes points, `track` finds them, each in one chunk of video.
 
-    frames: how many frames of a chunk get their tracks at once. margin: how many more the stages look at on both sides,
-    as far as there are any. A video of no more frames than that is one chunk. With a margin as wide as the model looks
-    in time, tracks do not depend on where chunks begin.
+    With a stage `encode`, that one alone sees the video, once, and the others see the grids that it gives.
+    frames: how many frames of a chunk get their tracks at once. margin: how many more a stage that sees the video looks
+    at on both sides, as far as there are any. A video of no more frames than that is one chunk. With a margin as wide
+    as the model looks in time, tracks do not depend on where chunks begin.
     """
 
     kind: ClassVar[str] = "whole"

@@ -39,6 +39,7 @@ ROLE_SHAPES: dict[str, tuple[int, ...]] = {
     "logit": (),
     "delay": (),
     "active": (),
+    "present": (),
 }
 """What shapes end with, of tensors that the runtime makes or looks into."""
 
@@ -69,6 +70,8 @@ def _check_stages(manifest: Manifest) -> None:
         query = manifest.stages.get("query")
         others = NATIVE_STAGES
         needed |= others if program.native else {"encode"} if query and query.with_role("feature") else set()
+    elif isinstance(program, Whole):
+        others = {"encode"}
     missing, unknown = needed - set(manifest.stages), set(manifest.stages) - needed - others
     if missing or unknown:
         more = f", and may have {', '.join(sorted(others - needed))}" if others - needed else ""
@@ -97,6 +100,9 @@ def _check_role(where: str, tensor: TensorSpec) -> None:
     if tensor.role == "frame":
         fits = len(tensor.shape) == 4 and tensor.shape[3:] == rest
         allowed = "[1, H, W, 3], or the number of frames in place of 1"
+    elif tensor.role == "present":
+        fits = len(tensor.shape) == 1 and tensor.shape != (POINTS,)
+        allowed = "the number of frames"
     else:
         # Between the point and what is said of it, there may be the frames.
         fits = tensor.shape[:1] == (POINTS,) and len(tensor.shape) - len(rest) in (1, 2)
@@ -210,13 +216,31 @@ def _check_native(manifest: Manifest, native: Refinement | None) -> None:
 
 
 def _check_whole(manifest: Manifest) -> None:
-    query, track = manifest.stages["query"], manifest.stages["track"]
+    query, track, encode = manifest.stages["query"], manifest.stages["track"], manifest.stages.get("encode")
     _one("query", query, "points")
-    frame = _one("track", track, "frame")
-    _check_inputs("query", query, {tensor.name for tensor in query.with_role("frame", "points", "delay")})
-    _check_inputs("track", track, {frame.name, *_names(query), *(each.name for each in track.with_role("active"))})
+    if encode:
+        _check_grids(encode)
+        grids = _names(encode)
+        seen = {"query": grids, "track": grids}
+    else:
+        frame = _one("track", track, "frame")
+        seen = {"query": {tensor.name for tensor in query.with_role("frame")}, "track": {frame.name}}
+    _check_inputs("query", query, seen["query"] | {tensor.name for tensor in query.with_role("points", "delay")})
+    _check_inputs("track", track, seen["track"] | _names(query) | {t.name for t in track.with_role("active")})
     _check_outputs(manifest, "track", {"xy", *manifest.visibility.logits})
     _check_logits(manifest, "track")
+
+
+def _check_grids(encode: StageSpec) -> None:
+    """Of a stage that turns a chunk of video into grids, one of each for every frame."""
+    frame = _one("encode", encode, "frame")
+    _check_inputs("encode", encode, {frame.name, *(tensor.name for tensor in encode.with_role("present"))})
+    for grid in encode.outputs:
+        if grid.role != "feature" or grid.shape[:1] != frame.shape[:1]:
+            raise ValueError(
+                f"stages.encode gives {grid.name!r}, {grid.role!r} {list(grid.shape)}; allowed is one of the role "
+                f"'feature' whose shape begins with {frame.shape[0]!r}, as that of the frames does"
+            )
 
 
 def _check_refined(manifest: Manifest, refinement: Refinement) -> None:

@@ -86,6 +86,11 @@ OFFICIAL: dict[str, Official] = {
         (f"{RESEARCH}tapnextpp/tapnextpp_512.ckpt",),
         (Accuracy(67.0, None, None, "repository", resolution=512),),
     ),
+    "tapnet/base": Official(
+        "TAP-Net",
+        (f"{DEEPMIND}checkpoint.npy",),
+        (Accuracy(33.0, None, None, "repository"),),
+    ),
     "trajan/base": Official(
         "TRAJAN",
         (f"{DEEPMIND}trajan/track_autoencoder_ckpt.npz",),

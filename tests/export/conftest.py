@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tests.golden import formula, official
 from tests.support import SMALL, SMALL_CLIP, import_or_skip, known_model
 
 SMALL_NEXT = "tapnext/small"
+SMALL_NET = "tapnet/small"
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,23 @@ def small_models(
     """By name, with random weights."""
     import torch
 
+    from tests.training.models.tapnet.small import SMALL as NET_CONFIG
+    from tests.training.models.tapnet.small import random_weights
     from training.checkpoints import Canonical, save_canonical
+    from training.models.tapnet.torch import Tapnet
     from training.models.tapnext.torch import Tapnext
 
+    def saved(name: str, config: Any, weights: Mapping[str, Any]) -> SmallModel:
+        path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+        save_canonical(Canonical(name, config, dict(weights), "random", "0" * 64), path)
+        return SmallModel(name, config, path)
+
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "next.safetensors"
-    weights = {name: tensor.numpy() for name, tensor in Tapnext(next_config).state_dict().items()}
-    save_canonical(Canonical(SMALL_NEXT, next_config, weights, "random", "0" * 64), path)
     models = (
         SmallModel(SMALL, small_config, small_model),
         SmallModel(SMALL_CLIP, clip_config, clip_model),
-        SmallModel(SMALL_NEXT, next_config, path),
+        saved(SMALL_NEXT, next_config, {name: x.numpy() for name, x in Tapnext(next_config).state_dict().items()}),
+        saved(SMALL_NET, NET_CONFIG, random_weights(Tapnet(NET_CONFIG).state_dict())),
     )
     return {model.name: model for model in models}
 
@@ -105,4 +112,5 @@ def official_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "tapir/boots-causal": official.write(folder / "boots.npy", official.tapir_parameters(True, "jax", seed=5)),
         "tapnext/base": official.write(folder / "tapnext.npz", tapnext),
+        "tapnet/base": official.write(folder / "tapnet.npy", official.tapnet_arrays(seed=5)),
     }

@@ -11,7 +11,8 @@ from tests.support import import_or_skip, moving_texture
 torch = import_or_skip("torch")
 
 from export.stages import Style, cut  # noqa: E402
-from training.models.tapir.torch import Grids, Tapir, rescale  # noqa: E402
+from training.models.layers.sampling_torch import rescale  # noqa: E402
+from training.models.tapir.torch import Grids, Tapir  # noqa: E402
 from training.models.tapnext.config import TapnextConfig  # noqa: E402
 from training.models.tapnext.torch import Tapnext  # noqa: E402
 

@@ -27,6 +27,13 @@ def weight(name: str, shape: Sequence[int], layout: str, seed: int) -> np.ndarra
     return np.asarray(0.05 * noise, np.float32)
 
 
+def state(name: str, shape: Sequence[int], seed: int) -> np.ndarray:
+    """What a batch normalisation of Haiku remembers, float32, from the name of its average: variances lie around one,
+    means around zero."""
+    noise = np.random.RandomState((zlib.crc32(name.encode()) ^ seed) & 0xFFFFFFFF).standard_normal(tuple(shape))
+    return np.asarray(np.exp(0.2 * noise) if "/var_ema/" in name else 0.1 * noise, np.float32)
+
+
 def video(frames: int, height: int, width: int, seed: int) -> np.ndarray:
     """[frames, height, width, 3] uint8: two gratings that drift over one another."""
     t, y, x, c = np.ogrid[:frames, :height, :width, :3]

@@ -28,13 +28,24 @@ def tapir_parameters(boots: bool, layout: str, seed: int) -> dict[str, np.ndarra
     return {name: formula.weight(name, shape, layout, seed) for name, shape in shapes.items()}
 
 
+def tapnet_arrays(seed: int) -> dict[str, np.ndarray]:
+    """All that an official TAP-Net file holds, with formula weights; names of its "state" begin with "state/"."""
+    tables = json.loads((FOLDER / "tapnet_jax_shapes.json").read_text())
+    arrays = {name: formula.weight(name, shape, "jax", seed) for name, shape in tables["tapnet"].items()}
+    for name, shape in tables["tapnet_state"].items():
+        average = f"{name.rpartition('/')[0]}/average"
+        counter = name.endswith("/counter")
+        arrays[f"state/{name}"] = np.zeros((), np.int32) if counter else formula.state(average, shape, seed)
+    return arrays
+
+
 def write_npy(path: Path, parameters: Mapping[str, np.ndarray]) -> None:
-    """Haiku: {"params": {module: {parameter: array}}, "state": {}}, pickled."""
-    modules: dict[str, dict[str, np.ndarray]] = {}
+    """Haiku: {"params": {module: {parameter: array}}, "state": {module: {...}}}, pickled."""
+    content: dict[str, dict[str, dict[str, np.ndarray]]] = {"params": {}, "state": {}}
     for name, array in parameters.items():
-        module, _, parameter = name.rpartition("/")
-        modules.setdefault(module, {})[parameter] = array
-    np.save(path, {"params": modules, "state": {}}, allow_pickle=True)
+        module, _, parameter = name.removeprefix("state/").rpartition("/")
+        content["state" if name.startswith("state/") else "params"].setdefault(module, {})[parameter] = array
+    np.save(path, content, allow_pickle=True)
 
 
 def write_npz(path: Path, parameters: Mapping[str, np.ndarray]) -> None:

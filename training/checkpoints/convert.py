@@ -12,6 +12,7 @@ from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Arrays, Fit, fit, shortened
 from training.checkpoints.formats import read_parameters
 from training.checkpoints.layouts import best_layout, layouts
+from training.models.family import STATE
 from training.models.registry import config_of, family_of, model_names, parameter_shapes, resolve
 
 
@@ -45,7 +46,10 @@ def _fit(model: str, found: Arrays, framework: str) -> tuple[str, Fit] | tuple[N
     layout = best_layout(tables, found)
     if layout is None:
         return None, None
-    return layout, fit(tables[layout], found, parameter_shapes(model, framework))
+    table = tables[layout]
+    # Of what layers remember of their training, a model takes what it asks for.
+    asked = {name: array for name, array in found.items() if name in table.names or not _is_state(name)}
+    return layout, fit(table, asked, parameter_shapes(model, framework))
 
 
 def _misfit(path: Path, model: str, found: Arrays, framework: str, result: Fit | None) -> CheckpointError:
@@ -55,4 +59,20 @@ def _misfit(path: Path, model: str, found: Arrays, framework: str, result: Fit |
     if result is None:
         some = shortened(sorted(found)) or "nothing"
         return CheckpointError(f"{path} has no parameter of {model}; it has {some}{hint}", unexpected=sorted(found))
+    if _lacks_state(result, found):
+        return CheckpointError(
+            f"{path} lacks 'state', the running means of batch normalisation, without which its 'params' are not "
+            f"{model}; give the file as it was published, which has both",
+            missing=result.missing,
+        )
     return result.error(f"the parameters of {path} are not those of {model}", hint)
+
+
+def _lacks_state(result: Fit, found: Arrays) -> bool:
+    """Whether that is all that is at fault."""
+    others = result.unexpected or result.wrong_shape or not all(map(_is_state, result.missing))
+    return not others and not any(map(_is_state, found))
+
+
+def _is_state(name: str) -> bool:
+    return name.startswith(STATE)

@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from training.checkpoints.arrays import as_float32
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.pickles import DamagedPickleError, ForbiddenPickleError, PickledArray, load_pickle
+from training.models.family import STATE
+
+AVERAGE = "average"
+"""What Haiku's moving averages call themselves, beside the sums that they go on from in training."""
 
 
 def read_npy(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Parameters of a Haiku checkpoint as "module/parameter". Raises CheckpointError."""
+    """Parameters of a Haiku checkpoint as "module/parameter", and, of what layers remember of their training, what is
+    used once they are trained, as "state/module/average". Raises CheckpointError."""
     with open(path, "rb") as file:
         _skip_header(file, path)
         try:
@@ -59,7 +64,14 @@ def _flatten(content: Any, path: Path) -> dict[str, NDArray[np.float32]]:
             raise CheckpointError(f"{path}: 'params' holds {module!r}, which is not a dictionary of arrays")
         for name, array in parameters.items():
             flat[f"{module}/{name}"] = _to_float32(array, f"{module}/{name}", path)
-    return flat
+    return flat | _averages(content.get("state"), path)
+
+
+def _averages(state: Any, path: Path) -> dict[str, NDArray[np.float32]]:
+    """Of a file's "state", whatever it is: only models that need it can say what is wrong with it."""
+    modules = state if isinstance(state, Mapping) else {}
+    names = [module for module, arrays in modules.items() if isinstance(arrays, Mapping) and AVERAGE in arrays]
+    return {f"{STATE}{n}/{AVERAGE}": _to_float32(modules[n][AVERAGE], f"{STATE}{n}/{AVERAGE}", path) for n in names}
 
 
 def _to_float32(array: Any, name: str, path: Path) -> NDArray[np.float32]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tapsdk
+from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.errors import TracksError
 from tapsdk.system.npz import names_in, read_npz
 from tapsdk.system.reading import reading
 from training.data.labelled_video import LabelledVideo
+from training.models.registry import CONFIGS, family_of
 
 Prediction = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """xy [N, T, 2] in pixels and visible [N, T]."""
@@ -58,11 +60,16 @@ BASELINES: dict[str, Predictor] = {"still": standing_still, "lucas-kanade": luca
 
 
 def predictor(name: str, backend: str = "auto") -> Predictor:
-    """A baseline by name, a `.npz` of predictions, else a model of tapsdk by name or artifact directory."""
+    """A baseline by name, a `.npz` of predictions, else a model of tapsdk by name or artifact directory.
+
+    Published models that need the whole video go by their names as well, without an export (`in_torch`).
+    """
     if name in BASELINES:
         return BASELINES[name]
     if Path(name).suffix == ".npz":
         return Predictions(Path(name))
+    if name in OFFICIAL and name in CONFIGS and not CONFIGS[name].causal and not Path(name).is_dir():
+        return in_torch(name)
 
     def track(video: LabelledVideo) -> Prediction:
         # Annotations may lie a little outside the frame, where models of tapsdk take no queries.
@@ -70,6 +77,29 @@ def predictor(name: str, backend: str = "auto") -> Predictor:
         queries = np.clip(video.queries, 0, (np.inf, width, height))
         tracks = tapsdk.track(video.frames, queries, model=name, backend=backend)
         return tracks.xy, tracks.visible
+
+    return track
+
+
+def in_torch(model: str) -> Predictor:
+    """A model that sees the whole video, as its module in PyTorch, with the weights that `tapsdk fetch` left.
+
+    It gets videos at the size that they have, as the reference's evaluation does. Raises ModelError, CheckpointError.
+    """
+    import torch
+
+    from training.models import load
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module, family = load(model).to(device), family_of(model)
+
+    def track(video: LabelledVideo) -> Prediction:
+        arrays = np.ascontiguousarray(video.frames), np.float32(video.queries[:, [0, 2, 1]])
+        frames, queries = (torch.from_numpy(array).to(device)[None] for array in arrays)
+        with torch.inference_mode():
+            outputs = module.clip(frames.float() / 127.5 - 1, queries)
+        found = {name: tensor[0].cpu().numpy() for name, tensor in outputs.items()}
+        return found["tracks"], family.visible(found)
 
     return track
 

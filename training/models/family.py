@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 from tapsdk.artifact.manifest import Visibility
 from tapsdk.runtime.stages import confidence_of
 
+STATE = "state/"
+"""What the names of arrays of an official file begin with here that are no parameters, but what layers remember of
+their training."""
+MOVED = "moved"
+"""Among the losses of a batch in JAX no loss, but parameters that it moved without a gradient, by their names: the
+running means of batch normalisation."""
+
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -34,7 +41,7 @@ class Family:
     losses_torch: str | None = None
     """Module with `batch_losses(model, batch, seen)` and `COMPILED`; None for models that cannot be trained here."""
     losses_jax: str | None = None
-    """Module with `batch_losses(model, batch, mixed_precision)`; None as for torch."""
+    """Module with `batch_losses(model, batch, mixed_precision)`, which may give MOVED, too; None as for torch."""
     backbone: str | None = None
     """What the names of an encoder's parameters begin with that can be pretrained on pictures, in configurations that
     have such an encoder; None for families that have none."""

@@ -19,7 +19,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from training.models.family import Family
+from training.models.family import MOVED, Family
 from training.models.layers.modules_jax import named_parameters
 from training.models.registry import family_of
 from training.run.batches import Batch
@@ -149,25 +149,26 @@ def update(
 
     batch: see `training.run.batches.Batch`.
     """
-    gradient, losses = jax.grad(_losses, has_aux=True)(training.weights, batch, recipe)
+    gradient, (losses, moved) = jax.grad(_losses, has_aux=True)(training.weights, batch, recipe)
     norm = optax.tree.norm(gradient)
     changes, optimizer = recipe.optimizer.update(gradient, training.optimizer, training.weights)
     weights = {
         name: array - learning_rate * recipe.factor(name) * changes[name] for name, array in training.weights.items()
-    }
+    } | moved
     average = jax.tree.map(lambda mean, w: mean + (1 - recipe.average) * (w - mean), training.average, weights)
     after = Training(weights, average, optimizer)
     kept = jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(norm), new, old), after, training)
     return jax.lax.with_sharding_constraint(kept, recipe.everywhere), {**losses, "grad_norm": norm}
 
 
-def _losses(weights: Parameters, batch: Batch, recipe: Recipe) -> tuple[Array, dict[str, Array]]:
-    """The weighted sum of the mean losses over a batch, and all of them by name."""
+def _losses(weights: Parameters, batch: Batch, recipe: Recipe) -> tuple[Array, tuple[dict[str, Array], Parameters]]:
+    """The weighted sum of the mean losses over a batch; all of them by name; and what the batch moved besides."""
     weights = {name: array if recipe.factor(name) else jax.lax.stop_gradient(array) for name, array in weights.items()}
     # Clips are worked on at their own size.
     model = recipe.model(weights, resolution=batch["video"].shape[2:4])
     batch = {**batch, "video": batch["video"].astype(jnp.float32) / 127.5 - 1}
     losses = recipe.family.losses("jax").batch_losses(model, batch, recipe.mixed_precision)
+    moved = losses.pop(MOVED, {})
     factors = {"heatmap": recipe.heatmap_weight, "match": recipe.match_weight}
     losses["total"] = sum(factors.get(name, 1.0) * value for name, value in losses.items())
-    return losses["total"], losses
+    return losses["total"], (losses, moved)

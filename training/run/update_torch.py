@@ -66,7 +66,7 @@ class TorchUpdater:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(config.backbone_rate > 0 or not family.is_backbone(name))
         self.model.to(self.device)
-        self.average = copy.deepcopy(self.model)
+        self.average = copy.deepcopy(self.model).eval()
         self.optimizer = _optimizer(self.model, config)
         self.losses: nn.Module = Losses(self.model, config)
         for name in family.losses("torch").COMPILED if config.compile else ():
@@ -81,6 +81,8 @@ class TorchUpdater:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
+        # Running means, which the forward pass moves already.
+        before = [buffer.clone() for buffer in self.model.buffers()]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             losses = self.losses(tensors, seen)
         losses["total"].backward()
@@ -88,6 +90,9 @@ class TorchUpdater:
         if torch.isfinite(norm):
             self.optimizer.step()
             self._update_average()
+        else:
+            for buffer, earlier in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(earlier)
         values = self._mean(torch.stack([value.detach() for value in losses.values()])).tolist()
         return dict(zip(losses, values, strict=True)) | {"grad_norm": float(norm)}
 
@@ -100,7 +105,7 @@ class TorchUpdater:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+        for mean, now in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
             mean.lerp_(now, 1 - self.config.average)
 
     @torch.inference_mode()
@@ -110,12 +115,13 @@ class TorchUpdater:
         return {name: tensor[0].cpu().numpy() for name, tensor in outputs.items()}
 
     def state(self) -> RunState:
-        parameters = dict(self.model.named_parameters())
-        first, second = ({name: self._moment(p, which) for name, p in parameters.items()} for which in MOMENTS)
+        tensors = self.model.state_dict(keep_vars=True)
+        first, second = ({name: self._moment(t, which) for name, t in tensors.items()} for which in MOMENTS)
         updates = next((int(row["step"]) for row in self.optimizer.state.values()), 0)
         return RunState(_arrays(self.model), _arrays(self.average), first, second, updates)
 
     def _moment(self, parameter: Tensor, which: str) -> NDArray[np.float32]:
+        """Zero of what has no gradient."""
         row = self.optimizer.state.get(parameter)
         tensor = torch.zeros_like(parameter) if row is None else row[which]
         return tensor.detach().cpu().numpy().copy()

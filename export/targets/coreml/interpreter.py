@@ -12,6 +12,7 @@ not know raises MilError: an interpreter that guesses proves nothing.
 from __future__ import annotations
 
 import inspect
+import math
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,10 @@ def instance_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: Tensor) -> Te
     return F.instance_norm(x, weight=gamma, bias=beta, eps=float(epsilon))
 
 
+def batch_norm(x: Tensor, mean: Tensor, variance: Tensor, gamma: Tensor, beta: Tensor, epsilon: Tensor) -> Tensor:
+    return F.batch_norm(x, mean, variance, gamma, beta, eps=float(epsilon))
+
+
 def layer_norm(
     x: Tensor, axes: Tensor, epsilon: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None
 ) -> Tensor:
@@ -99,6 +104,14 @@ def gelu(x: Tensor, mode: str) -> Tensor:
 
 def softmax(x: Tensor, axis: Tensor) -> Tensor:
     return x.softmax(int(axis))
+
+
+def max_pool(x: Tensor, kernel_sizes: Tensor, strides: Tensor, pad_type: str, pad: Tensor, ceil_mode: Tensor) -> Tensor:
+    _allow("pad_type", pad_type, "valid", "custom")
+    _allow("ceil_mode", bool(ceil_mode), False)
+    if pad_type == "custom":
+        x = _padded(x, _ints(pad), -math.inf)
+    return F.max_pool2d(x, _ints(kernel_sizes), _ints(strides))
 
 
 def upsample_bilinear(
@@ -245,8 +258,8 @@ def reverse(x: Tensor, axes: Tensor) -> Tensor:
 
 
 _SAME_NAME = (
-    *(conv, linear, matmul, scaled_dot_product_attention, instance_norm, layer_norm, gelu, softmax),
-    *(upsample_bilinear, reduce_argmax),
+    *(conv, linear, matmul, scaled_dot_product_attention, instance_norm, batch_norm, layer_norm, gelu, softmax),
+    *(max_pool, upsample_bilinear, reduce_argmax),
     *(clip, log, rsqrt, select, fill_like, cast),
     *(reshape, transpose, expand_dims, squeeze, tile, concat, stack, split, pad, slice_by_index, reverse),
 )

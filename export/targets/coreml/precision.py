@@ -17,6 +17,8 @@ SQUARES = {"rsqrt", "clip", "reduce_sum", "mul", "square"}
 """The length of a vector by steps; the squares of features may be beyond the largest number of half precision."""
 FEW = 4
 """A tensor with at most this many numbers a point holds positions, times and logits, not features."""
+NARROW = ("xy", "logit")
+"""Roles of what is that in any case: of many frames it is many numbers."""
 
 
 def exact_operations(function: Any, stage: Stage) -> set[Any]:
@@ -41,6 +43,8 @@ def exact_operations(function: Any, stage: Stage) -> set[Any]:
 
 
 def _is_narrow(tensor: TensorSpec) -> bool:
+    if tensor.role in NARROW:
+        return True
     return POINTS in tensor.shape and math.prod(int(size) for size in tensor.shape if size != POINTS) <= FEW
 
 

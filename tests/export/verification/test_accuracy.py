@@ -16,7 +16,7 @@ import tapsdk
 from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import BACKENDS
 from tapsdk.runtime.plans import plans_of
-from tests.export.conftest import SMALL_NEXT
+from tests.export.conftest import SMALL_NET, SMALL_NEXT
 from tests.golden import formula
 from tests.support import SMALL, SMALL_CLIP, import_or_skip
 
@@ -62,17 +62,31 @@ ROWS = [
     Row(SMALL_NEXT, "torch", "fp32", "torch", 0.01),
     Row(SMALL_CLIP, "onnx", "fp32", "onnxruntime", 0.01),
     Row(SMALL_CLIP, "openvino", "fp32", "openvino", 0.01),
+    Row(SMALL_NET, "onnx", "fp32", "onnxruntime", 0.01),
+    Row(SMALL_NET, "onnx", "fp16", "onnxruntime", 0.25),
+    Row(SMALL_NET, "onnx", "fp32", "openvino", 0.01),
+    Row(SMALL_NET, "openvino", "fp32", "openvino", 0.01),
+    Row(SMALL_NET, "tflite", "fp32", "litert", 0.01),
+    Row(SMALL_NET, "tflite", "fp16", "litert", 0.25),
+    Row(SMALL_NET, "torch", "fp32", "torch", 0.01),
 ]
 
 FULL_ROWS = [
-    Row(model, target, "fp32", backend, 0.05)
-    for model in ("tapir/boots-causal", "tapnext/base")
-    for target, backend in (
-        ("onnx", "onnxruntime"),
-        ("openvino", "openvino"),
-        ("tflite", "litert"),
-        ("torch", "torch"),
-    )
+    *(
+        Row(model, target, "fp32", backend, 0.05)
+        for model in ("tapir/boots-causal", "tapnext/base")
+        for target, backend in (
+            ("onnx", "onnxruntime"),
+            ("openvino", "openvino"),
+            ("tflite", "litert"),
+            ("torch", "torch"),
+        )
+    ),
+    Row("tapnet/base", "onnx", "fp32", "onnxruntime", 0.01),
+    Row("tapnet/base", "onnx", "fp16", "onnxruntime", 0.25),
+    Row("tapnet/base", "openvino", "fp32", "openvino", 0.01),
+    Row("tapnet/base", "tflite", "fp32", "litert", 0.01),
+    Row("tapnet/base", "torch", "fp32", "torch", 0.01),
 ]
 
 
@@ -102,8 +116,8 @@ def check(row, directory, model):
 
 
 def marked(row):
-    """TAPNext's stage takes long to convert, where the converter is slow."""
-    is_long = row.model == SMALL_NEXT and row.target in ("tflite", "torch")
+    """TAPNext's stage takes long to convert, where the converter is slow, and so do TAP-Net's of a fixed length."""
+    is_long = (row.model, row.target) in ((SMALL_NEXT, "tflite"), (SMALL_NEXT, "torch"), (SMALL_NET, "tflite"))
     return pytest.param(row, id=name_of(row), marks=pytest.mark.slow if is_long else ())
 
 

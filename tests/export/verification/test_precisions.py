@@ -11,7 +11,7 @@ import pytest
 
 from tapsdk.artifact import open_artifact
 from tapsdk.backends import open_backend
-from tests.export.conftest import SMALL_NEXT
+from tests.export.conftest import SMALL_NET, SMALL_NEXT
 from tests.export.targets.onnx.test_target import PLAIN
 from tests.support import SMALL, SMALL_CLIP, import_or_skip, known_model
 
@@ -184,7 +184,7 @@ def test_layers_are_known_by_their_modules(graph_in):
     }
 
 
-@pytest.mark.parametrize("name", [SMALL, SMALL_CLIP, SMALL_NEXT])
+@pytest.mark.parametrize("name", [SMALL, SMALL_CLIP, SMALL_NEXT, SMALL_NET])
 def test_what_stays_exact_is_there(small_models, name):
     """A name that fits nothing would be passed over in silence."""
     stages = cut(name.split("/")[0], small_models[name].load()).stages

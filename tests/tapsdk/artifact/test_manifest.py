@@ -251,6 +251,22 @@ def whole(frames="T", program=None):
     return with_program(program or Whole(24, margin=3), {"query": StageSpec(*query), "track": StageSpec(*track)})
 
 
+def present(shape):
+    return tensors(present=("present", shape))
+
+
+def encoded(grid=("feature", ("T", 2, 4, 4)), more=()):
+    """A whole program whose stages look at grids. more: inputs of the stage that makes them."""
+    by_frames = whole()
+    grids, (frame, known) = tensors(grid=grid), by_frames.stages["track"].inputs
+    stages = {
+        "encode": StageSpec((frame, *more), grids),
+        "query": StageSpec((*grids, by_frames.stages["query"].inputs[1]), (known,)),
+        "track": StageSpec((*grids, known), by_frames.stages["track"].outputs),
+    }
+    return replace(by_frames, stages=stages)
+
+
 def refined(**changes):
     level = Level("high", (0, 4))
     refinement = replace(Refinement(iterations=3, radius=1, levels=(level, level)), **changes)
@@ -296,8 +312,9 @@ def test_the_text_of_a_manifest():
     assert MANIFEST.to_json() == GOLDEN
 
 
-@pytest.mark.parametrize("manifest", [causal(), refined(), whole()], ids=["causal", "refined", "whole"])
-def test_what_was_written_is_read_again(tmp_path, manifest):
+@pytest.mark.parametrize("make", [causal, refined, whole, encoded, lambda: encoded(more=present(("T",)))])
+def test_what_was_written_is_read_again(tmp_path, make):
+    manifest = make()
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
 
 
@@ -596,7 +613,17 @@ def test_what_is_wrong_is_said_with_what_is_allowed(tmp_path, place, value, mess
         (whole(program=Whole(0)), "program.frames is 0; allowed is a whole number from 1 to 1024"),
         (whole(program=Whole(8, -1)), "program.margin is -1; allowed is a whole number from 0"),
         (whole(frames=10**7), "allowed"),
-        (replace(whole(), stages={}), "stages has none; a program 'whole' like this one needs query, track"),
+        (replace(whole(), stages={}), "a program 'whole' like this one needs query, track, and may have encode"),
+        (
+            without("frame", encoded(), "encode"),
+            "stages.encode.inputs has 0 tensors of the role 'frame'; allowed is one",
+        ),
+        (renamed("grid", encoded(), "query"), "stages.query.inputs has 'other', which nothing gives"),
+        (renamed("grid", encoded(), "track"), "stages.track.inputs has 'other', which nothing gives"),
+        (encoded(("feature", (1, 2, 4, 4))), "allowed is one of the role 'feature' whose shape begins with 'T'"),
+        (encoded(more=present(("T", 2))), "for the role 'present' allowed is the number of frames"),
+        (encoded(more=present(("N",))), "for the role 'present' allowed is the number of frames"),
+        (encoded(("state", ("T", 2, 4, 4))), "stages.encode gives 'grid', 'state' ['T', 2, 4, 4]; allowed is one of"),
         (without("frame", whole(), "track"), "stages.track.inputs has 0 tensors of the role 'frame'; allowed is one"),
         (without("xy", whole(), "query"), "stages.query.inputs has 0 tensors of the role 'points'"),
         (

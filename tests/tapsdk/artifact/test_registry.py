@@ -18,6 +18,7 @@ ADDRESSES = {
     ],
     "tapnext/base": ["tapnext/bootstapnext_ckpt.npz"],
     "tapnext/plus": ["tapnextpp/tapnextpp_ckpt.pt"],
+    "tapnet/base": ["checkpoint.npy"],
     "trajan/base": ["trajan/track_autoencoder_ckpt.npz"],
 }
 

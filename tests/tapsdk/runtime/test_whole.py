@@ -40,7 +40,20 @@ def specs(frames="T"):
     return {"query": StageSpec((frame, points, delay), (described,)), "track": StageSpec((frame, described), found)}
 
 
-def manifest_of(program, frames="T", buckets=()):
+def encoding_specs(frames="T", present=False):
+    """The same with a stage that sees the video alone, once; and that is told of frames that only fill up."""
+    whole = specs(frames)
+    (frame, *points), (_, described) = whole["query"].inputs, whole["track"].inputs
+    level = TensorSpec("level", (frames, 1), "feature")
+    told = (TensorSpec("present", (frames,), "present"),) if present else ()
+    return {
+        "encode": StageSpec((frame, *told), (level,)),
+        "query": StageSpec((level, *points), whole["query"].outputs),
+        "track": StageSpec((level, described), whole["track"].outputs),
+    }
+
+
+def manifest_of(program, frames="T", buckets=(), stages=None):
     return Manifest(
         model="test/whole",
         weights_sha256="0" * 64,
@@ -49,7 +62,7 @@ def manifest_of(program, frames="T", buckets=()):
         points=PointSpec(SIZE, buckets={"numpy": buckets} if buckets else {}),
         visibility=Visibility({"seen": 1}),
         program=program,
-        stages=specs(frames),
+        stages=stages or specs(frames),
     )
 
 
@@ -85,11 +98,16 @@ class Session:
         self.calls, self.stage, self.points = calls, stage, points
 
     def run(self, inputs, keep=()):
-        video, count = inputs["frame"], len(next(array for name, array in inputs.items() if name != "frame"))
+        points = inputs.get("xy", inputs.get("described", ()))
+        video, count = inputs["frame" if "frame" in inputs else "level"], len(points)
         for spec in self.stage.inputs:
             assert inputs[spec.name].shape == spec.shape_for(count, frames=len(video))
         assert self.points in (None, count)
-        level = brightness(video)
+        told = inputs.get("present", np.ones(len(video)))
+        level = brightness(video * told[:, None, None, None]) if "frame" in inputs else video[:, 0]
+        if self.stage.outputs[0].name == "level":
+            self.calls.append(("encode", len(video), count))
+            return {"level": level[:, None]}
         if "delay" in inputs:
             self.calls.append(("query", len(video), count))
             return {"described": np.concatenate([inputs["xy"], level[inputs["delay"].astype(int), None]], 1)}
@@ -100,8 +118,8 @@ class Session:
 
 @pytest.fixture
 def artifact(tmp_path):
-    def make(program, frames="T", buckets=()):
-        manifest = manifest_of(program, frames, buckets)
+    def make(program, frames="T", buckets=(), stages=None):
+        manifest = manifest_of(program, frames, buckets, stages)
         (tmp_path / "stage").write_bytes(b"")
         file = File("stage", "numpy", sha256(tmp_path / "stage"), 0)
         stages = {name: replace(spec, files={"numpy": file}) for name, spec in manifest.stages.items()}
@@ -173,6 +191,74 @@ def test_groups_are_as_large_as_a_cost_volume_allows(artifact, video, monkeypatc
     assert [count for stage, _, count in calls if stage == "track"] == [2, 2, 2, 2, 2, 2]
     monkeypatch.undo()
     np.testing.assert_array_equal(found.xy, tracks_of(artifact(Whole(3, margin=1)), video)[0].xy)
+
+
+# A stage that encodes
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6, 7, 100])
+@pytest.mark.parametrize("margin", [1, 2, 9])
+def test_grids_of_chunks_are_those_of_the_whole_video(artifact, video, frames, margin):
+    expected, _ = tracks_of(artifact(Whole(100)), video)
+    found, _ = tracks_of(artifact(Whole(frames, margin), stages=encoding_specs()), video)
+    np.testing.assert_allclose(found.xy, expected.xy, atol=1e-5)
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-6)
+
+
+def test_a_video_is_encoded_once_and_the_other_stages_need_no_margin(artifact, video, monkeypatch):
+    monkeypatch.setattr(whole, "MAX_ROWS", 6)
+    _, calls = tracks_of(artifact(Whole(3, margin=1), stages=encoding_specs()), video)
+    assert calls == [
+        *[("encode", frames, 0) for frames in (4, 5, 2)],
+        *[("query", frames, points) for frames, points in ((3, 1), (3, 2), (1, 1))],
+        *[("track", frames, 2) for frames in (3, 3, 1)] * 2,
+    ]
+
+
+def test_grids_that_do_not_fit_into_memory_go_to_a_file(artifact, video, monkeypatch):
+    expected, _ = tracks_of(artifact(Whole(3, 1), stages=encoding_specs()), video)
+    monkeypatch.setattr(whole, "SPOOL_BYTES", 0)
+    np.testing.assert_array_equal(tracks_of(artifact(Whole(3, 1), stages=encoding_specs()), video)[0].xy, expected.xy)
+
+
+def test_encoding_in_frames_of_a_fixed_number(artifact, video):
+    found, calls = tracks_of(artifact(Whole(3, margin=1), buckets=(4,), stages=encoding_specs(5)), video)
+    assert {(frames, rows) for stage, frames, rows in calls if stage != "encode"} == {(5, 4)}
+    expected, _ = tracks_of(artifact(Whole(3, margin=1)), np.concatenate([video, video[-1:]]))
+    np.testing.assert_allclose(found.xy[:, :6], expected.xy[:, :6], atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", range(1, LENGTH + 1))
+def test_a_stage_that_is_told_which_frames_are_some_sees_nothing_beyond_the_end(artifact, video, frames):
+    """However few they are, and though it takes five and no fewer."""
+    points = np.float32([[0, 5, 6], [frames - 1, 7, 8]])
+    fixed = artifact(Whole(3, margin=1), buckets=(4,), stages=encoding_specs(5, present=True))
+    found, _ = tracks_of(fixed, video[:frames], points)
+    expected, _ = tracks_of(artifact(Whole(100)), video[:frames], points)
+    np.testing.assert_allclose(found.xy, expected.xy, atol=1e-5)
+
+
+def test_stages_may_take_different_numbers_of_frames(artifact, video):
+    """Only the one that sees the video needs room for the margin."""
+    shorter = encoding_specs(3)
+    stages = {**shorter, "encode": encoding_specs(5, present=True)["encode"]}
+    found, calls = tracks_of(artifact(Whole(3, margin=1), buckets=(4,), stages=stages), video)
+    assert {(stage, frames) for stage, frames, _ in calls} == {("encode", 5), ("query", 3), ("track", 3)}
+    np.testing.assert_allclose(found.xy, tracks_of(artifact(Whole(100)), video)[0].xy, atol=1e-5)
+    with pytest.raises(BackendError, match="takes 3 frames, but its manifest asks for 5 at once"):
+        tracks_of(artifact(Whole(3, margin=1), buckets=(4,), stages=shorter), video)
+
+
+def test_groups_fill_a_bucket_where_there_are_buckets(artifact, video, monkeypatch):
+    monkeypatch.setattr(whole, "MAX_ROWS", 8)
+    _, calls = tracks_of(artifact(Whole(3, margin=1), frames=5, buckets=(2, 4)), video)
+    assert {rows for stage, _, rows in calls if stage == "track"} == {2}
+
+
+def test_encoding_without_points_encodes_nothing(artifact, video):
+    tracks, calls = tracks_of(artifact(Whole(3), stages=encoding_specs()), video, [])
+    assert tracks.xy.shape == (0, LENGTH, 2)
+    assert calls == []
 
 
 # Formats with fixed shapes

@@ -6,6 +6,7 @@ import pytest
 import safetensors.numpy
 
 from tapsdk.errors import ModelError
+from tests.golden import official
 from tests.golden.official import write
 from tests.training.checkpoints import toy
 from training.__main__ import main
@@ -85,6 +86,14 @@ def test_variants_of_the_same_shapes_cannot_be_told_apart(tmp_path):
     assert convert(path, "toy/wide").weights.keys() == convert(path, "toy/wide-causal").weights.keys()
 
 
+@pytest.mark.parametrize("model, other", [("tapnet/base", "tapir/base"), ("tapir/base", "tapnet/base")])
+def test_tapir_and_tapnet_are_told_apart(tmp_path, model, other):
+    arrays = official.tapnet_arrays(seed=1) if model == "tapnet/base" else official.tapir_parameters(False, "jax", 1)
+    path = official.write(tmp_path / "checkpoint.npy", arrays)
+    with pytest.raises(CheckpointError, match=f"no parameter of {other}.*The file fits {model}"):
+        convert(path, other)
+
+
 def test_another_familys_file_is_recognised(tmp_path):
     path = write(tmp_path / "official.pt", toy.torch_parameters())
     with pytest.raises(CheckpointError, match=r"no parameter of tapir/base.*The file fits toy/base"):
@@ -120,6 +129,54 @@ def test_unknown_models_are_an_error_that_lists_the_known(tmp_path):
         convert(tmp_path / "official.pt", "tapir/huge")
 
 
+# TAP-Net, whose batch normalisation is no parameter
+
+
+def test_the_state_of_batch_normalisation_is_carried(tmp_path):
+    arrays = official.tapnet_arrays(seed=3)
+    path = official.write(tmp_path / "checkpoint.npy", arrays)
+    weights = convert(path, "tapnet/base").weights
+    place = "tap_net/~/tsm_resnet_video/tsm_resnet_unit_1/block_0/batch_norm_1"
+    for ours, theirs in (
+        ("weight", f"{place}/scale"),
+        ("running_mean", f"state/{place}/~/mean_ema/average"),
+        ("running_var", f"state/{place}/~/var_ema/average"),
+    ):
+        np.testing.assert_array_equal(weights[f"encoder.units.1.0.norm_1.{ours}"], arrays[theirs].ravel())
+
+
+@pytest.mark.parametrize("state", [{}, None, [], {"module": None}], ids=str)
+def test_parameters_without_their_state_are_said_to_lack_it(tmp_path, state):
+    path = tmp_path / "checkpoint.npy"
+    official.write(path, official.tapnet_arrays(seed=3))
+    content = np.load(path, allow_pickle=True).item()
+    np.save(path, {"params": content["params"], "state": state}, allow_pickle=True)
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint\.npy lacks 'state', the running means .* which has both$"
+    ) as caught:
+        convert(path, "tapnet/base")
+    assert len(caught.value.missing) == 24
+
+
+def test_a_state_with_gaps_is_reported_by_name(tmp_path):
+    arrays = official.tapnet_arrays(seed=3)
+    name = next(name for name in arrays if name.endswith("/var_ema/average"))
+    del arrays[name]
+    with pytest.raises(CheckpointError, match="1 missing") as caught:
+        convert(official.write(tmp_path / "checkpoint.npy", arrays), "tapnet/base")
+    assert caught.value.missing == (name,)
+
+
+def test_state_that_a_model_does_not_ask_for_is_no_fault(tmp_path):
+    path = tmp_path / "official.npy"
+    extra = {
+        "state/toy/~/norm/~/mean_ema/average": np.zeros(3, np.float32),
+        "state/toy/~/rng/key": np.zeros(2, np.uint32),
+    }
+    write(path, {**{k: np.ascontiguousarray(v) for k, v in toy.jax_parameters().items()}, **extra})
+    assert convert(path, "toy/base").weights.keys() == toy.our_parameters().keys()
+
+
 # The command
 
 
@@ -132,9 +189,9 @@ def run(*arguments):
 
 
 def test_the_command_writes_canonical_weights(tmp_path, capsys):
-    official = write(tmp_path / "official.pt", toy.torch_parameters())
+    path = write(tmp_path / "official.pt", toy.torch_parameters())
     output = tmp_path / "weights.safetensors"
-    assert run(official, "--model", "toy/base", "-o", output) == 0
+    assert run(path, "--model", "toy/base", "-o", output) == 0
     weights, metadata = load_canonical(output, "toy/base")
     np.testing.assert_array_equal(weights["conv.weight"], toy.our_parameters()["conv.weight"])
     assert metadata["source"] == "official.pt"
@@ -143,8 +200,8 @@ def test_the_command_writes_canonical_weights(tmp_path, capsys):
 
 @pytest.mark.parametrize("model", ["toy/wide", "toy/none"])
 def test_the_command_fails_with_one_sentence_and_no_file(tmp_path, capsys, model):
-    official = write(tmp_path / "official.pt", toy.torch_parameters())
-    assert run(official, "--model", model, "-o", tmp_path / "weights.safetensors") == 1
+    path = write(tmp_path / "official.pt", toy.torch_parameters())
+    assert run(path, "--model", model, "-o", tmp_path / "weights.safetensors") == 1
     assert capsys.readouterr().err.startswith("error: ")
     assert [p.name for p in tmp_path.iterdir()] == ["official.pt"]
 

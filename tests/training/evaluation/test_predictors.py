@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tapsdk
-from tapsdk.errors import TracksError
+from tapsdk.errors import ModelError, TracksError
+from tests.support import known_model, needs_torch
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.predictors import Predictions, lucas_kanade, predictor, standing_still
 
@@ -77,6 +78,44 @@ def test_a_model_is_asked_for_points_within_the_frame(monkeypatch):
     predictor("tapir/other", backend="fast")(video)
     np.testing.assert_array_equal(asked["queries"], [[0, 0, 20], [3, 128, 96], [5, 10, 20]])
     assert (asked["model"], asked["backend"]) == ("tapir/other", "fast")
+
+
+# Published models that need the whole video
+
+TAPNET = "tapnet/base"
+
+
+@needs_torch
+def test_a_model_of_whole_videos_goes_by_its_name(tmp_path, monkeypatch):
+    """It was fetched, and nothing was exported; this one is a small one."""
+    import torch
+
+    from tests.training.models.tapnet.small import SMALL, random_weights
+    from training.checkpoints import Canonical, loading, save_canonical
+    from training.models import load
+    from training.models.registry import parameter_shapes
+
+    path = tmp_path / "fetched.safetensors"
+    monkeypatch.setattr(loading, "cached", {TAPNET: path}.get)
+    video = drifting_noise()
+    with known_model(TAPNET, SMALL):
+        weights = random_weights({name: np.zeros(shape) for name, shape in parameter_shapes(TAPNET).items()})
+        save_canonical(Canonical(TAPNET, SMALL, weights, "random", "0" * 64), path)
+        xy, visible = predictor(TAPNET)(video)
+        frames = torch.from_numpy(video.frames)[None].float() / 127.5 - 1
+        with torch.inference_mode():
+            expected = load(TAPNET, weights).clip(frames, torch.from_numpy(video.queries[None][..., [0, 2, 1]]))
+    np.testing.assert_allclose(xy, expected["tracks"][0], atol=1e-4)
+    np.testing.assert_array_equal(visible, expected["occlusion"][0] < 0)
+
+
+@needs_torch
+def test_a_model_that_was_not_fetched_says_how_to(monkeypatch):
+    from training.checkpoints import loading
+
+    monkeypatch.setattr(loading, "cached", {}.get)
+    with pytest.raises(ModelError, match="tapsdk fetch tapnet/base"):
+        predictor(TAPNET)
 
 
 # Predictions from a file

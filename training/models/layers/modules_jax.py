@@ -1,4 +1,4 @@
-"""The layers that both families are made of, in JAX: attribute paths and initial values are those of torch.nn.
+"""The layers that the families are made of, in JAX: attribute paths and initial values are those of torch.nn.
 
 Images are [..., H, W, C] here. `from_weights` fills any module from arrays named as in a torch state_dict.
 """
@@ -15,6 +15,10 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 Module = TypeVar("Module", bound=eqx.Module)
+
+DECAY = 0.9
+"""Of the running means of batch normalisation, with every batch. Haiku's are free of where they begin, which these are
+after a hundred batches."""
 
 
 def key_stream(key: Array) -> Iterator[Array]:
@@ -81,11 +85,24 @@ class Conv(eqx.Module):
         return x if self.bias is None else x + self.bias
 
 
-def same_pad(x: Array, kernel: int, stride: int) -> Array:
-    """Pads [F, H, W, C] the way XLA's SAME does for even sizes: the odd pixel goes to the bottom and the right."""
-    total = max(kernel - stride, 0)
-    sides = (total // 2, total - total // 2)
-    return jnp.pad(x, ((0, 0), sides, sides, (0, 0)))
+def same_pad(x: Array, kernel: int, stride: int, value: float = 0.0) -> Array:
+    """Pads [F, H, W, C] the way XLA's SAME does: an odd pixel goes to the bottom and the right."""
+
+    def sides(size: int) -> tuple[int, int]:
+        total = max(kernel - (size % stride or stride), 0)
+        return total // 2, total - total // 2
+
+    return jnp.pad(x, ((0, 0), sides(x.shape[1]), sides(x.shape[2]), (0, 0)), constant_values=value)
+
+
+def merge(x: Array) -> Array:
+    """[B, T, ...] -> [B T, ...]"""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def split(x: Array, lead: tuple[int, ...]) -> Array:
+    """[B T, ...] -> [B, T, ...]"""
+    return x.reshape(*lead, *x.shape[1:])
 
 
 def double(x: Array) -> Array:
@@ -148,6 +165,34 @@ class InstanceNorm(eqx.Module):
         return _standardise(x, (-3, -2), self.eps) * self.weight + self.bias
 
 
+Moved = list[tuple[Array, Array]]
+"""Running means and variances as a batch has moved them, of every batch normalisation that it went through."""
+
+
+class BatchNorm(eqx.Module):
+    """Over all pixels and frames of [F, H, W, C], every channel on its own, by running means of what was trained on."""
+
+    weight: Array
+    bias: Array
+    running_mean: Array
+    running_var: Array
+    eps: float = eqx.field(static=True, default=1e-5)
+
+    def __init__(self, width: int) -> None:
+        self.weight, self.bias = jnp.ones(width), jnp.zeros(width)
+        self.running_mean, self.running_var = jnp.zeros(width), jnp.ones(width)
+
+    def __call__(self, x: Array, moved: Moved | None = None) -> Array:
+        """moved: given where the layer is trained. It then goes by the mean and variance of x itself, and the running
+        ones, which these have moved, are appended here."""
+        mean, var = self.running_mean, self.running_var
+        if moved is not None:
+            mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            running = (self.running_mean, mean), (self.running_var, var)
+            moved.append(tuple(DECAY * old + (1 - DECAY) * jax.lax.stop_gradient(new) for old, new in running))
+        return (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.weight) + self.bias
+
+
 class RMSNorm(eqx.Module):
     weight: Array
     eps: float = eqx.field(static=True)
@@ -168,6 +213,14 @@ def named_parameters(module: eqx.Module) -> dict[str, Any]:
     """Every array of a module under its name in the torch state_dict."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(module)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def running_means(module: eqx.Module, moved: Moved) -> dict[str, Array]:
+    """What the batch normalisations of a module appended, in the order of its fields, by its parameters' names."""
+    suffix = ".running_mean"
+    layers = [name.removesuffix(suffix) for name in named_parameters(module) if name.endswith(suffix)]
+    means = {f"{layer}.running_mean": mean for layer, (mean, _) in zip(layers, moved, strict=True)}
+    return means | {f"{layer}.running_var": var for layer, (_, var) in zip(layers, moved, strict=True)}
 
 
 def from_weights(skeleton: Module, weights: Mapping[str, ArrayLike]) -> Module:

@@ -7,6 +7,7 @@ cell, a cell's centre lies at +0.5. The numpy specification of the lookup is `ta
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,30 @@ def first_peak(values: Array) -> Array:
     count = values.shape[-1]
     backwards = jnp.arange(count, 0, -1, dtype=values.dtype)
     return count - ((values >= values.max(-1, keepdims=True)) * backwards).max(-1, keepdims=True)
+
+
+def soft_argmax(heatmap: Array, radius: int) -> Array:
+    """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells less than `radius` from the largest."""
+    height, width = heatmap.shape[-2:]
+    peak_x, peak_y = first_peak(heatmap.max(-2)), first_peak(heatmap.max(-1))
+    x = jnp.arange(width, dtype=heatmap.dtype)
+    y = jnp.arange(height, dtype=heatmap.dtype)
+    near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < radius**2
+    weights = heatmap * near
+    columns, rows = weights.sum(-2), weights.sum(-1)
+    # Sums, not a matrix product: accelerators compute that in half precision, which is too coarse for pixels.
+    mean = jnp.stack([(columns * (x + 0.5)).sum(-1), (rows * (y + 0.5)).sum(-1)], -1)
+    return mean / jnp.maximum(rows.sum(-1, keepdims=True), 1e-12)
+
+
+def unit(x: Array) -> Array:
+    """Features [..., C] at length 1."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-12))
+
+
+def rescale(xy: Array, size: Sequence[int], to: Sequence[int]) -> Array:
+    """Positions (x, y) in frames or grids of (height, width) `size`, in those of `to`."""
+    return xy * jnp.array([to[1] / size[1], to[0] / size[0]])
 
 
 def correlate_dense(grid: Array, query: Array, xy: Array, radius: int) -> Array:

@@ -6,6 +6,8 @@ cell, a cell's centre lies at +0.5. The numpy specification of the lookup is `ta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,6 +27,32 @@ def first_peak(values: Tensor) -> Tensor:
     count = values.shape[-1]
     backwards = torch.arange(count, 0, -1, device=values.device, dtype=values.dtype)
     return count - ((values >= values.amax(-1, keepdim=True)) * backwards).amax(-1, keepdim=True)
+
+
+def soft_argmax(heatmap: Tensor, radius: int) -> Tensor:
+    """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells less than `radius` from the largest."""
+    height, width = heatmap.shape[-2:]
+    peak_x, peak_y = first_peak(heatmap.amax(-2)), first_peak(heatmap.amax(-1))
+    x = torch.arange(width, device=heatmap.device, dtype=heatmap.dtype)
+    y = torch.arange(height, device=heatmap.device, dtype=heatmap.dtype)
+    near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < radius**2
+    weights = heatmap * near
+    # Sums, not a matrix product: autocast would compute that in half precision, which is too coarse for pixels. Over
+    # whole maps: engines add up a single row of cells in an order that depends on where in memory it begins, and with
+    # that on how many points there are.
+    mean = torch.stack([(weights * (x + 0.5)).sum((-2, -1)), (weights * (y + 0.5)[:, None]).sum((-2, -1))], -1)
+    return mean / weights.sum((-2, -1))[:, None].clamp(min=1e-12)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Features [..., C] at length 1."""
+    return x * x.square().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
+
+
+def rescale(xy: Tensor, size: Sequence[int], to: Sequence[int]) -> Tensor:
+    """Positions (x, y) in frames or grids of (height, width) `size`, in those of `to`."""
+    # One axis at a time: the sizes are symbols where a graph is traced for frames of any size.
+    return torch.stack([xy[..., 0] * (to[1] / size[1]), xy[..., 1] * (to[0] / size[0])], -1)
 
 
 def correlate_dense(grid: Tensor, query: Tensor, xy: Tensor, radius: int) -> Tensor:

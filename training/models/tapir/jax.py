@@ -29,9 +29,19 @@ from training.models.layers.modules_jax import (
     Linear,
     from_weights,
     key_stream,
+    merge,
     same_pad,
+    split,
 )
-from training.models.layers.sampling_jax import correlate_dense, correlate_gather, first_peak, sample_clip, sample_frame
+from training.models.layers.sampling_jax import (
+    correlate_dense,
+    correlate_gather,
+    rescale,
+    sample_clip,
+    sample_frame,
+    soft_argmax,
+    unit,
+)
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.tapir.flow import fuse_estimate, texture_of
 
@@ -183,20 +193,6 @@ class CostVolumeHead(eqx.Module):
         return self.heatmap(x)[..., 0], logits
 
 
-def soft_argmax(heatmap: Array) -> Array:
-    """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells around the largest one."""
-    height, width = heatmap.shape[-2:]
-    peak_x, peak_y = first_peak(heatmap.max(-2)), first_peak(heatmap.max(-1))
-    x = jnp.arange(width, dtype=heatmap.dtype)
-    y = jnp.arange(height, dtype=heatmap.dtype)
-    near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
-    weights = heatmap * near
-    columns, rows = weights.sum(-2), weights.sum(-1)
-    # Sums, not a matrix product: accelerators compute that in half precision, which is too coarse for pixels.
-    mean = jnp.stack([(columns * (x + 0.5)).sum(-1), (rows * (y + 0.5)).sum(-1)], -1)
-    return mean / jnp.maximum(rows.sum(-1, keepdims=True), 1e-12)
-
-
 class TemporalConv(eqx.Module):
     """Two depthwise convolutions over three frames, through four times the width and back by summing fours.
 
@@ -318,7 +314,7 @@ class Tapir(eqx.Module):
         encoder = self.resnet if self.lite is None else self.lite
         high, low = encoder(frames)
         low = chain(self.extra_convs, low)
-        return _unit(high), _unit(low)
+        return unit(high), unit(low)
 
     def locate(self, low: Array, query: Array, previous: Array | None = None) -> tuple[Array, Array, Array, Array]:
         """Finds every query in its frame by the cost volume.
@@ -336,14 +332,14 @@ class Tapir(eqx.Module):
         heatmap = heatmap * self.config.softmax_temperature
         if previous is not None:
             heatmap = heatmap - self.config.motion_prior * _log_distance(previous.reshape(-1, 2), height, width)
-        xy = soft_argmax(jax.nn.softmax(heatmap, (-2, -1)))
-        xy, logits, heatmap = (_split(x, (frames, points)) for x in (xy, logits, heatmap))
+        xy = soft_argmax(jax.nn.softmax(heatmap, (-2, -1)), SOFT_ARGMAX_RADIUS)
+        xy, logits, heatmap = (split(x, (frames, points)) for x in (xy, logits, heatmap))
         return xy, logits[..., 0], logits[..., 1], heatmap
 
     def lookup(self, grids: Grids, xy: Array, features: Array) -> Array:
         """Patches of scores [B, T, N, levels * 49] around xy [B, T, N, 2] for descriptors [B, T, N, C' + C]."""
         lead = xy.shape[:2]
-        high, low, xy, features = (_merge(array) for array in (grids.high, grids.low, xy, features))
+        high, low, xy, features = (merge(array) for array in (grids.high, grids.low, xy, features))
         high_query, low_query = jnp.split(features, [self.config.high_width], -1)
         pyramid = [(high, high_query), (low, low_query)]
         for _ in range(self.config.pyramid_level):
@@ -352,7 +348,7 @@ class Tapir(eqx.Module):
             self.correlate(grid, query, rescale(xy, self.config.resolution, grid.shape[1:3]), PATCH_RADIUS)
             for grid, query in pyramid
         ]
-        return _split(jnp.concatenate(patches, -1), lead)
+        return split(jnp.concatenate(patches, -1), lead)
 
     def update(
         self, estimate: Estimate, features: Array, patches: Array, state: MixerState | None
@@ -367,8 +363,8 @@ class Tapir(eqx.Module):
         logits = jnp.stack([estimate.occlusion, estimate.expected_dist], -1)
         x = jnp.concatenate([nothing, logits, features, patches], -1)
         x = x.swapaxes(1, 2)
-        y, state = self.mixer(_merge(x), state)
-        y = _split(y, x.shape[:2]).swapaxes(1, 2)
+        y, state = self.mixer(merge(x), state)
+        y = split(y, x.shape[:2]).swapaxes(1, 2)
         refined = Estimate(y[..., :2], estimate.occlusion + y[..., 2], estimate.expected_dist + y[..., 3])
         return refined, features + y[..., 4:], state
 
@@ -385,9 +381,9 @@ class Tapir(eqx.Module):
             if size[0] % 8 or size[1] % 8:
                 raise ValueError(f"refinement resolutions must be multiples of 8, got {size}")
             if size not in by_size:
-                high, low = self.encode(_merge(_resize(video, size)))
+                high, low = self.encode(merge(_resize(video, size)))
                 lead = video.shape[:2]
-                by_size[size] = Grids(_split(high, lead), _split(low, lead), size)
+                by_size[size] = Grids(split(high, lead), split(low, lead), size)
         return [by_size[size] for size in (base, *resolutions)]
 
     def clip_queries(self, grids: Sequence[Grids], queries_tyx: Array, size: tuple[int, int]) -> list[Query]:
@@ -441,18 +437,18 @@ class Tapir(eqx.Module):
         low_query = jnp.repeat(query.low[:, None], frames, 1)
         cells = grids.low.shape[2:4]
         if previous is not None:
-            previous = _merge(rescale(previous, self.config.resolution, cells))
-        low, low_query = _merge(grids.low), _merge(low_query)
+            previous = merge(rescale(previous, self.config.resolution, cells))
+        low, low_query = merge(grids.low), merge(low_query)
         xy, occlusion, expected_dist, heatmap = self.locate(low, low_query, previous)
         xy = rescale(xy, cells, self.config.resolution)
         lead = (batch, frames)
-        xy = _split(xy, lead)
+        xy = split(xy, lead)
         if known is not None:
             frame = jnp.arange(frames)
             at_query = known[:, None, :, 0].round() == frame[None, :, None]
             xy = jnp.where(at_query[..., None], known[:, None, :, :0:-1], xy)
-        estimate = Estimate(xy, _split(occlusion, lead), _split(expected_dist, lead))
-        return estimate, _split(heatmap, lead)
+        estimate = Estimate(xy, split(occlusion, lead), split(expected_dist, lead))
+        return estimate, split(heatmap, lead)
 
     @eqx.filter_jit
     def clip(
@@ -632,16 +628,6 @@ def _roll_out(
     return Estimate(*(field.swapaxes(0, 1) for field in found))
 
 
-def _merge(x: Array) -> Array:
-    """[B, T, ...] -> [B T, ...]"""
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
-
-def _split(x: Array, lead: tuple[int, ...]) -> Array:
-    """[B T, ...] -> [B, T, ...]"""
-    return x.reshape(*lead, *x.shape[1:])
-
-
 def _log_distance(xy: Array, height: int, width: int) -> Array:
     """Minus the log of a heavy-tailed prior around xy [M, 2] in cells, [M, h, w]: near is likely, far not excluded."""
     x = jnp.arange(width) + 0.5 - xy[:, :1]
@@ -649,20 +635,11 @@ def _log_distance(xy: Array, height: int, width: int) -> Array:
     return jnp.log(1 + x[:, None, :] ** 2 + y[:, :, None] ** 2)
 
 
-def _unit(x: Array) -> Array:
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-12))
-
-
 def halve(grid: Array) -> Array:
     """[..., h, w, C] averaged over 2x2 cells; an odd last row or column is dropped."""
     height, width = (s // 2 * 2 for s in grid.shape[-3:-1])
     rows = grid[..., 0:height:2, :width, :] + grid[..., 1:height:2, :width, :]
     return (rows[..., 0::2, :] + rows[..., 1::2, :]) / 4
-
-
-def rescale(xy: Array, size: Sequence[int], to: Sequence[int]) -> Array:
-    """Positions (x, y) in frames or grids of (height, width) `size`, in those of `to`."""
-    return xy * jnp.array([to[1] / size[1], to[0] / size[0]])
 
 
 def _resize(video: Array, size: tuple[int, int]) -> Array:

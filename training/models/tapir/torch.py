@@ -22,9 +22,11 @@ from training.models.layers.modules_torch import same_pad
 from training.models.layers.sampling_torch import (
     correlate_dense,
     correlate_gather,
-    first_peak,
+    rescale,
     sample_clip,
     sample_frame,
+    soft_argmax,
+    unit,
 )
 from training.models.tapir.config import PATCH_RADIUS, SOFT_ARGMAX_RADIUS, TapirConfig
 from training.models.tapir.flow import fuse_estimate, texture_of
@@ -155,21 +157,6 @@ class CostVolumeHead(nn.Module):
         return self.heatmap(x)[:, 0], logits
 
 
-def soft_argmax(heatmap: Tensor) -> Tensor:
-    """Mean cell centre [M, 2] (x, y) of probabilities [M, h, w], over the cells around the largest one."""
-    height, width = heatmap.shape[-2:]
-    peak_x, peak_y = first_peak(heatmap.amax(-2)), first_peak(heatmap.amax(-1))
-    x = torch.arange(width, device=heatmap.device, dtype=heatmap.dtype)
-    y = torch.arange(height, device=heatmap.device, dtype=heatmap.dtype)
-    near = ((x - peak_x) ** 2)[:, None, :] + ((y - peak_y) ** 2)[:, :, None] < SOFT_ARGMAX_RADIUS**2
-    weights = heatmap * near
-    # Sums, not a matrix product: autocast would compute that in half precision, which is too coarse for pixels. Over
-    # whole maps: engines add up a single row of cells in an order that depends on where in memory it begins, and with
-    # that on how many points there are.
-    mean = torch.stack([(weights * (x + 0.5)).sum((-2, -1)), (weights * (y + 0.5)[:, None]).sum((-2, -1))], -1)
-    return mean / weights.sum((-2, -1))[:, None].clamp(min=1e-12)
-
-
 class TemporalConv(nn.Module):
     """Two depthwise convolutions over three frames, through four times the width and back by summing fours.
 
@@ -265,7 +252,7 @@ class Tapir(nn.Module):
         encoder = self.resnet if self.lite is None else self.lite
         high, low = encoder(frames.permute(0, 3, 1, 2))
         low = self.extra_convs(low)
-        return _unit(high.permute(0, 2, 3, 1)), _unit(low.permute(0, 2, 3, 1))
+        return unit(high.permute(0, 2, 3, 1)), unit(low.permute(0, 2, 3, 1))
 
     def locate(
         self, low: Tensor, query: Tensor, previous: Tensor | None = None
@@ -284,7 +271,7 @@ class Tapir(nn.Module):
         heatmap = heatmap * self.config.softmax_temperature
         if previous is not None:
             heatmap = heatmap - self.config.motion_prior * _log_distance(previous.reshape(-1, 2), height, width)
-        xy = soft_argmax(heatmap.flatten(-2).softmax(-1).reshape(heatmap.shape))
+        xy = soft_argmax(heatmap.flatten(-2).softmax(-1).reshape(heatmap.shape), SOFT_ARGMAX_RADIUS)
         logits = logits.reshape(frames, -1, 2)
         return (
             xy.reshape(frames, -1, 2),
@@ -578,21 +565,11 @@ def _log_distance(xy: Tensor, height: int, width: int) -> Tensor:
     return torch.log(1 + x[:, None, :] ** 2 + y[:, :, None] ** 2)
 
 
-def _unit(x: Tensor) -> Tensor:
-    return x * x.square().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
-
-
 def halve(grid: Tensor) -> Tensor:
     """[..., h, w, C] averaged over 2x2 cells; an odd last row or column is dropped."""
     height, width = (s // 2 * 2 for s in grid.shape[-3:-1])
     rows = grid[..., 0:height:2, :width, :] + grid[..., 1:height:2, :width, :]
     return (rows[..., 0::2, :] + rows[..., 1::2, :]) / 4
-
-
-def rescale(xy: Tensor, size: Sequence[int], to: Sequence[int]) -> Tensor:
-    """Positions (x, y) in frames or grids of (height, width) `size`, in those of `to`."""
-    # One axis at a time: the sizes are symbols where a graph is traced for frames of any size.
-    return torch.stack([xy[..., 0] * (to[1] / size[1]), xy[..., 1] * (to[0] / size[0])], -1)
 
 
 def _resize(video: Tensor, size: tuple[int, int]) -> Tensor:

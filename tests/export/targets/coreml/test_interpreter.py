@@ -303,12 +303,30 @@ def test_attention(masked):
     np.testing.assert_allclose(found, weights / weights.sum(-1, keepdims=True) @ value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("pads", [None, [0, 1, 0, 1]], ids=["valid", "custom"])
+def test_pooling_takes_the_largest_and_never_what_is_beyond_the_border(pads):
+    x = -np.abs(normal(1, 2, 8, 6)) - 1
+    options = {"pad_type": "valid"} if pads is None else {"pad_type": "custom", "pad": pads}
+    (found,) = interpreted("max_pool", {"x": x}, kernel_sizes=[3, 3], strides=[2, 2], **options)
+    rows, columns = (4, 3) if pads else (3, 2)
+    expected = [
+        [x[0, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((1, 2)) for j in range(columns)] for i in range(rows)
+    ]
+    np.testing.assert_array_equal(found[0], np.moveaxis(np.array(expected), -1, 0))
+
+
 def test_normalisations():
     x, gamma, beta = normal(2, 3, 4, 5), normal(3, seed=1), normal(3, seed=2)
     (found,) = interpreted("instance_norm", {"x": x}, gamma=gamma, beta=beta, epsilon=np.float32(1e-3))
     centred = x - x.mean((2, 3), keepdims=True)
     expected = centred / np.sqrt((centred**2).mean((2, 3), keepdims=True) + 1e-3)
     np.testing.assert_allclose(found, expected * gamma[:, None, None] + beta[:, None, None], rtol=1e-5, atol=1e-5)
+    mean, variance = normal(3, seed=3), np.abs(normal(3, seed=4)) + 0.5
+    given = {"mean": mean, "variance": variance, "gamma": gamma, "beta": beta, "epsilon": np.float32(1e-3)}
+    (found,) = interpreted("batch_norm", {"x": x}, **given)
+    scale = gamma / np.sqrt(variance + 1e-3)
+    moved = (x - mean[:, None, None]) * scale[:, None, None] + beta[:, None, None]
+    np.testing.assert_allclose(found, moved, rtol=1e-5, atol=1e-5)
     gamma, beta = normal(5, seed=1), normal(5, seed=2)
     (found,) = interpreted("layer_norm", {"x": x}, axes=[-1], gamma=gamma, beta=beta, epsilon=np.float32(1e-3))
     centred = x - x.mean(-1, keepdims=True)

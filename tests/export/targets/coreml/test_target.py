@@ -12,7 +12,8 @@ from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import StageSpec, TensorSpec, entry_point
 from tapsdk.errors import ArtifactError
-from tests.export.conftest import SMALL_NEXT
+from tapsdk.runtime.plans import plans_of
+from tests.export.conftest import SMALL_NET, SMALL_NEXT
 from tests.golden import formula
 from tests.support import ROOT, SMALL, import_or_skip, known_model
 
@@ -40,6 +41,7 @@ PLAIN = {
     *("sigmoid", "sqrt", "square", "sub"),
     *("equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "select"),
     *("conv", "gelu", "instance_norm", "layer_norm", "linear", "matmul", "scaled_dot_product_attention", "softmax"),
+    *("batch_norm", "max_pool"),
     *("reduce_max", "reduce_mean", "reduce_sum"),
     *("concat", "expand_dims", "pad", "reshape", "reverse", "slice_by_index", "split", "squeeze", "stack", "tile"),
     "transpose",
@@ -66,7 +68,14 @@ def artifact_of(small_models, tmp_path_factory):
     return make
 
 
-@pytest.fixture(scope="module", params=[(m, p) for m in (SMALL, SMALL_NEXT) for p in PIXELS], ids="-".join)
+# With random weights, and nothing that refines a first guess, half precision decides where many points of TAP-Net are.
+ROWS = [
+    *((m, p) for m in (SMALL, SMALL_NEXT) for p in PIXELS),
+    pytest.param((SMALL_NET, "fp32"), marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: "-".join(row))
 def row(request):
     """(model, precision)"""
     return request.param
@@ -114,7 +123,8 @@ def test_tracks_are_those_of_torch_in_a_bucket_that_is_not_full(row, artifact, s
     video = formula.video(8, height, width, seed=3)
     xy = formula.queries(5, 8, height, width, seed=3, first=True)[:, [2, 1]]
     expected_xy, expected_visible = torch_rollout(small_models[model].load(), artifact.manifest.visibility, video, xy)
-    found_xy, found_visible = runtime_rollout(artifact, MilInterpreter(), "fused", video, xy)
+    (plan,) = plans_of(artifact.manifest, "coreml")
+    found_xy, found_visible = runtime_rollout(artifact, MilInterpreter(), plan, video, xy)
     assert np.abs(found_xy - expected_xy).max() < PIXELS[precision]
     np.testing.assert_array_equal(found_visible, expected_visible)
 
@@ -123,7 +133,8 @@ def test_the_manifest_says_how_it_was_verified(row, artifact):
     verification = artifact.manifest.verification
     assert verification["backend"] == MilInterpreter().describe()
     assert "Apple's own kernels were not run" in verification["backend"]
-    assert verification["pixel_error"]["fused"] < PIXELS[row[1]]
+    (error,) = verification["pixel_error"].values()
+    assert error < PIXELS[row[1]]
     assert artifact.manifest.tools["coremltools"] == ct.__version__
     assert artifact.manifest.precision == row[1]
 
@@ -229,14 +240,15 @@ def test_a_stage_without_points_is_a_single_function(artifact_of):
 
 
 def test_a_package_says_what_it_is(artifact, small_models, row):
-    spec = ct.utils.load_spec(str(artifact.directory / "step.mlpackage"))
+    *_, (name, stage) = artifact.manifest.stages.items()
+    spec = ct.utils.load_spec(str(artifact.directory / f"{name}.mlpackage"))
     found = spec.description.metadata.userDefined
     assert found["model"] == row[0]
     assert found["precision"] == row[1]
-    assert found["stage"] == "step"
+    assert found["stage"] == name
     assert found["weights_sha256"] == artifact.manifest.weights_sha256
     assert "license" not in found  # whose weights these are is not known
-    for tensor in (*artifact.manifest.stages["step"].inputs, *artifact.manifest.stages["step"].outputs):
+    for tensor in (*stage.inputs, *stage.outputs):
         assert f"{tensor.name}: {tensor.role}" in found["tensors"].split(", ")
 
 
