@@ -20,6 +20,8 @@ from training.evaluation.predictors import BASELINES, predictor
 from training.evaluation.queries import sample_queries
 from training.evaluation.report import Scores, table, write_json
 from training.evaluation.score import score
+from training.evaluation.trajan import trajan_score
+from training.models import load
 
 COLUMNS = {
     "AJ": "average_jaccard",
@@ -28,15 +30,24 @@ COLUMNS = {
     "AJ_RD": "AJ_RD",
     "mislead": "misleading",
 }
+TRAJAN_COLUMNS = {
+    "TR_AJ": "trajan_average_jaccard",
+    "TR_d": "trajan_average_pts_within_thresh",
+    "TR_OA": "trajan_occlusion_accuracy",
+}
+METRICS = {"tapvid": COLUMNS, "trajan": TRAJAN_COLUMNS}
+"""What `--metrics` names, and the columns that it prints."""
 
 
-def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first") -> Scores:
-    """Metrics of each predictor on each video."""
+def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first", trajan: Any = None) -> Scores:
+    """Metrics of each predictor on each video; `trajan_score`'s, too, where its model is given."""
     predictors = {name: predictor(name) for name in names}
     scores: Scores = {name: [] for name in predictors}
     for video in videos:
         for name, predict in predictors.items():
-            scores[name].append((video.name, score(video, *predict(video), mode)))
+            tracks = predict(video)
+            motion = {} if trajan is None else trajan_score(video, *tracks, trajan)
+            scores[name].append((video.name, {**score(video, *tracks, mode), **motion}))
     return scores
 
 
@@ -61,6 +72,14 @@ def add_parser(commands: Any) -> None:
         metavar="HxW|native|published",
         help="resize videos, leave them, or (default) do as the benchmark demands, which is 256x256 for TAP-Vid",
     )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=list(METRICS),
+        default=["tapvid"],
+        help="tapvid, or trajan: how well TRAJAN reconstructs one half of the tracks from the other; it needs no truth",
+    )
+    parser.add_argument("--trajan-weights", metavar="FILE", help="of trajan/base; default: what tapsdk fetch left")
     parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for the synthetic clips")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics here, too")
@@ -82,11 +101,13 @@ def _run(args: argparse.Namespace) -> None:
     data = args.textures or args.data if args.dataset in GENERATED else args.data
     if args.json:
         check_output(args.json, *args.model, args.dataset, data)
+    trajan = load("trajan/base", args.trajan_weights) if "trajan" in args.metrics else None
     videos = open_dataset(args.dataset, data, args.resolution)
     asked = (sample_queries(video, args.mode) for video in videos)
     names = dict.fromkeys([*BASELINES, *args.model])
-    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode)
-    print(table(scores, COLUMNS, args.per_video))
+    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode, trajan)
+    columns = {title: metric for name in args.metrics for title, metric in METRICS[name].items()}
+    print(table(scores, columns, args.per_video))
     if args.json:
         size = args.resolution
         resolution = size if isinstance(size, str) else "x".join(map(str, size)) if size else "native"
