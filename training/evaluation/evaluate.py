@@ -79,7 +79,9 @@ def add_parser(commands: Any) -> None:
         default=["tapvid"],
         help="tapvid, or trajan: how well TRAJAN reconstructs one half of the tracks from the other; it needs no truth",
     )
-    parser.add_argument("--trajan-weights", metavar="FILE", help="of trajan/base; default: what tapsdk fetch left")
+    parser.add_argument(
+        "--trajan-weights", "--weights", metavar="FILE", help="of trajan/base; default: what tapsdk fetch left"
+    )
     parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for the synthetic clips")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics here, too")

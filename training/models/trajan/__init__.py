@@ -10,4 +10,7 @@ FAMILY = Family(
     torch="training.models.trajan.torch:Trajan",
     jax="training.models.trajan.jax:Trajan",
     official="training.models.trajan.official",
+    losses_torch="training.models.trajan.losses_torch",
+    losses_jax="training.models.trajan.losses_jax",
+    method="reconstruct",
 )

@@ -42,10 +42,10 @@ class Attention(nn.Module):
             project(tokens).unflatten(-1, (self.heads, -1))
             for project, tokens in ((self.query, x), (self.key, context), (self.value, context))
         )
-        query, key = (
-            norm(tokens.to(norm.weight.dtype)) for norm, tokens in ((self.query_norm, query), (self.key_norm, key))
-        )
-        heads = (tokens.transpose(1, 2) for tokens in (query, key, value.to(key.dtype)))
+        # Under autocast projections are of half precision, which the norms' weights are not.
+        query = self.query_norm(query.to(self.query_norm.weight.dtype))
+        key = self.key_norm(key.to(self.key_norm.weight.dtype))
+        heads = (tokens.transpose(1, 2) for tokens in (query, key, value))
         return self.out(F.scaled_dot_product_attention(*heads, bias).transpose(1, 2).flatten(-2))
 
 
