@@ -120,7 +120,10 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
 
 def trajan_score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], model: Any) -> Metrics:
     """Of tracks [N, T, 2] and [N, T] in a video: their `reconstruction_score`, with names that begin with "trajan_",
-    and "trajan_distance", that of their motion from the true one; NaN where no point is visible."""
+    and "trajan_distance", that of their motion from the true one; NaN where no point is visible.
+
+    Of queries chosen as "strided" a point has several tracks; then one half knows the other, and scores are too good.
+    """
     size = video.frames.shape[1:3]
     scores = reconstruction_score(xy, visible, size, model)
     distance = np.nan

@@ -178,12 +178,12 @@ class Trajan(nn.Module):
 
     def decompress(self, latents: Tensor, dither: bool = True) -> Tensor:
         """Latents [B, L, channels] as tokens [B, L, C] to read tracks off."""
-        latents = latents.clamp(-1, 1)
+        latents = latents.float().clamp(-1, 1)
         if dither:
             steps = (latents * LEVELS).round() / LEVELS + latents.new_tensor(dither_noise(*latents.shape[1:]))
             # Gradients pass straight through.
             latents = latents + (steps - latents).detach()
-        return self.decompress_transformer(self.decompressor(latents))
+        return self.decompress_transformer(self.decompressor(latents.to(self.decompressor.weight.dtype)))
 
     def read_out(self, latents: Tensor, queries_txy: Tensor) -> Tensor:
         """x, y, visible and certain logits [B, Q, 4, T] of queries among tokens [B, L, C]."""
@@ -195,9 +195,8 @@ class Trajan(nn.Module):
         shape = (*token.shape[:2], *latents.shape[1:])
         beside = torch.cat([latents[:, None].expand(shape), self._windows(latents, t.long())], -1)
         tokens = torch.cat([token[:, :, None], beside], 2).flatten(0, 1)
-        return (
-            self.head(self.readout_transformer(tokens, tokens=1)[:, 0]).unflatten(-1, (4, -1)).unflatten(0, shape[:2])
-        )
+        outputs = self.head(self.readout_transformer(tokens, tokens=1)[:, 0])
+        return outputs.unflatten(0, shape[:2]).unflatten(-1, (4, self.config.frames))
 
     def _windows(self, latents: Tensor, t: Tensor) -> Tensor:
         """The channels [B, Q, L, window] of tokens [B, L, C] that frames [B, Q, 1] choose; zeros beyond the last."""

@@ -151,6 +151,14 @@ def test_latents_of_one_step_are_decoded_alike_but_without_dither(model: Any) ->
     assert_same_outputs(decoded(model, steps + noise, queries, False), decoded(model, steps, queries))
 
 
+def test_numbers_of_any_precision_are_taken(model: Any) -> None:
+    tracks, visible, frames = some_tracks()
+    assert_close(model.encode(tracks.astype(np.float64), visible, frames), model.encode(tracks, visible, frames))
+    latents, queries = some_latents(), some_queries()
+    found = decoded(model, latents.astype(np.float64), queries.astype(np.float64))
+    assert_same_outputs(found, decoded(model, latents, queries))
+
+
 def test_latents_beyond_one_are_cut_off(model: Any) -> None:
     latents = some_latents()
     assert np.abs(latents).max() > 1
