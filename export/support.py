@@ -11,6 +11,7 @@ EXCEPTIONS = {
     ("tapir/base", "tflite"): OPEN_LENGTH,
     ("tapir/boots", "coreml"): OPEN_LENGTH,
     ("tapir/boots", "tflite"): OPEN_LENGTH,
+    ("trajan/*", "*"): "it takes tracks, not video: it scores them (`python -m training evaluate --metrics trajan`)",
 }
 """(model, target) patterns, as in file names."""
 

@@ -116,6 +116,8 @@ def _parameters(model: str) -> str:
 def _causal(model: str) -> str:
     if model not in CONFIGS:
         return "cannot run yet"
+    if model in OFFICIAL and OFFICIAL[model].use:
+        return "scores tracks"
     return "yes" if CONFIGS[model].causal else "no"
 
 

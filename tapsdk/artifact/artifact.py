@@ -137,8 +137,8 @@ def _download(url: Url, path: Path, most_bytes: int, complaint: str) -> None:
 
 
 def _not_bundled(name: str) -> str:
-    if not OFFICIAL[name].can_be_exported:
-        return f"{name} is a published model that this version of tapsdk can fetch but not run"
+    if OFFICIAL[name].use:
+        return f"{name} tracks no video; it {OFFICIAL[name].use}"
     return (
         f"{name} is a published model whose weights are not bundled. Fetch the official checkpoint "
         f"(tapsdk fetch {name}) and export it: tapsdk export {name} --target onnx -o DIR; "

@@ -149,8 +149,8 @@ def cached(model: str, *, directory: str | os.PathLike[str] | None = None) -> Pa
 def next_step(model: str) -> str:
     """What to do with a fetched model, as a sentence for people."""
     name = _official(model)
-    if not OFFICIAL[name].can_be_exported:
-        return f"This version of tapsdk fetches {name} but cannot run it yet."
+    if OFFICIAL[name].use:
+        return f"{name} tracks no video; it {OFFICIAL[name].use}."
     folder = _slug(name)
     return (
         f"Next, export it: tapsdk export {name} --target onnx -o {folder}\n"

@@ -36,10 +36,15 @@ class Official:
     """The first one is fetched: a format that is read without PyTorch, where there is one."""
     accuracy: tuple[Accuracy, ...] = ()
     licence: str = "Apache-2.0"
-    can_be_exported: bool = True
-    """Whether `tapsdk export` knows the family."""
+    use: str = ""
+    """What the model does instead, if it tracks no video: ends the sentences that refuse it."""
     frame_by_frame: str = ""
     """The variant that runs frame by frame, where this one needs whole videos."""
+
+    @property
+    def can_be_exported(self) -> bool:
+        """Whether `tapsdk export` knows the family: it knows all that track video."""
+        return not self.use
 
 
 OFFICIAL: dict[str, Official] = {
@@ -94,7 +99,7 @@ OFFICIAL: dict[str, Official] = {
     "trajan/base": Official(
         "TRAJAN",
         (f"{DEEPMIND}trajan/track_autoencoder_ckpt.npz",),
-        can_be_exported=False,
+        use="scores tracks: python -m training evaluate --metrics trajan",
     ),
 }
 

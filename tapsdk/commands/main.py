@@ -225,7 +225,7 @@ def _models(args: argparse.Namespace) -> int:
     for name in bundled_models():
         say(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
     for name, official in OFFICIAL.items():
-        use = f"export it: tapsdk export {name} --target onnx" if official.can_be_exported else "cannot be run yet"
+        use = official.use or f"export it: tapsdk export {name} --target onnx"
         say(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
     return 0
 

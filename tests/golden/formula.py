@@ -49,3 +49,33 @@ def queries(points: int, frames: int, height: int, width: int, seed: int, first:
     t = np.zeros(points) if first else np.floor(share[:, 0] * frames)
     y, x = 4 + share[:, 1] * (height - 8), 4 + share[:, 2] * (width - 8)
     return np.stack([t, y, x], -1).astype(np.float32)
+
+
+def smooth_tracks(points: int, frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tracks [points, frames, 2] float32 (x, y), mostly in [0, 1], that drift and sway, and whether they are visible,
+    [points, frames] bool, for some frames at a time.
+
+    Every fifth is hidden in the last third; the first, of more than four, always.
+    """
+    share = np.random.RandomState(2000 + seed).uniform(0, 1, (points, 12))[..., None]
+    time = np.arange(frames)[None] / max(frames - 1, 1)
+
+    def sway(start: np.ndarray, drift: np.ndarray, slow: np.ndarray, pace: np.ndarray, fast: np.ndarray) -> np.ndarray:
+        along = 0.1 + 0.8 * start + 0.3 * (drift - 0.5) * time
+        along = along + 0.06 * np.sin(2 * np.pi * (slow + time * (1 + 2 * pace)))
+        return along + 0.02 * np.sin(2 * np.pi * (fast + 5 * time))
+
+    columns = [share[:, i] for i in range(12)]
+    xy = np.stack([sway(*columns[:5]), sway(*columns[5:10])], -1)
+    visible = np.sin(2 * np.pi * (columns[10] + time * (1 + 3 * columns[11]))) > -0.6
+    visible[::5, frames - frames // 3 :] = False
+    if points > 4:
+        visible[0] = False
+    return xy.astype(np.float32), visible
+
+
+def track_queries(points: int, frames: int, seed: int) -> np.ndarray:
+    """[points, 3] float32 (t, x, y): frames below `frames`, x and y in [0.02, 0.98]."""
+    share = np.random.RandomState(3000 + seed).uniform(0, 1, (points, 3))
+    columns = (np.floor(share[:, 0] * frames), 0.02 + 0.96 * share[:, 1], 0.02 + 0.96 * share[:, 2])
+    return np.stack(columns, -1).astype(np.float32)

@@ -19,7 +19,10 @@ from training.evaluation.plots import check_plot, write_plot
 from training.evaluation.predictors import BASELINES, predictor
 from training.evaluation.report import Scores, table, write_json
 from training.evaluation.score import score as tapvid_score
-from training.evaluation.scorers import SCORERS, Score
+from training.evaluation.scorers import SCORERS, TRAJAN_COLUMNS, Score, with_trajan
+from training.models import load
+
+METRICS = ("benchmark", "trajan")
 
 
 def evaluate(
@@ -46,6 +49,15 @@ def add_parser(commands: Any) -> None:
     )
     add_dataset(parser, "published")
     parser.add_argument("--mode", choices=QUERY_MODES, default="first", help="which queries, in TAP-Vid's sense")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=METRICS,
+        default=["benchmark"],
+        help="the dataset's own, or trajan: how well TRAJAN reconstructs one half of the tracks from the other; it "
+        "needs no truth",
+    )
+    parser.add_argument("--trajan-weights", metavar="FILE", help="of trajan/base; default: what tapsdk fetch left")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
     parser.add_argument("--details", action="store_true", help="a column for each threshold, too")
     styles = parser.add_mutually_exclusive_group()
@@ -68,10 +80,14 @@ def _run(args: argparse.Namespace) -> None:
     if args.plot:
         check_plot(args.plot)
     scorer = SCORERS[benchmark_of(args.dataset)]
+    own = {**scorer.columns, **(scorer.details if args.details else {})}
+    if "trajan" in args.metrics:
+        scorer = with_trajan(scorer, load("trajan/base", args.trajan_weights))
     asked = (scorer.ask(video, args.mode) for video in videos_of(args))
     names = dict.fromkeys([*BASELINES, *args.model])
     scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode, scorer.score)
-    columns = {**scorer.columns, **(scorer.details if args.details else {})}
+    asked_for = {"benchmark": own, "trajan": TRAJAN_COLUMNS}
+    columns = {title: metric for name in args.metrics for title, metric in asked_for[name].items()}
     print(table(scores, columns, args.per_video, args.style, scorer.pool))
     if args.json:
         size = args.resolution

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from training.evaluation.pck import SHARES, ask_joints, pck, pool_pck
 from training.evaluation.queries import sample_queries
 from training.evaluation.report import Metrics, Pool
 from training.evaluation.score import score
+from training.evaluation.trajan import trajan_score
 
 Score = Callable[[LabelledVideo, NDArray[np.float32], NDArray[np.bool_], str], Metrics]
 """Of a video with queries, tracks [N, T, 2] in its pixels, visible [N, T], and the mode of the queries."""
@@ -53,3 +55,18 @@ SCORERS = {
     ),
     "pck": Scorer(ask_joints, pck, {f"PCK@{share}": f"PCK@{share}" for share in SHARES}, pool=pool_pck),
 }
+
+TRAJAN_COLUMNS = {
+    "TR_AJ": "trajan_average_jaccard",
+    "TR_d": "trajan_average_pts_within_thresh",
+    "TR_OA": "trajan_occlusion_accuracy",
+}
+
+
+def with_trajan(scorer: Scorer, model: Any) -> Scorer:
+    """The same, and what TRAJAN says of the tracks (`trajan_score`): TRAJAN_COLUMNS are of it."""
+
+    def both(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], mode: str) -> Metrics:
+        return {**scorer.score(video, xy, visible, mode), **trajan_score(video, xy, visible, model)}
+
+    return replace(scorer, score=both)

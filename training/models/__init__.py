@@ -30,6 +30,8 @@ def load(
         of "tracks" [B, N, T, 2] (x, y) in pixels of the video and the logits "occlusion" and "expected_dist"
         (TAPNext: "visible_logits" in their place) [B, N, T]. If it is causal it also has
         init(frame [B, 1, H, W, 3], queries_tyx) -> state, and step(frame, state) -> (dict for T = 1, state).
+        trajan/base, which scores tracks, has encode, decode and reconstruct in place of all these
+        (`training.models.trajan.torch`).
     Raises ModelError for an unknown model, for a framework that is unknown or not installed, and where no weights
     are at hand; CheckpointError for weights that cannot be read or are not the model's.
     """

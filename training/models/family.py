@@ -47,6 +47,9 @@ class Family:
     have such an encoder; None for families that have none."""
     pretrained: str | None = None
     """Module with `load_backbone(source)`: these parameters, by the rest of their names."""
+    method: str = "clip"
+    """Of the modules, that gives tracks: "clip" those of points in a video, "reconstruct" those of a scene by others of
+    it. Training makes examples for the one or the other (`training.run.batches`)."""
     in_training: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the modules, beside the config, where they are trained."""
 

@@ -9,13 +9,18 @@ from typing import Any
 
 from tapsdk.artifact.registry import ALIASES
 from tapsdk.errors import ModelError
-from training.models import tapir, tapnet, tapnext
+from training.models import tapir, tapnet, tapnext, trajan
 from training.models.family import Family
 
 FRAMEWORKS = {"torch": ("torch",), "jax": ("jax", "equinox")}
 """What each one needs to be installed."""
 
-FAMILIES: dict[str, Family] = {"tapir": tapir.FAMILY, "tapnext": tapnext.FAMILY, "tapnet": tapnet.FAMILY}
+FAMILIES: dict[str, Family] = {
+    "tapir": tapir.FAMILY,
+    "tapnext": tapnext.FAMILY,
+    "tapnet": tapnet.FAMILY,
+    "trajan": trajan.FAMILY,
+}
 
 CONFIGS: dict[str, Any] = {name: config for family in FAMILIES.values() for name, config in family.variants.items()}
 """Every variant of every family, by "family/variant"."""

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -19,6 +19,8 @@ import numpy as np
 from tapsdk.errors import TapsdkError
 from training.data.synthetic import SceneConfig, make_clip
 from training.data.synthetic.textures import list_photographs
+from training.models.registry import family_of
+from training.run import track_sets
 from training.run.config import SIZE_MULTIPLE, ConfigError, Phase, TrainConfig
 from training.run.motion_prior import believed_positions
 
@@ -29,8 +31,9 @@ AHEAD = 4
 """Batches that each process makes ahead of time."""
 
 Batch = dict[str, Any]
-"""video [B, T, H, W, 3] uint8, xy [B, T, N, 2] float32 px, visible [B, T, N] bool, queries_tyx [B, N, 3] float32 px,
-previous [B, T, N, 2] float32 px (`training.run.motion_prior`)."""
+"""Of clips: video [B, T, H, W, 3] uint8, xy [B, T, N, 2] float32 px, visible [B, T, N] bool, queries_tyx [B, N, 3]
+float32 px, previous [B, T, N, 2] float32 px (`training.run.motion_prior`). Of tracks alone:
+`training.run.track_sets.example` with an axis B."""
 
 
 def scene_of(config: TrainConfig, phase: Phase) -> SceneConfig:
@@ -46,6 +49,8 @@ def check_clips(config: TrainConfig) -> None:
     """Raises ConfigError where clips of this run cannot be made: better now than in another process, or hours later."""
     for phase in config.phases:
         scene = scene_of(config, phase)
+        if family_of(config.model_name).method == "reconstruct":
+            track_sets.check(scene, config.model_config.frames)
         if scene.height % SIZE_MULTIPLE or scene.width % SIZE_MULTIPLE:
             raise ConfigError(f"clips of {scene.height}x{scene.width}; both must be multiples of {SIZE_MULTIPLE}")
         if scene.textures is not None:
@@ -59,8 +64,9 @@ def make_batch(config: TrainConfig, step: int, rank: int = 0, world: int = 1) ->
     """The share of process `rank` out of `world` in the batch of a step: consecutive clips of it."""
     phase = config.phase_at(step)
     scene, share = scene_of(config, phase), phase.batch // world
+    make = EXAMPLES[family_of(config.model_name).method]
     seeds = np.random.SeedSequence([config.seed, step]).generate_state(phase.batch)
-    examples = [_example(scene, int(seed)) for seed in seeds[rank * share : (rank + 1) * share]]
+    examples = [make(scene, int(seed)) for seed in seeds[rank * share : (rank + 1) * share]]
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
@@ -76,6 +82,10 @@ def _example(scene: SceneConfig, seed: int) -> Batch:
         "queries_tyx": clip.queries[:, [0, 2, 1]],
         "previous": previous.swapaxes(0, 1),
     }
+
+
+EXAMPLES: dict[str, Callable[[SceneConfig, int], Batch]] = {"clip": _example, "reconstruct": track_sets.example}
+"""What one example of a batch is, without the axis B, by the method of the family that learns from it."""
 
 
 def iterate(config: TrainConfig, start: int, rank: int = 0, world: int = 1) -> Generator[Batch, None, None]:

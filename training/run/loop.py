@@ -21,7 +21,7 @@ from training.run.report import LOG, Report
 from training.run.run_folder import RunFolder, run_folder
 from training.run.run_state import Checkpoint, check_fit, find_checkpoint, load_checkpoint, save_checkpoint
 from training.run.updaters import Updater
-from training.run.validation import picture, track, validate, validation_clips
+from training.run.validation import held_out_examples, picture, track, validate
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class _RunLogger:
 
     @cached_property
     def _clips(self) -> list[LabelledVideo]:
-        return validation_clips(self.config)
+        return held_out_examples(self.config, self.family)
 
     def note(self, step: int, losses: Mapping[str, float]) -> None:
         if self._is_due(LOG_EVERY, step):

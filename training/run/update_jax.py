@@ -101,8 +101,9 @@ class JaxUpdater:
             self._training, losses = update(self._training, arrays, np.float32(learning_rate), recipe=self.recipe)
         return {name: float(value) for name, value in losses.items()}
 
-    def predict(self, video: NDArray[np.uint8], queries_tyx: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        outputs = self.recipe.model(self._training.average).clip(np.float32(video)[None] / 127.5 - 1, queries_tyx[None])
+    def predict(self, *inputs: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        method = getattr(self.recipe.model(self._training.average), self.recipe.family.method)
+        outputs = method(*(_scaled(jnp.asarray(array)[None]) for array in inputs))
         return {name: np.asarray(array[0]) for name, array in outputs.items()}
 
     def state(self) -> RunState:
@@ -165,10 +166,15 @@ def _losses(weights: Parameters, batch: Batch, recipe: Recipe) -> tuple[Array, t
     """The weighted sum of the mean losses over a batch; all of them by name; and what the batch moved besides."""
     weights = {name: array if recipe.factor(name) else jax.lax.stop_gradient(array) for name, array in weights.items()}
     # Clips are worked on at their own size.
-    model = recipe.model(weights, resolution=batch["video"].shape[2:4])
-    batch = {**batch, "video": batch["video"].astype(jnp.float32) / 127.5 - 1}
+    model = recipe.model(weights, **({"resolution": batch["video"].shape[2:4]} if "video" in batch else {}))
+    batch = {name: _scaled(array) for name, array in batch.items()}
     losses = recipe.family.losses("jax").batch_losses(model, batch, recipe.mixed_precision)
     moved = losses.pop(MOVED, {})
     factors = {"heatmap": recipe.heatmap_weight, "match": recipe.match_weight}
     losses["total"] = sum(factors.get(name, 1.0) * value for name, value in losses.items())
     return losses["total"], (losses, moved)
+
+
+def _scaled(array: Array) -> Array:
+    """Pictures in [-1, 1]; all else as it is."""
+    return array.astype(jnp.float32) / 127.5 - 1 if array.dtype == jnp.uint8 else array

@@ -38,10 +38,9 @@ class Losses(nn.Module):
 
         seen: how many positions are visible, the mean over all processes.
         """
-        video = batch["video"]
-        # Clips are worked on at their own size.
-        self.model.config = replace(self.model.config, resolution=(video.shape[2], video.shape[3]))
-        losses = self.of_family.batch_losses(self.model, {**batch, "video": video.float() / 127.5 - 1}, seen)
+        if "video" in batch:  # Clips are worked on at their own size.
+            self.model.config = replace(self.model.config, resolution=tuple(batch["video"].shape[2:4]))
+        losses = self.of_family.batch_losses(self.model, {name: _scaled(t) for name, t in batch.items()}, seen)
         losses["total"] = sum(self.weights.get(name, 1.0) * value for name, value in losses.items())
         return losses
 
@@ -109,9 +108,9 @@ class TorchUpdater:
             mean.lerp_(now, 1 - self.config.average)
 
     @torch.inference_mode()
-    def predict(self, video: NDArray[np.uint8], queries_tyx: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        frames, queries = (torch.as_tensor(array).to(self.device)[None] for array in (video, queries_tyx))
-        outputs = self.average.clip(frames.float() / 127.5 - 1, queries)
+    def predict(self, *inputs: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        tensors = (_scaled(torch.as_tensor(array).to(self.device)[None]) for array in inputs)
+        outputs = getattr(self.average, family_of(self.config.model_name).method)(*tensors)
         return {name: tensor[0].cpu().numpy() for name, tensor in outputs.items()}
 
     def state(self) -> RunState:
@@ -146,6 +145,11 @@ class TorchUpdater:
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """torch's names of Adam's first and second moment."""
+
+
+def _scaled(tensor: Tensor) -> Tensor:
+    """Pictures in [-1, 1]; all else as it is."""
+    return tensor.float() / 127.5 - 1 if tensor.dtype == torch.uint8 else tensor
 
 
 def _device() -> torch.device:

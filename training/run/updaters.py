@@ -38,8 +38,11 @@ class Updater(Protocol):
         A step whose gradient is not finite changes nothing.
         """
 
-    def predict(self, video: NDArray[np.uint8], queries_tyx: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """What `clip` of the mean model says of one video [T, H, W, 3] and queries [N, 3]; no batch axis."""
+    def predict(self, *inputs: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        """What the family's `method` of the mean model says of one example; no batch axis, and pictures are uint8.
+
+        For "clip": a video [T, H, W, 3] and queries_tyx [N, 3].
+        """
 
     def state(self) -> RunState: ...
 

@@ -5,7 +5,9 @@ This is for watching a run. `python -m training evaluate` measures what is repor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,14 +22,18 @@ from training.evaluation.score import score
 from training.models.family import Family
 from training.run.batches import scene_of
 from training.run.config import TrainConfig
+from training.run.track_sets import TrackSet, make_track_set
 from training.run.updaters import Updater
 
 CLIPS = 4
+SETS = 16
+"""Of tracks without a picture."""
 FRAMES = 16
 METRICS = {"AJ": "average_jaccard", "d_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
 
 Tracks = tuple[NDArray[np.float32], NDArray[np.bool_]]
 """xy [N, T, 2] in pixels and visible [N, T]."""
+Outputs = dict[str, NDArray[np.float32]]
 
 COLUMNS = 4
 TILE = 256
@@ -44,9 +50,37 @@ def validation_clips(config: TrainConfig) -> list[LabelledVideo]:
         return list(held_out(replace(scene, textures=None), CLIPS, VALIDATION_SEED))
 
 
+def _validation_sets(config: TrainConfig) -> list[TrackSet]:
+    scene = scene_of(config, config.phases[-1])
+    return [make_track_set(scene, VALIDATION_SEED + index) for index in range(SETS)]
+
+
+def _track(updater: Updater, clip: LabelledVideo) -> Outputs:
+    return updater.predict(clip.frames, clip.queries[:, [0, 2, 1]])
+
+
+def _reconstruct(updater: Updater, tracks: TrackSet) -> Outputs:
+    frames = len(tracks.frames)
+    outputs = {name: array[:, :frames] for name, array in updater.predict(*tracks.inputs).items()}
+    return {**outputs, "tracks": outputs["tracks"] * tracks.sides}
+
+
+WATCHED: dict[str, tuple[Callable[..., Any], Callable[..., Outputs]]] = {
+    "clip": (validation_clips, _track),
+    "reconstruct": (_validation_sets, _reconstruct),
+}
+"""By the method of a family: what its models are watched on, and what they say of one of these, in its pixels."""
+
+
+def held_out_examples(config: TrainConfig, family: Family) -> list[LabelledVideo]:
+    """What a model of `family` is watched on: clips with queries, or tracks without a picture."""
+    examples: list[LabelledVideo] = WATCHED[family.method][0](config)
+    return examples
+
+
 def track(updater: Updater, family: Family, clip: LabelledVideo) -> Tracks:
     """By the mean model, which is one of `family`."""
-    outputs = updater.predict(clip.frames, clip.queries[:, [0, 2, 1]])
+    outputs = WATCHED[family.method][1](updater, clip)
     return outputs["tracks"], family.visible(outputs)
 
 

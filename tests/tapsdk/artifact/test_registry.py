@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 
+import tapsdk
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.fetch import next_step
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import ModelError
-from training.models.registry import CONFIGS
+from training.models.registry import CONFIGS, family_of
 
 DEEPMIND = "https://storage.googleapis.com/dm-tapnet/"
 
@@ -52,8 +55,19 @@ def test_the_authors_own_number_comes_first():
         assert [a.source for a in official.accuracy][:1] in ([], ["repository"])
 
 
-def test_every_published_model_that_can_run_has_a_configuration():
-    assert {m for m, official in OFFICIAL.items() if official.can_be_exported} == set(CONFIGS) - {"tapir/tiny"}
+def test_every_published_model_has_a_configuration():
+    assert set(OFFICIAL) == set(CONFIGS) - {"tapir/tiny"}
+
+
+def test_what_tracks_video_has_stages_to_be_exported_and_nothing_else():
+    assert all(official.can_be_exported == (family_of(m).stages is not None) for m, official in OFFICIAL.items())
+
+
+def test_a_model_that_scores_tracks_says_so_wherever_a_tracker_is_asked_for():
+    sentence = "trajan/base tracks no video; it scores tracks: python -m training evaluate --metrics trajan"
+    with pytest.raises(ModelError, match=f"^{sentence}$"):
+        tapsdk.track(np.zeros((2, 8, 8, 3), np.uint8), [[1, 1]], model="trajan/base")
+    assert next_step("trajan/base") == f"{sentence}."
 
 
 def test_aliases_lead_to_models():

@@ -46,6 +46,14 @@ def test_tapnexts_points_are_visible_if_their_logit_is_positive() -> None:
     assert FAMILIES["tapnext"].visible(outputs).tolist() == [[False, False, True]]
 
 
+@pytest.mark.parametrize(("visible", "certain", "expected"), [(5, 5, True), (5, -5, False), (0.5, 0.5, False)])
+def test_trajans_points_are_visible_if_both_logits_together_make_that_likely(
+    visible: float, certain: float, expected: bool
+) -> None:
+    outputs = {"visible_logits": np.float32([[visible]]), "certain_logits": np.float32([[certain]])}
+    assert FAMILIES["trajan"].visible(outputs).tolist() == [[expected]]
+
+
 def test_what_can_be_trained_names_losses_of_both_frameworks() -> None:
     assert FAMILIES["tapir"].can_be_trained
     assert not FAMILIES["tapnext"].can_be_trained

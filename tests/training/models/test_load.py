@@ -106,7 +106,7 @@ def test_without_weights_the_fetched_file_is_taken(tmp_path, monkeypatch):
     path.unlink()
 
 
-@pytest.mark.parametrize("model", ["tapir/base", "tapir/boots-causal", "tapnext/base"])
+@pytest.mark.parametrize("model", ["tapir/base", "tapir/boots-causal", "tapnext/base", "trajan/base"])
 def test_without_weights_at_hand_the_error_gives_the_two_ways_out(model):
     with pytest.raises(ModelError, match=rf"tapsdk fetch {model};.*--weights FILE"):
         load(model)

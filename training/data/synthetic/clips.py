@@ -61,23 +61,45 @@ def _queries(
 
 def make_clip(config: SceneConfig, seed: int) -> LabelledVideo:
     """The clip that `config` and `seed` determine."""
-    # Separate streams: changing an effect of appearance leaves the scene and the points as they were.
-    scene_rng, look_rng, point_rng = (np.random.default_rng([seed, stream]) for stream in range(3))
-    scene = random_scene(scene_rng, config)
-    times = np.arange(config.frames, dtype=np.float64)
-    is_reversed, is_flipped = scene_rng.random(2) < (config.reverse, config.flip)
-    if is_reversed:
-        times = times[::-1].copy()
-    layers = [POSED[type(layer)].of(layer, times) for layer in scene]
+    scene_rng, look_rng, point_rng = _streams(seed)
+    layers, is_flipped = _posed(config, scene_rng)
     shutter = look_rng.uniform(0.3, 0.9) if look_rng.random() < config.motion_blur else 0.0
     appearance = Appearance.random(look_rng, config)
-    size = (config.height, config.width)
-    frames = render(layers, size, shutter, appearance, look_rng)
-    xy, visible = sample_tracks(layers, size, config.points, config.foreground, config.query == "frame0", point_rng)
+    frames = render(layers, (config.height, config.width), shutter, appearance, look_rng)
     if is_flipped:
         frames = np.ascontiguousarray(frames[:, :, ::-1])
+    return LabelledVideo(frames, *_tracks(config, layers, is_flipped, point_rng))
+
+
+def make_tracks(config: SceneConfig, seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """xy [N, T, 2], visible [N, T] and queries [N, 3] of `make_clip`, of which nothing is drawn."""
+    scene_rng, _, point_rng = _streams(seed)
+    return _tracks(config, *_posed(config, scene_rng), point_rng)
+
+
+def _streams(seed: int) -> list[np.random.Generator]:
+    """For scene, look and points: changing an effect of appearance leaves the scene and the points as they were."""
+    return [np.random.default_rng([seed, stream]) for stream in range(3)]
+
+
+def _posed(config: SceneConfig, rng: np.random.Generator) -> tuple[list[Posed], bool]:
+    """A random scene, its layers from back to front in every frame, and whether left and right change places."""
+    scene = random_scene(rng, config)
+    times = np.arange(config.frames, dtype=np.float64)
+    is_reversed, is_flipped = rng.random(2) < (config.reverse, config.flip)
+    if is_reversed:
+        times = times[::-1].copy()
+    return [POSED[type(layer)].of(layer, times) for layer in scene], bool(is_flipped)
+
+
+def _tracks(
+    config: SceneConfig, layers: list[Posed], is_flipped: bool, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    size = (config.height, config.width)
+    xy, visible = sample_tracks(layers, size, config.points, config.foreground, config.query == "frame0", rng)
+    if is_flipped:
         xy[..., 0] = config.width - xy[..., 0]
-    return LabelledVideo(frames, xy, visible, _queries(config, xy, visible, point_rng))
+    return xy, visible, _queries(config, xy, visible, rng)
 
 
 def held_out(config: SceneConfig, count: int, seed: int = EVALUATION_SEED) -> Iterator[LabelledVideo]:

@@ -36,14 +36,15 @@ def uniform(keys: Iterator[Array], shape: tuple[int, ...], fan_in: int) -> Array
 
 class Linear(eqx.Module):
     weight: Array
-    bias: Array
+    bias: Array | None
 
-    def __init__(self, inputs: int, outputs: int, keys: Iterator[Array]) -> None:
+    def __init__(self, inputs: int, outputs: int, keys: Iterator[Array], *, bias: bool = True) -> None:
         self.weight = uniform(keys, (outputs, inputs), inputs)
-        self.bias = uniform(keys, (outputs,), inputs)
+        self.bias = uniform(keys, (outputs,), inputs) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        return x @ self.weight.T + self.bias
+        x = x @ self.weight.T
+        return x if self.bias is None else x + self.bias
 
 
 class Conv(eqx.Module):
