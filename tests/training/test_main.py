@@ -137,6 +137,7 @@ def test_one_framework_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
         (["--framework", "numpy"], "unknown framework 'numpy'; these exist: torch, jax"),
         (["--init", "nowhere.safetensors"], "nowhere.safetensors cannot be read"),
         (["--textures", "nowhere"], "no photographs"),
+        (["--data", "nowhere"], "data: nowhere: no such file or folder"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(

@@ -40,6 +40,8 @@ class Family:
     have such an encoder; None for families that have none."""
     pretrained: str | None = None
     """Module with `load_backbone(source)`: these parameters, by the rest of their names."""
+    sees_tokens: bool = False
+    """Whether its frames are tokens, which training may hide from some frame on (`hidden_from` of a batch)."""
     in_training: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the modules, beside the config, where they are trained."""
 

@@ -20,9 +20,6 @@ from training.run.run_state import Arrays, RunState, check_fit
 UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.run.update_jax:JaxUpdater"}
 """By framework: "module:class" of an Updater that is made from a TrainConfig."""
 
-BETAS = (0.9, 0.99)
-"""Of AdamW, whose weight decay is decoupled."""
-
 
 class Updater(Protocol):
     """Holds the model that is being trained."""
@@ -57,6 +54,11 @@ def make_updater(config: TrainConfig) -> Updater:
     module, name = UPDATERS[config.framework].split(":")
     updater: Any = getattr(importlib.import_module(module), name)
     return updater(config)
+
+
+def decays(name: str, array: Any) -> bool:
+    """Whether a parameter decays: weights do; scales and biases, those that come in groups among them, do not."""
+    return array.ndim > 1 and not name.endswith("bias")
 
 
 def with_pretrained(config: TrainConfig, weights: Arrays) -> Arrays:

@@ -29,10 +29,10 @@ def batch_losses(model: Tapir, batch: Mapping[str, Array], mixed_precision: bool
     Args:
         model: of the resolution of the batch's video.
         batch: video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3], xy and previous [B, T, N, 2], visible
-            [B, T, N]; positions in pixels of the video.
+            [B, T, N]; positions in pixels of the video; known [B, T, N], where `visible` is known.
         mixed_precision: the encoder's convolutions, which are most of the arithmetic, compute in bfloat16.
     """
-    video, xy, visible = batch["video"], batch["xy"], batch["visible"]
+    video, xy, visible, known = (batch[name] for name in ("video", "xy", "visible", "known"))
     size = video.shape[2:4]
     if mixed_precision:
         model = _with_coarse_encoder(model)
@@ -40,19 +40,22 @@ def batch_losses(model: Tapir, batch: Mapping[str, Array], mixed_precision: bool
     queries = model.clip_queries(grids, batch["queries_tyx"], size)
     previous = batch["previous"] if model.config.motion_prior else None
     estimates, _, heatmap = model.trajectories(grids, queries, previous=previous)
-    parts = [estimate_loss(estimate, xy, visible, size) for estimate in estimates]
+    parts = [estimate_loss(estimate, xy, visible, size, known) for estimate in estimates]
     losses = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
     losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size)
     losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size)
     return losses
 
 
-def estimate_loss(estimate: Estimate, xy: Array, visible: Array, size: Sequence[int]) -> dict[str, Array]:
+def estimate_loss(
+    estimate: Estimate, xy: Array, visible: Array, size: Sequence[int], known: Array | None = None
+) -> dict[str, Array]:
     """Losses of one estimate (of one refinement iteration) against true tracks.
 
     Args:
         estimate: [B, T, N, ...] in pixels of frames of `size` (height, width).
         xy, visible: [B, T, N, 2] and [B, T, N], true positions in the same pixels.
+        known: [B, T, N], where `visible` is known; None: everywhere.
     Returns:
         position (Huber, visible frames), occlusion and expected_dist (sigmoid cross-entropy); means over all frames.
     """
@@ -63,9 +66,10 @@ def estimate_loss(estimate: Estimate, xy: Array, visible: Array, size: Sequence[
     huber = jnp.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
     wrong = (jax.lax.stop_gradient(squared) > EXPECTED_DIST**2).astype(jnp.float32)
     uncertain = sigmoid_binary_cross_entropy(estimate.expected_dist.astype(jnp.float32), wrong)
+    occluded = sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen)
     return {
         "position": POSITION_WEIGHT * (huber * seen).mean(),
-        "occlusion": sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen).mean(),
+        "occlusion": (occluded if known is None else occluded * known).mean(),
         "expected_dist": (uncertain * seen).mean(),
     }
 
