@@ -42,7 +42,7 @@ def small(config: TrainConfig, folder: Path) -> TrainConfig:
     scene = SceneConfig(height=32, width=48, frames=4, points=8)
     return replace(
         config,
-        phases=(Phase(steps=3, size=32, frames=3, points=6, batch=2),),
+        phases=(Phase(steps=3, size=32, frames=3, points=6, batch=2, scene={"query": "random"}),),
         architecture=sizes.get(family, {}),
         data=str(write_videos(folder / "videos", [make_clip(scene, 0)])),
         workers=0,
@@ -58,6 +58,7 @@ def test_published_recipes_are_as_published(name: str) -> None:
     assert config.augment == {"crop": 1.0, "colour": 0.8, "grey": 0.2}
     (phase,) = config.phases
     assert (phase.size, phase.frames, phase.points, phase.batch) == (256, 24, 256, 8)
+    assert phase.scene == {"query": "random"}
     assert not (np.isfinite(config.clip_norm) or config.heatmap_weight or config.match_weight or config.average)
 
 

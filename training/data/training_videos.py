@@ -30,6 +30,8 @@ class ClipShape:
     frames: int
     size: Size
     points: int
+    random_queries: bool = False
+    """Points are asked for on any frame on which they are visible, not on the first one."""
 
 
 class TrainingVideos(Protocol):
@@ -100,7 +102,7 @@ def _tracks(index: int) -> str:
 
 
 def cut_clip(video: LabelledVideo, shape: ClipShape, rng: np.random.Generator, crops: float = 0.0) -> LabelledVideo:
-    """A clip of consecutive frames with queries, each on a random frame on which its point is visible.
+    """A clip of consecutive frames with queries, each on a frame on which its point is visible.
 
     A clip with fewer points than `shape` asks for has some of them twice. crops: the share of clips that show a part
     of the picture; the others show all of it. Either is squashed to `shape.size`, as the published models see videos.
@@ -115,15 +117,15 @@ def cut_clip(video: LabelledVideo, shape: ClipShape, rng: np.random.Generator, c
     annotated = None if video.annotated is None else video.annotated[span]
     clip = LabelledVideo(np.asarray(video.frames[span]), video.xy[:, span], video.visible[:, span], None, annotated)
     clip = crop(clip, rng, shape.size) if rng.random() < crops else resized(clip, shape.size)
-    return _with_points(clip, shape.points, rng)
+    return _with_points(clip, shape, rng)
 
 
-def _with_points(clip: LabelledVideo, points: int, rng: np.random.Generator) -> LabelledVideo:
+def _with_points(clip: LabelledVideo, shape: ClipShape, rng: np.random.Generator) -> LabelledVideo:
     there = rng.permutation(np.flatnonzero(clip.visible.any(axis=1)))
-    rows = np.resize(there, points)
+    rows = np.resize(there, shape.points)
     xy, visible = clip.xy[rows], clip.visible[rows]
-    frame = np.where(visible, rng.random(visible.shape), -1).argmax(axis=1)
-    queries = np.concatenate([frame[:, None], xy[np.arange(points), frame]], axis=1).astype(np.float32)
+    frame = (np.where(visible, rng.random(visible.shape), -1) if shape.random_queries else visible).argmax(axis=1)
+    queries = np.concatenate([frame[:, None], xy[np.arange(len(rows)), frame]], axis=1).astype(np.float32)
     return replace(clip, xy=xy, visible=visible, queries=queries)
 
 

@@ -128,7 +128,7 @@ def _clip(config: TrainConfig, scene: SceneConfig, seed: int, videos: TrainingVi
         clip = make_clip(scene, seed)
     else:
         video = videos.read(int(source.integers(len(videos))), source)
-        shape = ClipShape(scene.frames, (scene.height, scene.width), scene.points)
+        shape = ClipShape(scene.frames, (scene.height, scene.width), scene.points, scene.query == "random")
         # Cropped here already, where the video is still large.
         clip = cut_clip(video, shape, source, crops=shares.pop("crop", 0.0))
     return augmented(clip, shares, _stream(seed, AUGMENT_STREAM))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import ModelError
-from training.checkpoints.loading import check_framework, read_weights
+from training.checkpoints.loading import check_framework, read_weights, settings_unlike
 from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import ConfigError, TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
+
+logger = logging.getLogger(__name__)
 
 UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.run.update_jax:JaxUpdater"}
 """By framework: "module:class" of an Updater that is made from a TrainConfig."""
@@ -85,4 +88,8 @@ def initial_weights(config: TrainConfig) -> Arrays | None:
     """Of `config.init`, by our names; None asks for random ones. Raises CheckpointError."""
     if config.init is None:
         return None
-    return read_weights(config.model_name, Path(config.init), config.framework)[0]
+    weights, metadata = read_weights(config.model_name, Path(config.init), config.framework)
+    other = settings_unlike(config.model_config, Path(config.init), metadata)
+    if other:
+        logger.warning("%s was made for %s; [architecture] can say so", config.init, ", ".join(other))
+    return weights

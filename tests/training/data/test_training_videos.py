@@ -1,5 +1,6 @@
 """Labelled videos as a source of clips: any one by its number, cut to one shape, with tracks that fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,16 @@ def test_a_clip_is_consecutive_frames_with_queries_on_visible_points(crops: floa
         said = clip.frames[0, row, column, :2] / 4 + 0.5
         error = np.abs(said[:, None] - whole.xy[None, :, 0]).max(-1).min(-1)
         assert error.max() < 3
+
+
+def test_points_are_asked_for_where_they_are_first_seen_or_anywhere() -> None:
+    whole = video()
+    whole.xy[0] = whole.xy[0, 5]
+    first = [cut_clip(whole, SHAPE, RNG(seed)) for seed in range(20)]
+    assert all((clip.queries[:, 0] == clip.visible.argmax(1)).all() for clip in first)
+    anywhere = [cut_clip(whole, replace(SHAPE, random_queries=True), RNG(seed)) for seed in range(20)]
+    assert {int(t) for clip in anywhere for t in clip.queries[:, 0]} == {0, 1, 2, 3}
+    assert all(clip.visible[np.arange(6), clip.queries[:, 0].astype(int)].all() for clip in anywhere)
 
 
 def test_clips_come_from_all_over_a_video() -> None:

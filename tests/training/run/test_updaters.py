@@ -212,6 +212,20 @@ def test_weights_to_start_from_must_fit(config: TrainConfig, framework: str, tmp
         updater_or_skip(config, framework, init=str(tmp_path / "nowhere.safetensors"))
 
 
+def test_weights_of_another_configuration_are_told(
+    config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a temperature, which shows in no shape."""
+    path = str(tmp_path / "w.safetensors")
+    save_weights(Path(path), "tapir/tiny", updater_or_skip(config, "torch").state().weights, config)
+    updater_or_skip(config, "torch", init=path)
+    assert not caplog.records
+    warmer = {**config.architecture, "softmax_temperature": 10.0}
+    updater_or_skip(config, "torch", init=path, architecture=warmer)
+    (record,) = caplog.records
+    assert f"{path} was made for softmax_temperature 20.0 (here 10.0)" in record.getMessage()
+
+
 @pytest.fixture
 def backbone(monkeypatch: pytest.MonkeyPatch) -> str:
     """What the names of its parameters begin with. The residual encoder stands for it: it compiles faster."""
