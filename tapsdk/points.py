@@ -130,6 +130,16 @@ def grid_points(n: int, frame_size: Size, t: int = 0) -> NDArray[np.float32]:
     return np.stack([np.full(n * n, t), x.ravel(), y.ravel()], axis=1).astype(np.float32)
 
 
+def random_points(n: int, frame_size: Size, t: int = 0, seed: int = 0) -> NDArray[np.float32]:
+    """n query points [n, 3] (t, x, y) anywhere in a frame; the same ones for the same seed."""
+    if n < 1:
+        raise PointsError(f"give at least 1 random point, got {n}")
+    if seed < 0:
+        raise PointsError(f"a seed must be 0 or more, got {seed}")
+    xy = np.random.default_rng(seed).uniform(0, (frame_size[1], frame_size[0]), (n, 2))
+    return np.column_stack([np.full(n, t), xy]).astype(np.float32)
+
+
 def as_rows(points: ArrayLike) -> NDArray[np.float64]:
     """`points` as [N, 2] or [N, 3] float64. Raises PointsError."""
     try:

@@ -1,4 +1,4 @@
-"""python -m training train | convert | release | evaluate | masks | calibrate."""
+"""python -m training train | convert | release | evaluate | compare | masks | calibrate | pack | paint."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def _add_train(commands: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     """Raises ImportError where the extra is missing."""
     from training.checkpoints import cli as checkpoints_cli
-    from training.evaluation import calibration, evaluate, masks
+    from training.data import pack, paint
+    from training.evaluation import calibration, compare, evaluate, masks
     from training.run import release
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and evaluate trackers.")
@@ -74,8 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     checkpoints_cli.add_parser(commands)
     release.add_parser(commands)
     evaluate.add_parser(commands)
+    compare.add_parser(commands)
     masks.add_parser(commands)
     calibration.add_parser(commands)
+    pack.add_parser(commands)
+    paint.add_parser(commands)
     return parser
 
 

@@ -111,6 +111,8 @@ def _add_track(commands: Any) -> None:
     which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y on frame 0 or t,x,y")
     which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
     which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
+    which.add_argument("--random", type=int, metavar="N", help="N points anywhere on frame 0")
+    track.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
     track.add_argument("--model", default="tapir", help="a model's name or an artifact directory (default: tapir)")
     track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
     track.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")

@@ -16,7 +16,7 @@ from typing import Any
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import open_artifact
 from tapsdk.errors import FramesError, PointsError, TapsdkError
-from tapsdk.points import QueryPoints, grid_points, parse_query_points, read_points_file
+from tapsdk.points import QueryPoints, grid_points, parse_query_points, random_points, read_points_file
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
 from tapsdk.system.console import NO_MEMORY, say, tell
@@ -85,6 +85,8 @@ def _read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
     points: Any
     if args.grid is not None:
         points = grid_points(args.grid, source.size)
+    elif args.random is not None:
+        points = random_points(args.random, source.size, seed=args.seed)
     else:
         points = read_points_file(args.points_file) if args.points_file else _parse_points(args.points)
     return parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)

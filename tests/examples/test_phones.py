@@ -236,4 +236,4 @@ def as_for_phones(table: dict[str, Any]) -> None:
     table["frames"]["multiple"] = None
     table["points"]["buckets"] = {"tflite": [16, 64]}
     for stage in table["stages"].values():
-        stage["files"] = {"tflite": stage["files"]["onnx"]}
+        stage["files"] = {"tflite": {**stage["files"]["onnx"], "format": "tflite"}}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tapsdk import Tracks
 from tapsdk.video import VideoWriter, open_frames
 from tests.support import ROOT, child_environment, moving_texture
 
@@ -63,9 +64,38 @@ def test_a_pinned_picture_moves_along(video: Path, tmp_path: Path):
         assert abs(len(x) / (60 * 40) - 1) < 0.1, f"frame {t}"
 
 
+@pytest.mark.slow
+def test_a_track_goes_through_every_click_and_follows_the_picture_between(video: Path, tmp_path: Path):
+    (tmp_path / "clicks.csv").write_text("t,x,y\n6,72.5,46.25\n1,62,41\n")  # the second half a pixel off
+    run("annotate.py", video, tmp_path / "clicks.csv", tmp_path / "track.csv")
+    track = Tracks.load(tmp_path / "track.csv")
+    assert track.xy.shape == (1, 8, 2) and track.visible.all()
+    np.testing.assert_array_equal(track.xy[0, [1, 6]], [[62, 41], [72.5, 46.25]])
+    np.testing.assert_allclose(track.xy[0], np.float32([60, 40]) + np.outer(np.arange(8), [2, 1]), atol=1)
+
+
+def test_tracks_from_clicks_are_bent_to_meet():
+    """Two tracks that drift apart from clicks in frames 1 and 4 of 6; outside of them each is on its own."""
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        from annotate import join
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    t, xy = np.array([1, 4]), np.float32([[10, 0], [40, 0]])
+    path = np.stack([np.stack([11 * np.arange(6), np.zeros(6)], 1), np.full((6, 2), (40, 0))]).astype(np.float32)
+    path[0, :, 0] -= 1
+    sure = np.float32([[1] * 6, [0] * 6])
+    joined = join(Tracks(path, sure > 0.5, sure), t, xy)
+    np.testing.assert_allclose(joined.xy[0, :, 0], [-1, 10, 20, 30, 40, 40], atol=1e-3)
+    assert joined.visible[0].tolist() == [True] * 5 + [False]
+    single = join(Tracks(path[:1], sure[:1] > 0.5, sure[:1]), t[:1], xy[:1])
+    np.testing.assert_allclose(single.xy[0, :, 0], [-1, 10, 21, 32, 43, 54], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "program, arguments",
     [
+        ("annotate.py", ["{video}", "{video}", "{same}"]),
         ("stabilize.py", ["{video}", "{same}"]),
         ("corner_pin.py", ["{video}", "{video}", "60,40;120,40;120,80;60,80", "{same}"]),
         ("corner_pin.py", ["missing.mp4", "{video}", "60,40;120,40;120,80;60,80", "{same}"]),

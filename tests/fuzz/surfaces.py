@@ -156,6 +156,33 @@ def _read_datasets(folder: Path) -> None:
         list(open_dataset(str(path)))
 
 
+def _joints(folder: Path) -> None:
+    """The parts of JHMDB with one video, side by side."""
+    from PIL import Image
+    from scipy.io import savemat
+
+    for compressed in (False, True):
+        savemat(folder / f"{compressed}.mat", {"pos_img": RNG.uniform(1, 47, (2, 15, 3))}, do_compression=compressed)
+    Image.fromarray(FRAMES[0]).save(folder / "frame.png")
+    (folder / "walk_test_split1.txt").write_text("".join(f"{each}.avi 2\n" for each in (False, True)))
+
+
+def _read_joints(folder: Path) -> None:
+    from training.data.datasets import open_dataset
+
+    with TemporaryDirectory() as place:
+        (Path(place) / "splits").mkdir()
+        shutil.copy(folder / "walk_test_split1.txt", Path(place) / "splits")
+        for name in ("False", "True"):
+            for part, source, file in (
+                ("joint_positions", f"{name}.mat", "joint_positions.mat"),
+                ("Rename_Images", "frame.png", "00001.png"),
+            ):
+                (Path(place) / part / "walk" / name).mkdir(parents=True)
+                shutil.copy(folder / source, Path(place) / part / "walk" / name / file)
+        list(open_dataset("jhmdb", Path(place)))
+
+
 def _replies(folder: Path) -> None:
     """A whole file in one answer; and one that breaks off, with the answer to who asks for the rest."""
     content = bytes(range(256)) * 40
@@ -240,4 +267,5 @@ SURFACES = {
     ),
     "replies": Surface(_replies, _fetch_each, {".http": (spoil_reply, spoil_bytes)}),
     "datasets": Surface(_datasets, _read_datasets, {".pkl": (spoil_pickle,)}),
+    "joints": Surface(_joints, _read_joints, {".mat": (spoil_bytes,), ".txt": (spoil_bytes,)}),
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import PointsError
-from tapsdk.points import parse_query_points, read_points_file
+from tapsdk.points import parse_query_points, random_points, read_points_file
 
 TXY = np.float32([[0, 1, 2], [3, 4.5, 5]])
 
@@ -92,6 +92,15 @@ def test_a_file_of_points(tmp_path, name):
 def test_a_file_of_an_array(tmp_path):
     np.save(tmp_path / "points.npy", TXY)
     np.testing.assert_array_equal(read_points_file(tmp_path / "points.npy"), TXY)
+
+
+def test_random_points_are_anywhere_in_the_frame_and_the_same_for_the_same_seed():
+    points = random_points(2000, (40, 80), t=3)
+    assert points.shape == (2000, 3) and points.dtype == np.float32 and (points[:, 0] == 3).all()
+    np.testing.assert_allclose(points[:, 1:].mean(axis=0), [40, 20], rtol=0.1)
+    np.testing.assert_allclose(points[:, 1:].max(axis=0), [80, 40], rtol=0.01)
+    np.testing.assert_array_equal(points, random_points(2000, (40, 80), t=3))
+    assert (points[:, 1:] != random_points(2000, (40, 80), seed=1)[:, 1:]).all()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -202,6 +203,11 @@ def test_a_signal_ends_a_run_between_two_checkpoints(
         ["evaluate", "--model", "FILE", "--json", "SAME"],
         ["evaluate", "--dataset", "FILE", "--json", "SAME"],
         ["evaluate", "--textures", "FOLDER", "--json", "PHOTO"],
+        ["evaluate", "--model", "FILE", "--plot", "SAME"],
+        ["compare", "mine=FILE", "-o", "SAME"],
+        ["compare", "--model", "still", "--dataset", "FILE", "-o", "SAME"],
+        ["pack", "--dataset", "FILE", "-o", "SAME"],
+        ["paint", "--dataset", "FILE", "-o", "SAME"],
         ["masks", "FOLDER", "--model", "FILE", "--json", "SAME"],
         ["masks", "FOLDER", "--model", "still", "--json", "MASK"],
         ["calibrate", "--dataset", "FILE", "-o", "SAME"],
@@ -216,7 +222,7 @@ def test_no_output_replaces_an_input(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "photo.jpg").touch()
     (tmp_path / "video" / "0.png").touch()
     names = {"FILE": "file.npz", "SAME": "same.npz", "FOLDER": ".", "PHOTO": "photo.jpg", "MASK": "video/0.png"}
-    assert main([str(tmp_path / names[each]) if each in names else each for each in arguments]) == 1
+    assert main([re.sub(r"[A-Z]+$", lambda m: str(tmp_path / names[m[0]]), each) for each in arguments]) == 1
     assert "it would replace an input" in capsys.readouterr().err
     assert (tmp_path / "file.npz").read_bytes() == b"weights"
     assert (tmp_path / "same.npz").is_symlink()

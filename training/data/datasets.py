@@ -14,6 +14,8 @@ from training.data.errors import DatasetError
 from training.data.images import stack_frames
 from training.data.labelled_video import LabelledVideo
 from training.data.readers.badja import TRACKS, read_badja
+from training.data.readers.davis_full import FULL_RESOLUTION, read_davis_full
+from training.data.readers.jhmdb import FOLDERS, read_jhmdb
 from training.data.readers.kubric import KubricVideos, read_kubric
 from training.data.readers.tapvid import read_tapvid
 from training.data.readers.tapvid_csv import read_tapvid_csv
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 PUBLISHED_SIZE = (256, 256)
 """(height, width) of the videos of TAP-Vid: numbers for other sizes are another category, its authors say."""
+
+
+TAPVID = "tapvid"
+"""The benchmark that all are scored by which have none of their own."""
 
 
 def synthetic(name: str, textures: Path | None, size: Size | None = None, videos: int = 30) -> Iterator[LabelledVideo]:
@@ -53,6 +59,8 @@ class Dataset:
     """What it consists of, for the reader of an error."""
     size: Size | None = None
     """(height, width) that the benchmark demands; None where it takes videos as they are."""
+    benchmark: str = TAPVID
+    """How it is scored, as `training.evaluation.scorers` names it."""
     by_number: Callable[[Path], TrainingVideos] | None = None
     """Opens what is too much to be unpacked before training; None where it is not."""
 
@@ -66,8 +74,10 @@ DATASETS = {
     "rgb-stacking": _tapvid("tapvid_rgb_stacking.pkl, from storage.googleapis.com/dm-tapnet/tapvid_rgb_stacking.zip"),
     "kinetics": _tapvid("0000_of_0010.pkl and so on, which TAP-Vid's generate_tapvid.py makes"),
     "robotap": _tapvid("robotap_split0.pkl and so on, from storage.googleapis.com/dm-tapnet/robotap/robotap.zip"),
+    "davis-full": Dataset(read_davis_full, f"tapvid_davis.pkl, and in a folder beside it DAVIS's {FULL_RESOLUTION}"),
     "csv": Dataset(read_tapvid_csv, "a table in TAP-Vid's CSV form, its videos beside it", PUBLISHED_SIZE),
-    "kubric": Dataset(read_kubric, "TFRecords of a MOVi dataset of Kubric", PUBLISHED_SIZE, KubricVideos),
+    "jhmdb": Dataset(read_jhmdb, f"a folder with {', '.join(FOLDERS)} of JHMDB", PUBLISHED_SIZE, "pck"),
+    "kubric": Dataset(read_kubric, "TFRecords of a MOVi dataset of Kubric", PUBLISHED_SIZE, by_number=KubricVideos),
     "badja": Dataset(read_badja, f"a folder for each video, with *.jpg and {TRACKS}"),
 }
 """By name; each needs its files. `SYNTHETIC` needs none."""
@@ -90,7 +100,16 @@ GENERATED: dict[str, dict[str, Any]] = {
 return; animals and people that turn, bend and walk; hands; surfaces without texture, with shadows; fast motion that
 blurs; too little light; compression that shows; a camera that turns about its line of sight."""
 
-MARKS = (("*.pkl", "davis"), ("*.tfrecord*", "kubric"), (TRACKS, "badja"), (f"*/{TRACKS}", "badja"), ("*.csv", "csv"))
+MARKS = (
+    (FULL_RESOLUTION, "davis-full"),
+    (f"*/{FULL_RESOLUTION}", "davis-full"),
+    ("*.pkl", "davis"),
+    ("*.tfrecord*", "kubric"),
+    (TRACKS, "badja"),
+    (f"*/{TRACKS}", "badja"),
+    (f"{FOLDERS[0]}/*_split1.txt", "jhmdb"),
+    ("*.csv", "csv"),
+)
 """What a folder has in it, and as which dataset it is then read; the first that fits. All pickles are read alike."""
 
 
@@ -142,3 +161,10 @@ def recognise(path: Path) -> str:
             return name
     kinds = "".join(f"\n  {name}: {dataset.files}" for name, dataset in DATASETS.items())
     raise DatasetError(f"{path} holds no dataset that is known here. Known are:{kinds}")
+
+
+def benchmark_of(name: str) -> str:
+    """How a dataset is scored, by what `open_dataset` knows it as; as TAP-Vid where it knows none."""
+    if name not in DATASETS and name not in GENERATED and Path(name).exists():
+        name = recognise(Path(name))
+    return DATASETS[name].benchmark if name in DATASETS else TAPVID

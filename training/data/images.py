@@ -24,6 +24,15 @@ def decode_image(data: bytes, name: str) -> Image:
     return _decoded(data, name, lambda image: image.convert("RGB"))
 
 
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """A picture [H, W, 3] RGB as JPEG. quality: 1 to 95, as Pillow has it."""
+    from PIL import Image as pillow
+
+    file = io.BytesIO()
+    pillow.fromarray(image).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
 def read_image(path: Path) -> Image:
     """[H, W, 3] RGB. Raises DatasetError."""
     return decode_image(_read_bytes(path), str(path))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.geometry import Size
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledVideo:
@@ -19,6 +21,7 @@ class LabelledVideo:
     queries: [N, 3] float32 (t, x, y), the point that each track is asked for; None where that is open
     annotated: [T] bool, the frames on which anything is known; None where that is all of them
     name: of the video in its dataset
+    original_size: (height, width) before it was resized, where a benchmark measures in those pixels; else None
     """
 
     frames: NDArray[np.uint8]
@@ -27,3 +30,4 @@ class LabelledVideo:
     queries: NDArray[np.float32] | None = None
     annotated: NDArray[np.bool_] | None = None
     name: str = ""
+    original_size: Size | None = None

@@ -22,10 +22,10 @@ import tapsdk
 from tapsdk.geometry import scale_points
 from tapsdk.system.files import AtomicFile
 from tapsdk.tracks import Tracks
-from training.data.datasets import GENERATED, SYNTHETIC, open_dataset
+from training.data.arguments import add_dataset, files_of, videos_of
 from training.data.labelled_video import LabelledVideo
+from training.evaluation.metrics import METRIC_SIZE
 from training.evaluation.queries import sample_queries
-from training.evaluation.score import METRIC_SIZE
 
 CLASSES = 10
 RIGHT = 8.0
@@ -108,20 +108,17 @@ def add_parser(commands: Any) -> None:
     """Adds `calibrate` to the subcommands of a parser."""
     parser = commands.add_parser("calibrate", help="whether points are right as often as confidence says")
     parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names, or artifact directories")
-    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{', '.join(GENERATED)}, or as for evaluate")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
-    parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for generated clips")
+    add_dataset(parser, "published")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="draw it here")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
-    data = args.textures or args.data if args.dataset in GENERATED else args.data
     if args.output:
-        tapsdk.check_output(args.output, *args.model, args.dataset, data)
+        tapsdk.check_output(args.output, *args.model, *files_of(args))
     models = {name: tapsdk.load(name) for name in dict.fromkeys(args.model)}
     seen: dict[str, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {name: [] for name in models}
-    for video in tqdm(open_dataset(args.dataset, data), unit="video"):
+    for video in tqdm(videos_of(args), unit="video"):
         asked = sample_queries(video, "first")
         for name, model in models.items():
             seen[name].append(observe(asked, tapsdk.track(asked.frames, asked.queries, model)))

@@ -1,37 +1,31 @@
-"""python -m training evaluate: predictors against true tracks, in TAP-Vid's metrics."""
+"""python -m training evaluate: predictors against true tracks, in the metrics of the benchmark."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tqdm import tqdm
 
 from tapsdk import check_output
-from tapsdk.geometry import Size
-from training.data.datasets import DATASETS, GENERATED, SYNTHETIC, open_dataset
+from training.data.arguments import add_dataset, files_of, videos_of
+from training.data.datasets import benchmark_of
 from training.data.errors import DatasetError
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import QUERY_MODES
+from training.evaluation.plots import check_plot, write_plot
 from training.evaluation.predictors import BASELINES, predictor
-from training.evaluation.queries import sample_queries
 from training.evaluation.report import Scores, table, write_json
-from training.evaluation.score import score
-
-COLUMNS = {
-    "AJ": "average_jaccard",
-    "<d_avg": "average_pts_within_thresh",
-    "OA": "occlusion_accuracy",
-    "AJ_RD": "AJ_RD",
-    "mislead": "misleading",
-}
+from training.evaluation.score import score as tapvid_score
+from training.evaluation.scorers import SCORERS, Score
 
 
-def evaluate(names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first") -> Scores:
-    """Metrics of each predictor on each video."""
+def evaluate(
+    names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first", score: Score = tapvid_score
+) -> Scores:
+    """Metrics of each predictor on each video, which has queries."""
     predictors = {name: predictor(name) for name in names}
     scores: Scores = {name: [] for name in predictors}
     for video in videos:
@@ -50,47 +44,42 @@ def add_parser(commands: Any) -> None:
         metavar="M",
         help="names of models, artifact directories, or .npz files of predictions (NAME/tracks, NAME/visible)",
     )
-    names = ", ".join([*GENERATED, *DATASETS])
-    parser.add_argument("--dataset", default=SYNTHETIC, metavar="D", help=f"{names}, or a file or folder with one")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the files of a named dataset are")
+    add_dataset(parser, "published")
     parser.add_argument("--mode", choices=QUERY_MODES, default="first", help="which queries, in TAP-Vid's sense")
-    parser.add_argument(
-        "--resolution",
-        type=_resolution,
-        default="published",
-        metavar="HxW|native|published",
-        help="resize videos, leave them, or (default) do as the benchmark demands, which is 256x256 for TAP-Vid",
-    )
-    parser.add_argument("--textures", type=Path, metavar="DIR", help="photographs for the synthetic clips")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
+    parser.add_argument("--details", action="store_true", help="a column for each threshold, too")
+    styles = parser.add_mutually_exclusive_group()
+    for style, title in (("markdown", "Markdown"), ("latex", "LaTeX")):
+        styles.add_argument(f"--{style}", dest="style", action="store_const", const=style, help=f"print {title}")
+    parser.set_defaults(style="text")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw accuracy over thresholds, survival over time, and each video (.png, .svg or .pdf)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics here, too")
     parser.set_defaults(run=_run)
 
 
-def _resolution(text: str) -> Size | Literal["published"] | None:
-    if text == "published":
-        return "published"
-    if text == "native":
-        return None
-    sides = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if sides is None:
-        raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 256x256, native or published, got {text!r}")
-    return int(sides[1]), int(sides[2])
-
-
 def _run(args: argparse.Namespace) -> None:
-    data = args.textures or args.data if args.dataset in GENERATED else args.data
-    if args.json:
-        check_output(args.json, *args.model, args.dataset, data)
-    videos = open_dataset(args.dataset, data, args.resolution)
-    asked = (sample_queries(video, args.mode) for video in videos)
+    for output in filter(None, (args.json, args.plot)):
+        check_output(output, *args.model, *files_of(args))
+    if args.plot:
+        check_plot(args.plot)
+    scorer = SCORERS[benchmark_of(args.dataset)]
+    asked = (scorer.ask(video, args.mode) for video in videos_of(args))
     names = dict.fromkeys([*BASELINES, *args.model])
-    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode)
-    print(table(scores, COLUMNS, args.per_video))
+    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode, scorer.score)
+    columns = {**scorer.columns, **(scorer.details if args.details else {})}
+    print(table(scores, columns, args.per_video, args.style, scorer.pool))
     if args.json:
         size = args.resolution
         resolution = size if isinstance(size, str) else "x".join(map(str, size)) if size else "native"
-        write_json(args.json, scores, {"dataset": args.dataset, "mode": args.mode, "resolution": resolution})
+        context = {"dataset": args.dataset, "mode": args.mode, "resolution": resolution}
+        write_json(args.json, scores, context, scorer.pool)
+    if args.plot:
+        write_plot(args.plot, scores, scorer.pool)
 
 
 def _not_empty(videos: Iterator[LabelledVideo], dataset: str) -> Iterator[LabelledVideo]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tapsdk.errors import TracksError
+
+METRIC_SIZE = (256, 256)
+"""(height, width) in whose pixels the benchmark measures distances."""
 THRESHOLDS = (1, 2, 4, 8, 16)
-"""Pixels at 256x256."""
+"""Pixels, there."""
 QUERY_MODES = ("first", "strided")
 
 
@@ -28,9 +32,17 @@ def tapvid_metrics(
     Returns:
         [B] each: occlusion_accuracy; pts_within_D and jaccard_D for D in 1, 2, 4, 8, 16 pixels; their means
         average_pts_within_thresh and average_jaccard. NaN where a video has nothing to score.
+    Raises:
+        ValueError for another mode, TracksError for shapes that do not fit together.
     """
     if query_mode not in QUERY_MODES:
         raise ValueError(f"query_mode must be one of {', '.join(QUERY_MODES)}, got {query_mode!r}")
+    check_shapes(gt_occluded, gt_tracks, pred_occluded, pred_tracks)
+    if np.shape(query_points) != (*np.shape(gt_occluded)[:2], 3):
+        shape = [*np.shape(gt_occluded)[:2], 3]
+        raise TracksError(
+            f"query_points must have shape {shape} to fit gt_occluded, got {list(np.shape(query_points))}"
+        )
     gt_visible = ~np.asarray(gt_occluded, bool)
     pred_visible = ~np.asarray(pred_occluded, bool)
     scored = _scored_frames(np.asarray(query_points), gt_visible.shape[-1], query_mode)
@@ -50,6 +62,23 @@ def tapvid_metrics(
     for name, part in (("average_jaccard", "jaccard"), ("average_pts_within_thresh", "pts_within")):
         metrics[name] = np.mean([metrics[f"{part}_{d}"] for d in THRESHOLDS], axis=0)
     return metrics
+
+
+def check_shapes(
+    gt_occluded: ArrayLike, gt_tracks: ArrayLike, pred_occluded: ArrayLike, pred_tracks: ArrayLike
+) -> None:
+    """Raises TracksError unless flags are [B, N, T] and tracks [B, N, T, 2], the same B, N and T in all."""
+    shape = np.shape(gt_occluded)
+    if len(shape) != 3:
+        raise TracksError(f"gt_occluded must have shape [B, N, T], got {list(shape)}")
+    for name, array, expected in (
+        ("gt_tracks", gt_tracks, (*shape, 2)),
+        ("pred_occluded", pred_occluded, shape),
+        ("pred_tracks", pred_tracks, (*shape, 2)),
+    ):
+        if np.shape(array) != expected:
+            found = list(np.shape(array))
+            raise TracksError(f"{name} must have shape {list(expected)} to fit gt_occluded, got {found}")
 
 
 def _scored_frames(query_points: np.ndarray, num_frames: int, query_mode: str) -> np.ndarray:

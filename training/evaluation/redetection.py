@@ -8,7 +8,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.evaluation.metrics import THRESHOLDS
+from training.evaluation.metrics import THRESHOLDS, check_shapes
+from training.evaluation.report import mean_of_known
 
 Event: TypeAlias = tuple[int, int, int, int]
 """Video, point, the frame in which it is seen again, and for how many frames it was not."""
@@ -42,7 +43,10 @@ def aj_rd(
         AJ_RD_D{distance}_dmin{duration}: the mean Jaccard of these returns, in all videos together;
         AJ_RD_dmin{duration} and AJ_RD: means over distances, then over durations. NaN without returns; means leave NaN
         out.
+    Raises:
+        TracksError for shapes that do not fit together.
     """
+    check_shapes(gt_occluded, gt_tracks, pred_occluded, pred_tracks)
     seen, predicted_seen = (~np.asarray(occluded, bool) for occluded in (gt_occluded, pred_occluded))
     error = np.linalg.norm(np.asarray(pred_tracks, np.float64) - np.asarray(gt_tracks, np.float64), axis=-1)
     events = returns(seen)
@@ -55,10 +59,10 @@ def aj_rd(
     ).reshape(len(events), len(distances))
     metrics: dict[str, float] = {}
     for duration in durations:
-        means = [_mean(scores[gone >= duration, i]) for i in range(len(distances))]
+        means = [mean_of_known(scores[gone >= duration, i]) for i in range(len(distances))]
         metrics |= {f"AJ_RD_D{d:g}_dmin{duration}": value for d, value in zip(distances, means, strict=True)}
-        metrics[f"AJ_RD_dmin{duration}"] = _mean(means)
-    metrics["AJ_RD"] = _mean([metrics[f"AJ_RD_dmin{duration}"] for duration in durations])
+        metrics[f"AJ_RD_dmin{duration}"] = mean_of_known(means)
+    metrics["AJ_RD"] = mean_of_known([metrics[f"AJ_RD_dmin{duration}"] for duration in durations])
     return metrics
 
 
@@ -79,10 +83,3 @@ def _jaccard(seen: NDArray[np.bool_], predicted: NDArray[np.bool_], close: NDArr
     right = int((seen & predicted & close).sum())
     wrong = int((predicted & ~(seen & close)).sum())
     return right / (int(seen.sum()) + wrong)
-
-
-def _mean(values: ArrayLike) -> float:
-    """Without NaN; NaN of nothing."""
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else float("nan")

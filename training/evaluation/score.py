@@ -1,4 +1,4 @@
-"""How well tracks fit the truth: TAP-Vid's metrics and AJ_RD of one video, for all that scores tracks here."""
+"""How well tracks fit the truth: TAP-Vid's metrics, AJ_RD and survival of one video."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 from tapsdk.geometry import scale_points
 from training.data.labelled_video import LabelledVideo
-from training.evaluation.metrics import tapvid_metrics
+from training.evaluation.metrics import METRIC_SIZE, tapvid_metrics
 from training.evaluation.redetection import aj_rd
 from training.evaluation.report import Metrics
+from training.evaluation.survival import survival
 
-METRIC_SIZE = (256, 256)
-"""(height, width) in whose pixels the benchmark measures distances."""
 ASTRAY = 8.0
-"""Pixels, there, from which on a position is no help to anybody."""
+"""Pixels at 256x256 from which on a position is no help to anybody."""
 
 
 def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], mode: str = "first") -> Metrics:
-    """TAP-Vid's metrics of tracks in a video of any size, AJ_RD, and "misleading": the share of frames after the query
-    in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where nothing is to score.
+    """TAP-Vid's metrics of tracks in a video of any size, AJ_RD, `survival`, and "misleading": the share of frames
+    after the query in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where
+    nothing is to score.
 
     Args:
         video: with a query for each track. Frames of which nothing is known are left out: there, a point that is not
@@ -42,4 +42,5 @@ def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.boo
         **{name: float(value[0]) for name, value in metrics.items()},
         "AJ_RD": aj_rd(*truth, *predicted)["AJ_RD"],
         "misleading": misleading,
+        **survival(video, xy),
     }

@@ -19,7 +19,7 @@ from tapsdk import track
 from tapsdk.commands import main as cli
 from tapsdk.commands.track import STOPPED_EARLY
 from tapsdk.errors import BackendError, FramesError, SaveError
-from tapsdk.points import grid_points
+from tapsdk.points import grid_points, random_points
 from tapsdk.runtime.model import Stream
 from tapsdk.system.leftovers import temporary_name
 from tapsdk.tracks import Tracks
@@ -80,6 +80,12 @@ def test_points_may_come_from_a_file(run, model, video_file, tmp_path, text):
     (tmp_path / "points.csv").write_text(text)
     assert run(video_file, "--points-file", "points.csv", "--save", "out.npz") == 0
     expected = track(video_file, [[5, 6], [40, 20]], model, backend=FUSED)
+    np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
+
+
+def test_points_may_be_random(run, model, video_file, tmp_path):
+    assert run(video_file, "--random", "5", "--seed", "3", "--save", "out.npz") == 0
+    expected = track(video_file, random_points(5, (48, 80), seed=3), model, backend=FUSED)
     np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
 
 
@@ -240,6 +246,8 @@ def assert_fails(status, capfd, folder, complaint):
         (["--points", " ; "], "--points holds no points"),
         (["--grid", "0"], "a grid needs at least 1 point a side, got 0"),
         (["--grid", "-3"], "got -3"),
+        (["--random", "0"], "give at least 1 random point, got 0"),
+        (["--random", "4", "--seed", "-1"], "a seed must be 0 or more, got -1"),
     ],
     ids=str,
 )

@@ -75,7 +75,7 @@ def test_the_command_tells_and_draws(tmp_path, capsys, monkeypatch):
     video = LabelledVideo(
         np.zeros((3, 64, 64, 3), np.uint8), np.full((1, 3, 2), 9, np.float32), np.ones((1, 3), bool), name="v"
     )
-    monkeypatch.setattr("training.evaluation.calibration.open_dataset", lambda *_: iter([video]))
+    monkeypatch.setattr("training.evaluation.calibration.videos_of", lambda *_: iter([video]))
     assert main(["calibrate", "-o", str(tmp_path / "figure.svg")]) == 0
     assert "tapir: expected calibration error" in capsys.readouterr().out
     assert (tmp_path / "figure.svg").read_text().startswith("<svg")

@@ -77,13 +77,37 @@ def test_predictions_at_another_resolution(badja: Path, tmp_path: Path, capsys) 
     assert capsys.readouterr().out.splitlines()[3].split()[1:] == ["100.0", "100.0", "100.0", "nan", "0.0"]
 
 
+def test_tables_for_papers_and_a_column_for_each_threshold(badja: Path, capsys) -> None:
+    arguments = ["evaluate", "--model", "still", "--dataset", str(badja)]
+    assert main([*arguments, "--markdown", "--details"]) == 0
+    head, _, still, *_ = capsys.readouterr().out.splitlines()
+    assert head.startswith("|  | AJ | &lt;d_avg | OA | AJ_RD | mislead | Jac. d0 |")
+    assert still.count("|") == head.count("|") == 2 + 5 + 5 + 5 + 1
+    assert main([*arguments, "--latex"]) == 0
+    assert capsys.readouterr().out.startswith(r"\begin{tabular}{lrrrrr}")
+    with pytest.raises(SystemExit):
+        main([*arguments, "--latex", "--markdown"])
+
+
+def test_a_plot_beside_the_table(badja: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[plots]'")
+    arguments = ["evaluate", "--model", "still", "--dataset", str(badja), "--plot"]
+    assert main([*arguments, str(tmp_path / "scores.svg")]) == 0
+    assert "<svg" in (tmp_path / "scores.svg").read_text()
+
+
+def test_a_plot_of_another_kind_is_refused_before_the_work(capsys, tmp_path: Path) -> None:
+    assert main(["evaluate", "--dataset", "nothing", "--plot", str(tmp_path / "scores.gif")]) == 1
+    assert "a plot is one of .png, .svg, .pdf" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (
             ["--dataset", "nothing"],
             "synthetic, returns, figures, hands, bare, blur, dim, compressed, rolling, "
-            "davis, rgb-stacking, kinetics, robotap, csv, kubric, badja",
+            "davis, rgb-stacking, kinetics, robotap, davis-full, csv, jhmdb, kubric, badja",
         ),
         (["--dataset", "davis"], "needs its files, --data PATH: tapvid_davis.pkl"),
         (["--model", "none.npz"], "none.npz cannot be read"),

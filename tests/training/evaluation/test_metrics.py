@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tapsdk.errors import TracksError
 from training.evaluation.metrics import THRESHOLDS, tapvid_metrics
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -64,3 +65,24 @@ def test_strided_queries_score_the_frames_before_them_too() -> None:
 def test_an_unknown_query_mode_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="first, strided"):
         one_point(0.0, mode="last")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"query_points": (1, 2, 2)}, r"query_points must have shape \[1, 2, 3\]"),
+        ({"gt_tracks": (1, 4, 2, 2)}, r"gt_tracks must have shape \[1, 2, 4, 2\].* got \[1, 4, 2, 2\]"),
+        ({"pred_occluded": (2, 4)}, "pred_occluded must have shape"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(changed: dict[str, tuple[int, ...]], says: str) -> None:
+    flags, tracks = (1, 2, 4), (1, 2, 4, 2)
+    shapes = {
+        "query_points": (1, 2, 3),
+        "gt_occluded": flags,
+        "gt_tracks": tracks,
+        "pred_occluded": flags,
+        "pred_tracks": tracks,
+    }
+    with pytest.raises(TracksError, match=says):
+        tapvid_metrics(*(np.zeros(shape) for shape in (shapes | changed).values()), "first")

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.evaluation.redetection import aj_rd, returns
+from tapsdk.errors import TracksError
+from training.evaluation import aj_rd
+from training.evaluation.redetection import returns
 
 TABLE = np.load(Path(__file__).parents[2] / "golden" / "aj_rd.npz")
 CASES = json.loads(str(TABLE["cases"]))
@@ -70,3 +72,25 @@ def test_a_wrong_place_costs_twice():
 def test_without_points_there_is_nothing_to_say():
     nothing = np.zeros((1, 0, 5))
     assert np.isnan(aj_rd(nothing, np.zeros((1, 0, 5, 2)), nothing, np.zeros((1, 0, 5, 2)))["AJ_RD"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("gt_occluded", (5,)), ("gt_tracks", (1, 5, 3, 2)), ("pred_occluded", (1, 3)), ("pred_tracks", (1, 3, 5, 3))],
+)
+def test_shapes_that_do_not_fit_are_named(name, shape):
+    """As in numbers of the reference, where time comes before points."""
+    shapes = {
+        "gt_occluded": (1, 3, 5),
+        "gt_tracks": (1, 3, 5, 2),
+        "pred_occluded": (1, 3, 5),
+        "pred_tracks": (1, 3, 5, 2),
+    }
+    with pytest.raises(TracksError, match=f"{name} must have shape"):
+        aj_rd(**{key: np.zeros(value) for key, value in (shapes | {name: shape}).items()})
+
+
+def test_a_position_that_is_no_number_is_never_right():
+    xy = np.full((1, 1, 6, 2), 10.0)
+    xy[0, 0, 4:] = np.nan
+    assert one_return(xy=xy)["AJ_RD"] == 0

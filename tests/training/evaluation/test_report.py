@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import SaveError
-from training.evaluation.report import mean, table, write_json
+from training.evaluation.report import mean, summary, table, write_json
 
 SCORES = {
     "still": [("goat", {"aj": 0.25, "oa": 0.5}), ("bear", {"aj": 0.75, "oa": math.nan})],
@@ -51,6 +51,52 @@ def test_a_table_of_videos():
         "mean  still            50.0",
         "mean  tapir            75.0",
     ]
+
+
+def test_a_metric_that_one_predictor_has_not_is_a_dash():
+    scores = {"a": [("goat", {"aj": 1.0, "more": 0.5})], "b": [("goat", {"aj": 0.0})]}
+    assert table(scores, {"AJ": "aj", "More": "more"}, per_video=False).splitlines()[1:] == [
+        "a               100.0   50.0",
+        "b                 0.0      -",
+    ]
+
+
+def test_a_table_for_markdown():
+    scores = {"a|b": SCORES["still"], "tapir": SCORES["tapir"]}
+    assert table(scores, {"<d_avg": "aj", "OA": "oa"}, per_video=False, style="markdown").splitlines() == [
+        "|  | &lt;d_avg | OA |",
+        "| --- | ---: | ---: |",
+        r"| a\|b | 50.0 | 50.0 |",
+        "| tapir | 75.0 | 100.0 |",
+    ]
+    nothing = {"still": [("goat", {"aj": math.nan})]}
+    assert table(nothing, {"AJ": "aj"}, per_video=False, style="markdown").splitlines()[2] == "| still | - |"
+    assert table(nothing, {"AJ": "aj"}, per_video=False, style="latex").splitlines()[4] == r"still & -- \\"
+
+
+def test_a_table_for_latex():
+    scores = {"my_model & co": SCORES["still"]}
+    assert table(scores, {"<d_avg": "aj", "PCK@0.1": "none"}, per_video=True, style="latex").splitlines() == [
+        r"\begin{tabular}{lrr}",
+        r"\hline",
+        r" & $<\delta^x_{avg}$ & PCK@0.1 \\",
+        r"\hline",
+        r"goat  my\_model \& co & 25.0 & -- \\",
+        r"bear  my\_model \& co & 75.0 & -- \\",
+        r"mean  my\_model \& co & 50.0 & -- \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]
+
+
+def test_metrics_of_all_videos_together_take_the_place_of_means(tmp_path):
+    def most(rows):
+        return {"aj": max(row["aj"] for row in rows)}
+
+    assert summary(SCORES, most)["still"] == {"aj": 0.75, "oa": 0.5}
+    assert "75.0" in table(SCORES, {"AJ": "aj"}, per_video=False, pool=most).splitlines()[1]
+    write_json(tmp_path / "scores.json", SCORES, {}, most)
+    assert read_strictly(tmp_path / "scores.json")["still"]["aj"] == 0.75
 
 
 def test_json_has_context_means_and_videos_and_no_nan(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 
 from tests.training.evaluation.test_predictors import drifting_noise
 from training.data.labelled_video import LabelledVideo
+from training.evaluation.metrics import METRIC_SIZE
 from training.evaluation.predictors import standing_still
-from training.evaluation.score import METRIC_SIZE, score
+from training.evaluation.score import score
 
 
 def test_true_tracks_score_one() -> None:

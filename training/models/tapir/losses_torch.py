@@ -37,7 +37,7 @@ def batch_losses(model: Tapir, batch: Mapping[str, Tensor], seen: Tensor) -> dic
     queries = model.clip_queries(grids, batch["queries_tyx"], size)
     previous = batch["previous"] if model.config.motion_prior else None
     estimates, _, heatmap = model.trajectories(grids, queries, previous=previous)
-    parts = [estimate_loss(estimate, xy, visible, size, known) for estimate in estimates]
+    parts = [estimate_loss(estimate, xy, visible, size, occlusion_mask=known) for estimate in estimates]
     losses = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
     losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size, seen)
     losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size, seen)
@@ -45,14 +45,28 @@ def batch_losses(model: Tapir, batch: Mapping[str, Tensor], seen: Tensor) -> dic
 
 
 def estimate_loss(
-    estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequence[int], known: Tensor | None = None
+    estimate: Estimate,
+    xy: Tensor,
+    visible: Tensor,
+    size: Sequence[int],
+    mask: Tensor | None = None,
+    rebalance: float | None = None,
+    occlusion_mask: Tensor | None = None,
+    *,
+    huber_delta: float = HUBER_DELTA,
+    expected_dist: float = EXPECTED_DIST,
+    position_weight: float = POSITION_WEIGHT,
 ) -> dict[str, Tensor]:
     """Losses of one estimate (of one refinement iteration) against true tracks.
 
     Args:
         estimate: [B, T, N, ...] in pixels of frames of `size` (height, width).
         xy, visible: [B, T, N, 2] and [B, T, N], true positions in the same pixels.
-        known: [B, T, N], where `visible` is known; None: everywhere.
+        mask: [B, T, N], which points count in which frames, 1 or 0; the others still count among those that a mean is
+            taken over. None: all.
+        rebalance: by how much more than a hidden point a visible one counts for occlusion; None: as much.
+        occlusion_mask: [B, T, N], as `mask`, for occlusion alone.
+        huber_delta, expected_dist, position_weight: in place of this module's.
     Returns:
         position (Huber, visible frames), occlusion and expected_dist (sigmoid cross-entropy); means over all frames.
     """
@@ -60,15 +74,16 @@ def estimate_loss(
     seen = visible.float()
     squared = ((estimate.xy.float() - xy) * scale).square().sum(-1)
     distance = (squared + 1e-12).sqrt()
-    huber = torch.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
-    wrong = (squared.detach() > EXPECTED_DIST**2).float()
+    huber = torch.where(distance < huber_delta, squared / 2, huber_delta * (distance - huber_delta / 2))
+    wrong = (squared.detach() > expected_dist**2).float()
     uncertain = F.binary_cross_entropy_with_logits(estimate.expected_dist.float(), wrong, reduction="none")
-    occluded = F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen, reduction="none")
-    return {
-        "position": POSITION_WEIGHT * (huber * seen).mean(),
-        "occlusion": (occluded if known is None else occluded * known).mean(),
-        "expected_dist": (uncertain * seen).mean(),
-    }
+    hidden = F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen, reduction="none")
+    if rebalance is not None:
+        hidden = hidden * (1 + rebalance * seen)
+    if occlusion_mask is not None:
+        hidden = hidden * occlusion_mask
+    parts = {"position": position_weight * huber * seen, "occlusion": hidden, "expected_dist": uncertain * seen}
+    return {name: (part if mask is None else part * mask).mean() for name, part in parts.items()}
 
 
 def cell_cross_entropy(logits: Tensor, xy: Tensor, visible: Tensor, size: Sequence[int], seen: Tensor) -> Tensor:

@@ -2,11 +2,27 @@
 
 import importlib
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+
+TABLE = np.load(Path(__file__).parents[3] / "golden" / "tapnet_loss.npz")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "expected_dist": {},
+    "all": {
+        "mask": TABLE["mask"],
+        "rebalance": 0.5,
+        "occlusion_mask": TABLE["occlusion_loss_mask"],
+        "huber_delta": 2.0,
+        "expected_dist": 8.0,
+        "position_weight": 0.1,
+    },
+}
+"""With which arguments the reference gave its numbers, by the end of their name."""
 
 
 @pytest.fixture(params=["torch", "jax"])
@@ -45,6 +61,33 @@ def cross_entropy(framework: SimpleNamespace, logits: np.ndarray, xy: tuple[floa
     heatmap, at = logits[None, None, None].astype(np.float32), np.float32(xy)[None, None, None]
     arrays = map(framework.array, (heatmap, at, visible))
     return float(framework.losses.cell_cross_entropy(*arrays, logits.shape, *framework.seen(visible)))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_loss_is_the_references(framework: SimpleNamespace, setting: str) -> None:
+    options = {k: framework.array(v) if isinstance(v, np.ndarray) else v for k, v in SETTINGS[setting].items()}
+    estimate = framework.models.Estimate(
+        *(framework.array(TABLE[name]) for name in ("points", "occlusion", "expected_dist"))
+    )
+    truth = framework.array(TABLE["target_points"]), framework.array(1 - TABLE["target_occ"])
+    losses = framework.losses.estimate_loss(estimate, *truth, TABLE["shape"][2:4].tolist(), **options)
+    assert list(losses) == ["position", "occlusion", "expected_dist"]
+    expected = TABLE[f"out_{setting}"]
+    scored = 2 if setting == "plain" else 3  # the reference was given no expected_dist there
+    np.testing.assert_allclose([float(loss) for loss in losses.values()][:scored], expected[:scored], rtol=1e-5)
+
+
+def test_what_is_masked_out_costs_nothing_and_teaches_nothing(framework: SimpleNamespace) -> None:
+    """Half of the points, and then none; the mean is over all of them either way."""
+    estimate = framework.models.Estimate(
+        framework.array(np.float32([[[[10, 0], [10, 0]]]])), *[framework.array(np.ones((1, 1, 2), np.float32))] * 2
+    )
+    truth = framework.array(np.zeros((1, 1, 2, 2), np.float32)), framework.array(np.ones((1, 1, 2), bool))
+    whole = framework.losses.estimate_loss(estimate, *truth, (256, 256))
+    for share, mask in ((0.5, [1, 0]), (0, [0, 0])):
+        masked = framework.losses.estimate_loss(estimate, *truth, (256, 256), framework.array(np.float32([[mask]])))
+        for name, loss in masked.items():
+            assert float(loss) == pytest.approx(share * float(whole[name]), rel=1e-5), name
 
 
 @pytest.mark.parametrize(
