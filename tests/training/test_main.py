@@ -16,8 +16,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support import ROOT, needs_kill, needs_torch
-from tests.training.run.tiny import tiny_file
+from tests.training.run.tiny import tiny_file, write_videos
 from training.__main__ import main
+from training.data.synthetic import SceneConfig, make_clip
+from training.run import loop
+from training.run.report import LOG, read_log
 from training.run.run_state import CHECKPOINT, PARTS, RunState, find_checkpoint, load_checkpoint
 
 STEPS = 30
@@ -119,6 +122,28 @@ def test_a_run_can_be_shortened_resumed_released_and_started_from(tmp_path: Path
     released, tuned = state(runs, 3).average, state(tmp_path / "tuned", 1).average
     for name, array in released.items():
         np.testing.assert_allclose(tuned[name], array, rtol=0, atol=1e-3, err_msg=name)
+
+
+@needs_torch
+def test_a_run_on_labelled_videos_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL", reason="datasets need Pillow: pip install '.[train]'")
+    videos = write_videos(tmp_path / "videos", [make_clip(SceneConfig(40, 56, 5, 6), seed) for seed in range(2)])
+    config = str(tiny_file(tmp_path, steps=3, evaluate_every=3, save_every=1))
+    common = ["train", config, "--data", str(videos), "--validation", str(videos), "--quiet"]
+    assert main([*common, "-o", str(tmp_path / "whole")]) == 0
+
+    def save(updater: Any, directory: Path, step: int, run: Any) -> None:
+        saves(updater, directory, step, run)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    saves = loop.save
+    monkeypatch.setattr(loop, "save", save)
+    assert main([*common, "-o", str(tmp_path / "parts")]) == 130
+    monkeypatch.undo()
+    assert main([*common, "--resume", str(tmp_path / "parts")]) == 0
+    assert_same(state(tmp_path / "parts", 3), state(tmp_path / "whole", 3))
+    assert any("AJ" in row for row in read_log(tmp_path / "whole" / LOG))
 
 
 @needs_torch
