@@ -107,8 +107,8 @@ def test_a_restored_run_goes_on_bit_for_bit(config: TrainConfig, framework: str)
 def test_tapnext_learns_and_goes_on_bit_for_bit(tmp_path: Path, framework: str) -> None:
     config = tiny(tmp_path, **TAPNEXT, drop_tokens=0.5)
     updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
-    losses = [updater.step(batch, 3e-3)["total"] for _ in range(25)]
-    assert losses[-1] < 0.8 * losses[0]
+    losses = [updater.step(batch, 3e-3)["total"] for _ in range(60)]
+    assert losses[-1] < 0.7 * losses[0]
     other = updater_or_skip(config, framework, seed=1)
     other.restore(updater.state())
     assert run(other, config, range(2)) == run(updater, config, range(2))

@@ -113,7 +113,7 @@ def test_losses_of_a_batch_and_their_gradients_are_torchs() -> None:
         parts = tapnext_losses_jax.batch_losses(tapnext, batch, mixed_precision=False)
         return sum(parts.values()), parts
 
-    gradients, parts = eqx.filter_grad(losses, has_aux=True)(jax_tapnext)
+    gradients, parts = eqx.filter_jit(eqx.filter_grad(losses, has_aux=True))(jax_tapnext)
     assert parts.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(parts[name], value.detach().numpy(), rtol=1e-4, err_msg=name)
