@@ -335,25 +335,25 @@ class Tapnext(eqx.Module):
         patches = self.patch_tokens(video)
         bias = None if active is None else self.attention_bias(active, patches.shape[2], frames)
         memories = []
-        for points, memory in self.passes(patches, state, bias):
+        for tokens, memory in self.passes(patches, state, bias):
             memories.append(memory)
-            last = points
+            last = tokens
         hidden, window = (jnp.stack(field) for field in zip(*memories, strict=True))
         queries = state.queries - jnp.array([frames, 0, 0])
         state = TapnextState(queries, jnp.ones_like(state.seen), hidden, window)
-        return self.outputs(last, video.shape[2:4]), state
+        return self.outputs(last[:, :, patches.shape[2] :], video.shape[2:4]), state
 
     def passes(self, patches: Array, state: TapnextState, bias: Array | None = None) -> Iterator[tuple[Array, Memory]]:
-        """Patch tokens [B, T, P, C] and those of the points through the blocks.
+        """Patch tokens [B, T, P, C], and those of the points behind them, through the blocks.
 
-        Yields, for each block, the tokens of the points after it [B, T, N, C], and what it remembers.
+        Yields, for each block, the tokens after it [B, T, P + N, C], and what it remembers.
         """
         frames = patches.shape[1]
         x = jnp.concatenate([patches, self.point_tokens(state.queries, frames)], 2)
         first = (state.seen[:, None] == 0) & (jnp.arange(frames)[:, None] == 0)
         for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
             x, remembered = block(x, Memory(*memory), first[..., None], bias)
-            yield x[:, :, patches.shape[2] :], remembered
+            yield x, remembered
 
     def outputs(self, points: Array, size: tuple[int, int]) -> dict[str, Array]:
         """The dict of `clip`, read off tokens [B, T, N, C] of points in frames of `size` (height, width)."""
@@ -376,7 +376,8 @@ class Tapnext(eqx.Module):
         hidden = jnp.arange(video.shape[1]) >= hidden_from[:, None]
         rows, columns = (side // self.config.patch for side in video.shape[2:4])
         patches = jnp.where(hidden[..., None, None], self.mask_token + self.positions_on((rows, columns)), patches)
-        return [self.outputs(points, video.shape[2:4]) for points, _ in self.passes(patches, state)]
+        passes = self.passes(patches, state)
+        return [self.outputs(tokens[:, :, patches.shape[2] :], video.shape[2:4]) for tokens, _ in passes]
 
     # Whole clips.
 

@@ -283,27 +283,27 @@ class Tapnext(nn.Module):
         patches = self.patch_tokens(video)
         bias = None if active is None else self.attention_bias(active, patches.shape[2], frames)
         memories = []
-        for points, memory in self.passes(patches, state, bias):
+        for tokens, memory in self.passes(patches, state, bias):
             memories.append(memory)
-            last = points
+            last = tokens
         hidden, window = (torch.stack(field) for field in zip(*memories, strict=True))
         queries = state.queries - state.queries.new_tensor([frames, 0, 0])
         state = TapnextState(queries, torch.ones_like(state.seen), hidden, window)
-        return self.outputs(last, video.shape[2:4]), state
+        return self.outputs(last[:, :, patches.shape[2] :], video.shape[2:4]), state
 
     def passes(
         self, patches: Tensor, state: TapnextState, bias: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Memory]]:
-        """Patch tokens [B, T, P, C] and those of the points through the blocks.
+        """Patch tokens [B, T, P, C], and those of the points behind them, through the blocks.
 
-        Yields, for each block, the tokens of the points after it [B, T, N, C], and what it remembers.
+        Yields, for each block, the tokens after it [B, T, P + N, C], and what it remembers.
         """
         frames = patches.shape[1]
         x = torch.cat([patches, self.point_tokens(state.queries, frames)], 2)
         first = (state.seen[:, None] == 0) & (torch.arange(frames, device=x.device)[:, None] == 0)
         for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
             x, remembered = block(x, Memory(*memory), first[..., None], bias)
-            yield x[:, :, patches.shape[2] :], remembered
+            yield x, remembered
 
     def outputs(self, points: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         """The dict of `clip`, read off tokens [B, T, N, C] of points in frames of `size` (height, width)."""
@@ -326,7 +326,8 @@ class Tapnext(nn.Module):
         hidden = torch.arange(video.shape[1], device=video.device) >= hidden_from[:, None]
         blank = self.mask_token + self.positions_on(tuple(side // self.config.patch for side in video.shape[2:4]))
         patches = torch.where(hidden[..., None, None], blank, patches)
-        return [self.outputs(points, video.shape[2:4]) for points, _ in self.passes(patches, state)]
+        passes = self.passes(patches, state)
+        return [self.outputs(tokens[:, :, patches.shape[2] :], video.shape[2:4]) for tokens, _ in passes]
 
     # Whole clips.
 
