@@ -14,6 +14,7 @@ from export.targets import TARGETS, how_to_install
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import console, log_to_stderr, tell
 from tapsdk.system.imports import ignore_working_folder
+from tapsdk.system.places import place
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 
@@ -23,13 +24,17 @@ def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help="family/variant: tapir, tapir/boots-causal, ...")
     parser.add_argument("--target", required=True, choices=list(TARGETS), help="format")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="canonical weights, or an official checkpoint")
+    parser.add_argument(
+        "--weights", type=place, metavar="FILE", help="canonical weights, or an official checkpoint; a path or a URL"
+    )
     parser.add_argument("--precision", default="fp32", help="fp32, fp16, int8, as far as the target has them")
     parser.add_argument("--points", type=int, metavar="N", help="exactly N points; default: any number, or buckets")
     parser.add_argument(
         "--size", type=_size, metavar="HxW", help="frames of this size, for targets that need one; default: the model's"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: artifacts/MODEL-TARGET")
+    parser.add_argument(
+        "-o", "--output", type=place, metavar="DIR", help="a path or a URL; default: artifacts/MODEL-TARGET"
+    )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is already there")
     return parser
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,9 +21,9 @@ from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.selection import reference
 from tapsdk.system.files import sha256, size_of
-from tapsdk.system.folders import put_back, replace_folder
-from tapsdk.system.leftovers import temporary_folder
-from tapsdk.system.signals import hold_signals
+from tapsdk.system.folders import new_folder, put_back
+from tapsdk.system.places import Place, is_within, local_copy
+from training.checkpoints.errors import CheckpointError
 from training.checkpoints.loading import find_weights
 from training.models import load
 from training.models.registry import resolve
@@ -41,24 +40,26 @@ class ExportError(RuntimeError):
 class Options:
     """How to export.
 
-    weights: canonical weights or an official file; None takes the repository's own, else the fetched file.
+    weights: canonical weights or an official file, by path or URL; None takes the repository's own, else the fetched
+        file.
     points: exactly this many points, where the target otherwise takes any number, or one of several.
     frame_size: (height, width) of the frames, where the target cannot leave it open.
     force: replace an artifact that is already there.
     """
 
-    weights: Path | None = None
+    weights: Place | None = None
     precision: str = "fp32"
     points: int | None = None
     frame_size: tuple[int, int] | None = None
     force: bool = False
 
 
-def export(model: str, target: str, output: Path, options: Options = Options()) -> Manifest:
+def export(model: str, target: str, output: Place, options: Options = Options()) -> Manifest:
     """Exports a model and verifies the result.
 
     Args:
-        model: family/variant. target: one of `TARGETS`. output: the artifact's directory, which must not exist.
+        model: family/variant. target: one of `TARGETS`. output: the artifact's directory, which must not exist, or its
+            URL in a store.
     Returns:
         the manifest that was written.
     Raises:
@@ -69,8 +70,7 @@ def export(model: str, target: str, output: Path, options: Options = Options()) 
     if reason:
         raise ExportError(f"{name} cannot be exported to {target}: {reason}")
     _check(options, target, backend)
-    place = Path(os.path.realpath(output))  # so that a symbolic link stays one
-    put_back(place)
+    put_back(output)
     if output.exists() and not (options.force and (output / MANIFEST).is_file()):
         hint = (
             "is not an artifact; choose another directory"
@@ -80,18 +80,15 @@ def export(model: str, target: str, output: Path, options: Options = Options()) 
         raise ExportError(f"{output} {hint}")
     source = options.weights or find_weights(name)
     _check_kept(source, output)
-    module = load(name, source)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(place.parent) as work:
-        manifest = _Build(name, module, source, backend, options).into(work)
-        with hold_signals(last=True):
-            replace_folder(work, place)
-    return manifest
+    with local_copy(source, CheckpointError) as weights:
+        module = load(name, weights)
+        with new_folder(output, last=MANIFEST) as work:
+            return _Build(name, module, weights, backend, options).into(work)
 
 
-def _check_kept(weights: Path, output: Path) -> None:
+def _check_kept(weights: Place, output: Place) -> None:
     """Raises ExportError if the weights lie in the artifact that is to be replaced."""
-    if output.exists() and Path(os.path.realpath(weights)).is_relative_to(os.path.realpath(output)):
+    if output.exists() and is_within(weights, output):
         raise ExportError(f"{output} holds the weights {weights}, and would be replaced; choose another directory")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.artifact.manifest import MANIFEST
 from tapsdk.errors import ModelError
 from tapsdk.geometry import Size
@@ -46,8 +46,9 @@ def track(
             iterable of frames, read one at a time.
         points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel. Or a
             table with columns named x and y, and t if need be: a pandas DataFrame, or a dict of columns.
-        model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, or what `tapsdk.load` gave, which
-            saves opening it again. Then backend, device, threads and strict are as it was loaded.
+        model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, the URL of one in a store, such as
+            gs://bucket/folder, or what `tapsdk.load` gave, which saves opening it again. Then backend, device, threads
+            and strict are as it was loaded.
         backend: the name of one that `tapsdk doctor` lists, which never falls back to another; or "auto": the fastest
             of those that give the right tracks here. To know that, all that are installed are measured once for each
             model and about so many points, which takes from half a second up to some seconds for each.
@@ -127,7 +128,7 @@ def load(
             tapsdk.track(path, points, model=model).save(f"{path}.npz")
 
     Args:
-        model: "tapir" (bundled), or an artifact directory that `tapsdk export` wrote.
+        model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, or the URL of one in a store.
         backend, device, resolution, strict: see `track`.
         threads: of the processor; None for the engine's own choice.
         points: how many you expect at once, for the choice between ways to run; any number works.
@@ -140,7 +141,7 @@ def load(
     return loaded(model, options)
 
 
-def loaded(model: str | os.PathLike[str] | Model, options: RunOptions) -> Model:
+def loaded(model: str | os.PathLike[str] | Artifact | Model, options: RunOptions) -> Model:
     """The model, loaded with these options unless it is loaded already.
 
     Raises ModelError for options that come too late.

@@ -47,3 +47,7 @@ class BackendError(TapsdkError):
 
 class SaveError(TapsdkError):
     """A result that could not be written."""
+
+
+class StorageError(TapsdkError):
+    """A URL of which nobody can say whether anything is there: no package for it, no permission, no connection."""

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapsdk.errors import PointsError
 from tapsdk.geometry import MAX_SIDE, Size
 from tapsdk.system.npz import read_npy
+from tapsdk.system.places import local_copy
 from tapsdk.system.reading import MOST_DATA_BYTES, printable, read_json, reading
 
 logger = logging.getLogger(__name__)
@@ -214,8 +215,8 @@ def read_points_file(path: str | os.PathLike[str]) -> Any:
     suffix = Path(path).suffix.lower()
     if suffix not in readers:
         raise PointsError(f"{path} cannot be read as points: the suffix must be one of {', '.join(readers)}")
-    with reading(path, "holds no points", PointsError):
-        return readers[suffix](Path(path))
+    with reading(path, "holds no points", PointsError), local_copy(path, PointsError, MOST_DATA_BYTES) as copy:
+        return readers[suffix](copy)
 
 
 def _read_csv(path: Path) -> Any:

@@ -21,7 +21,8 @@ from tapsdk.runtime.options import RunOptions
 from tapsdk.system.files import AtomicFile
 from tapsdk.system.json_text import parse_json
 from tapsdk.system.npz import read_npz
-from tapsdk.system.reading import reading
+from tapsdk.system.places import local_copy
+from tapsdk.system.reading import MOST_DATA_BYTES, reading
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.arrays import as_array, to_rgb_uint8
 
@@ -162,7 +163,8 @@ class Tracker:
         options: of `Tracker`.
         Raises ArtifactError for a damaged file, or one that was saved with other weights.
         """
-        saved = _read_saved(Path(path))
+        with local_copy(path, ArtifactError, MOST_DATA_BYTES) as copy:
+            saved = _read_saved(copy)
         tracker = cls(saved.model if model is None else model, backend, **options)
         manifest = tracker._stream.manifest
         if (manifest.weights_sha256, manifest.points.space) != (saved.weights_sha256, saved.space):

@@ -17,7 +17,8 @@ from tapsdk.errors import SaveError, TracksError
 from tapsdk.system.files import AtomicFile, is_special_file
 from tapsdk.system.json_text import as_json, parse_json
 from tapsdk.system.npz import FREE_BYTES, MOST_RATIO, read_npz
-from tapsdk.system.reading import reading
+from tapsdk.system.places import local_copy
+from tapsdk.system.reading import MOST_DATA_BYTES, reading
 
 FORMAT = "tapsdk.tracks"
 VERSION = 1
@@ -45,7 +46,8 @@ def read_tracks(path: str | os.PathLike[str]) -> dict[str, Any]:
     if suffix not in _FORMATS:
         raise TracksError(f"{path} cannot be read as tracks: the suffix must be one of {', '.join(_FORMATS)}")
     _, read = _FORMATS[suffix]
-    with reading(path, NO_TRACKS, TracksError), open(path, "rb") as file:
+    copied = local_copy(path, TracksError, MOST_DATA_BYTES)
+    with reading(path, NO_TRACKS, TracksError), copied as copy, open(copy, "rb") as file:
         return read(file)
 
 

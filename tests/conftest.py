@@ -15,7 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tapsdk.artifact import BUNDLED
+from tapsdk.system.places import Url
 from tapsdk.video import VideoWriter
+from tests.stores import STORES, Front, google_behind_a_front, new_folder_in
 from tests.support import BUCKETS, SMALL, SMALL_CLIP, import_or_skip, known_model, moving_texture
 
 if TYPE_CHECKING:
@@ -39,6 +41,33 @@ def signals_are_heard() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+@pytest.fixture(scope="module", params=STORES)
+def any_store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a store, of each kind."""
+    with STORES[request.param]() as url:
+        yield url
+
+
+@pytest.fixture
+def stored(any_store: str) -> Url:
+    """A URL in a store, of each kind, under which there is nothing."""
+    return new_folder_in(any_store)
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Url]:
+    """A URL in the memory of this process under which there is nothing."""
+    with STORES["memory"]() as url:
+        yield new_folder_in(url)
+
+
+@pytest.fixture
+def front() -> Iterator[Front]:
+    """What is between us and a store of Google's, gs://bucket; its `fault` may be set."""
+    with google_behind_a_front() as front:
+        yield front
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the README and CONTRIBUTING say is true: the tables, the examples, the commands, the files that they name."""
+"""What the README and others say is true: the tables, the examples, the commands, the files that they name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tapsdk.video import VideoWriter
 from tests.support import ROOT, moving_texture, needs_torch
 from training.models.registry import CONFIGS
 
-PAPERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+NAMES = ("README.md", "CONTRIBUTING.md", "docs/storage.md")
+PAPERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 PARSERS = {
     "tapsdk": "tapsdk.commands.main",
     "tapsdk export": "export.__main__",
@@ -32,12 +33,12 @@ PARSERS = {
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language in both papers."""
+    """The fenced blocks of a language in the papers."""
     return [b for text in PAPERS.values() for b in re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
 
 
 def spans() -> set[str]:
-    """What stands between single backticks in both papers."""
+    """What stands between single backticks in the papers."""
     prose = [re.sub(r"^```.*?^```", "", text, flags=re.M | re.S) for text in PAPERS.values()]
     return {" ".join(span.split()) for text in prose for span in re.findall(r"`([^`]+)`", text)}
 

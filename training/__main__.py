@@ -11,6 +11,7 @@ from typing import Any
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import console, log_to_stderr, tell
 from tapsdk.system.imports import ignore_working_folder
+from tapsdk.system.places import place
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 OVERRIDES = ("framework", "init", "encoder_weights", "textures", "data", "validation")
@@ -55,9 +56,13 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--data", metavar="PATH", help="labelled videos to train on, a file or folder of any dataset")
     parser.add_argument("--validation", metavar="PATH", help="others of them, to watch the run on")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("runs/latest"), help="folder for a new run (default: %(default)s)"
+        "-o",
+        "--output",
+        type=place,
+        default=Path("runs/latest"),
+        help="folder for a new run, or its URL in a store (default: %(default)s)",
     )
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, or start it there")
+    parser.add_argument("--resume", type=place, metavar="DIR", help="go on with the run in DIR, or start it there")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=_train)
 

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tapsdk.artifact.content import Content, read_content
-from tapsdk.artifact.manifest import File, Manifest, StageSpec
-from tapsdk.artifact.manifest_file import read_manifest
+from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
+from tapsdk.artifact.manifest_file import MOST_BYTES, read_manifest
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import ArtifactError, ModelError
+from tapsdk.system import remote
+from tapsdk.system.cache import cache_folder
+from tapsdk.system.files import sha256
+from tapsdk.system.folders import replace_folder
+from tapsdk.system.leftovers import temporary_folder
+from tapsdk.system.places import Url, named, place
+from tapsdk.system.reading import reading
 
 BUNDLED = Path(__file__).parent.parent / "models"
 
@@ -64,7 +71,8 @@ class Artifact:
 def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
     """The artifact of a bundled model's name ("tapir") or of a directory that `tapsdk export` wrote, or itself.
 
-    Raises ModelError for names without an artifact at hand, ArtifactError for a directory that is not one.
+    Of a URL, such as gs://bucket/folder, a copy in the cache, which is made unless it is there and right.
+    Raises ModelError for names without an artifact at hand, ArtifactError for a directory or a URL that is not one.
     """
     if isinstance(model, Artifact):
         return model
@@ -73,6 +81,8 @@ def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
         return _opened(BUNDLED / name)
     if os.path.isdir(model):
         return _opened(Path(model))
+    if isinstance(model, (str, os.PathLike)) and isinstance(url := place(model), Url):
+        return _opened(_copy_of(url))
     if name in OFFICIAL:
         raise ModelError(_not_bundled(name))
     known = ", ".join([*ALIASES, *bundled_models(), *OFFICIAL])
@@ -82,6 +92,48 @@ def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
 def _opened(directory: Path) -> Artifact:
     links = directory.resolve().is_relative_to(BUNDLED.resolve())
     return Artifact(directory, read_manifest(directory, links), links)
+
+
+def _copy_of(url: Url) -> Path:
+    """The folder with a copy of an artifact in a store. It is named after the manifest's sum, which stands for all its
+    files: an artifact is copied once, wherever it lies, and a new one under an old name is another. Raises
+    ArtifactError.
+    """
+    typed = reading(url, "is not an artifact", ArtifactError)
+    with typed, temporary_folder(cache_folder("artifacts")) as made, named(made, url):
+        _download(url / MANIFEST, made / MANIFEST, MOST_BYTES, f"{url} is not an artifact: it has no {MANIFEST}")
+        manifest = read_manifest(made)
+        folder = made.with_name(sha256(made / MANIFEST))
+        if not _is_whole(folder):
+            for file in manifest.files():
+                complaint = f"{url} lacks {file.path}; export the model there again"
+                _download(url / file.path, made / file.path, file.bytes, complaint)
+            Artifact(made, manifest).verify()
+            replace_folder(made, folder)
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a copy is there and is what its name says."""
+    try:
+        Artifact(folder, read_manifest(folder)).verify()
+    except ArtifactError:
+        return False
+    return sha256(folder / MANIFEST) == folder.name
+
+
+def _download(url: Url, path: Path, most_bytes: int, complaint: str) -> None:
+    """A file, or all that lie in a folder. Raises OSError; ArtifactError with the complaint where there is nothing."""
+    try:
+        remote.download(url.text, path, most_bytes)
+    except FileNotFoundError:
+        raise ArtifactError(complaint) from None
+    except IsADirectoryError:
+        for name in remote.files_under(url.text):
+            part = path / name
+            part.parent.mkdir(parents=True, exist_ok=True)
+            remote.download(f"{url.text}/{name}", part, most_bytes)
+            most_bytes -= part.stat().st_size
 
 
 def _not_bundled(name: str) -> str:

@@ -15,18 +15,23 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from tapsdk.artifact import bundled_models
 from tapsdk.artifact.download import download
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import FetchError, ModelError, SaveError
+from tapsdk.system import remote
 from tapsdk.system.cache import cache_directory, file_lock
 from tapsdk.system.files import CHUNK, AtomicFile, sha256
-from tapsdk.system.reading import read_json, reading
+from tapsdk.system.places import Place, Url, local_copy, place
+from tapsdk.system.progress import ByteBar
+from tapsdk.system.reading import MOST_JSON_BYTES, read_json, reading, reason
 
 logger = logging.getLogger(__name__)
 
+AnyPlace = TypeVar("AnyPlace", Path, Url)
 LONGEST_NAME = 200
 """Bytes of the name of a file."""
 BESIDE = (".part", ".json", ".lock")
@@ -57,14 +62,22 @@ def fetch(
 
     Args:
         model: a published model's name, such as "tapir/base".
-        directory: where to keep the file; by default the model's folder in `tapsdk.system.cache.cache_directory()`.
-        url: another address of the file, such as a mirror.
+        directory: where to keep the file; by default the model's folder in `tapsdk.system.cache.cache_directory()`. A
+            URL, such as gs://bucket/checkpoints, is a store that machines share: the file comes from there if one of
+            them has put it there, else from its publisher, and is put there. Then it is in the cache, too.
+        url: another address of the file, such as a mirror; also one of a store, such as gs://bucket/file.npy.
         progress: a bar on stderr, on a terminal.
     Raises ModelError for a model without an official file; FetchError if the file cannot be had, or is not
     the one that was fetched before. What came before a failure is kept, and the next call goes on from there.
     """
     name = _official(model)
-    folder = _folder(name, directory)
+    store = None if directory is None else place(directory)
+    if isinstance(store, Url):
+        return _fetch_by_way_of(store, name, url, progress)
+    return _fetch(name, _folder(name, store), url, progress)
+
+
+def _fetch(name: str, folder: Path, url: str | None, progress: bool) -> Path:
     address = url or OFFICIAL[name].addresses[0]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +90,40 @@ def fetch(
                 address = url or pin.url
             return _download(name, address, folder, progress)
     except (OSError, ValueError) as error:  # ValueError: of a path with a NUL
-        reason = getattr(error, "strerror", None) or error
-        raise FetchError(f"cannot keep files in {folder}: {reason}; name another folder") from error
+        said = getattr(error, "strerror", None) or error
+        raise FetchError(f"cannot keep files in {folder}: {said}; name another folder") from error
+
+
+def _fetch_by_way_of(store: Url, name: str, url: str | None, progress: bool) -> Path:
+    """The file in the cache, from the store if that has it; if not, it has it then."""
+    folder, note = _folder(name, None), _pin_path(store, name)
+    own = _pin_path(folder, name)
+    stored = _stored_pin(note)
+    if stored is not None:
+        url = url or (store / stored.file).text
+        if _read_pin(own) is None:
+            _write_pin(own, stored)
+    path = _fetch(name, folder, url, progress)
+    fetched = _read_pin(own)
+    if stored is not None and fetched is not None:
+        _check_same(stored, fetched, note)
+        return path
+    try:
+        # The pin goes last: it says that the file is there.
+        for file in (path, own):
+            remote.upload(file, (store / file.name).text)
+    except OSError as error:
+        raise FetchError(f"could not write {store}: {reason(error)}; the file is kept as {path}") from error
+    return path
+
+
+def _stored_pin(note: Url) -> Pin | None:
+    with reading(note, "cannot be read", FetchError):
+        there = remote.kind(note.text)
+    if there is None:
+        return None
+    with local_copy(note, FetchError, MOST_JSON_BYTES) as copy:
+        return _read_pin(copy)
 
 
 def cached(model: str, *, directory: str | os.PathLike[str] | None = None) -> Path | None:
@@ -160,9 +205,13 @@ def _is_file_name(name: str) -> bool:
 def _download(name: str, url: str, folder: Path, progress: bool) -> Path:
     path = folder / _file_name(url)
     part = path.with_name(path.name + ".part")
-    md5 = download(url, part, label=path.name, progress=progress)
+    source, md5 = place(url), None
+    if isinstance(source, Url) and not source.is_web:
+        _copy(source, part, progress)
+    else:
+        md5 = download(url, part, label=path.name, progress=progress)
     try:
-        new = _describe(name, url, path.name, part, md5)
+        new = _describe(name, str(source) if isinstance(source, Url) else url, path.name, part, md5)
         pinned = _read_pin(_pin_path(folder, name))
         if pinned and pinned.file == new.file:
             _check_same(pinned, new, _pin_path(folder, name))
@@ -174,6 +223,17 @@ def _download(name: str, url: str, folder: Path, progress: bool) -> Path:
         part.unlink(missing_ok=True)
     logger.info("fetched %s (sha256 %s)", path, new.sha256)
     return path
+
+
+def _copy(source: Url, part: Path, progress: bool) -> None:
+    try:
+        with ByteBar(source.name, progress) as bar:
+            remote.download(source.text, part, told=bar.at)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FetchError(f"could not fetch {source}: {reason(error)}") from error
+        raise
 
 
 def _describe(name: str, url: str, file: str, part: Path, md5: str | None) -> Pin:
@@ -196,7 +256,7 @@ def _md5(path: Path) -> str:
     return base64.b64encode(digest.digest()).decode()
 
 
-def _check_same(pinned: Pin, new: Pin, pin_path: Path) -> None:
+def _check_same(pinned: Pin, new: Pin, pin_path: Place) -> None:
     if new.sha256 == pinned.sha256:
         return
     raise FetchError(
@@ -219,7 +279,7 @@ def _fault(folder: Path, pin: Pin) -> str | None:
     return None if found == pin.sha256 else f"pinned is sha256 {pin.sha256}, found was {found}"
 
 
-def _pin_path(folder: Path, name: str) -> Path:
+def _pin_path(folder: AnyPlace, name: str) -> AnyPlace:
     return folder / f"{_slug(name)}.pin.json"
 
 
@@ -241,7 +301,8 @@ def _read_pin(path: Path) -> Pin | None:
 
 def _write_pin(path: Path, pin: Pin) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with AtomicFile(path) as file:
             file.write(json.dumps(asdict(pin), indent=1).encode() + b"\n")
-    except SaveError as error:
+    except (OSError, SaveError) as error:
         raise FetchError(str(error)) from error

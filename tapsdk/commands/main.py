@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
     fetch = commands.add_parser("fetch", help="download the official weights of a published model")
     fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
+    fetch.add_argument("--url", metavar="URL", help="another address of the file: a mirror, or a store such as gs://")
+    fetch.add_argument(
+        "--directory", metavar="DIR", help="keep it there, or share it in a store: gs://... (default: the cache)"
+    )
     fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     fetch.set_defaults(run=_fetch)
     # Named here for the list of commands; what follows it is the business of the export package (`main`).
@@ -113,7 +117,9 @@ def _add_track(commands: Any) -> None:
     which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
     which.add_argument("--random", type=int, metavar="N", help="N points anywhere on frame 0")
     track.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
-    track.add_argument("--model", default="tapir", help="a model's name or an artifact directory (default: tapir)")
+    track.add_argument(
+        "--model", default="tapir", help="a model's name, an artifact directory or its URL (default: tapir)"
+    )
     track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
     track.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")
     track.add_argument("--threads", type=_positive, metavar="N", help="of the processor; default: the engine's choice")
@@ -206,7 +212,7 @@ def _export(argv: Sequence[str]) -> int:
 def _fetch(args: argparse.Namespace) -> int:
     from tapsdk.artifact.fetch import fetch, next_step
 
-    say(str(fetch(args.model, progress=not args.quiet)))
+    say(str(fetch(args.model, directory=args.directory, url=args.url, progress=not args.quiet)))
     say(next_step(args.model))
     return 0
 

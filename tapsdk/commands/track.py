@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tapsdk.api import check_output, loaded
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.errors import FramesError, PointsError, TapsdkError
 from tapsdk.points import QueryPoints, grid_points, parse_query_points, random_points, read_points_file
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
 from tapsdk.system.console import NO_MEMORY, say, tell
 from tapsdk.system.files import is_special_file
+from tapsdk.system.places import Url, place
 from tapsdk.system.signals import exit_status, hold_signals
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
@@ -38,7 +39,7 @@ KEPT_BYTES = 256 << 20
 
 def track(args: argparse.Namespace) -> int:
     """Returns the exit status. Raises what comes before the first frame is tracked, and KeyboardInterrupt."""
-    _check_outputs(args)
+    artifact = _check_outputs(args)
     wrap = no_progress if args.quiet else terminal_bars
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video, args.fps))
@@ -48,7 +49,7 @@ def track(args: argparse.Namespace) -> int:
         kept = KeptFrames(source) if writer and source.read_once else None
         if kept is not None:
             stack.enter_context(kept)
-        model = loaded(args.model, _options(args, len(query)))
+        model = loaded(artifact, _options(args, len(query)))
         status = 0
         try:
             tracks = track_video(model, kept or source, query, wrap)
@@ -68,17 +69,20 @@ def track(args: argparse.Namespace) -> int:
     return status
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Raises TapsdkError for what cannot be written, or would replace what is read, before any work."""
+def _check_outputs(args: argparse.Namespace) -> Artifact:
+    """The artifact to run. Raises TapsdkError for what cannot be written, or would replace what is read, before any
+    work."""
     if not (args.output or args.save):
         raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
     if args.save:
         check_save_path(args.save)
-    inputs = [args.video, args.points_file, open_artifact(args.model).directory]
+    artifact = open_artifact(args.model)
+    inputs = [args.video, args.points_file, artifact.directory]
     for output in filter(None, (args.output, args.save)):
         check_output(output, *inputs)
     if args.output and args.save:
         check_output(args.save, args.output)
+    return artifact
 
 
 def _read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
@@ -191,14 +195,17 @@ def _painted_or_rescued(
         raise
     finally:
         if not (done or args.save or is_special_file(args.output)):
-            path = _free_name(Path(args.output))
+            path = _free_name(args.output)
             if _save(str(path), tracks):
                 tell(f"the tracks are saved as {path}")
     return done
 
 
-def _free_name(video: Path) -> Path:
-    """Of a file beside a video, with its stem."""
+def _free_name(output: str) -> Path:
+    """Of a file beside a video, with its stem; in the working folder for a video in a store."""
+    video = place(output)
+    if isinstance(video, Url):
+        video = Path(video.name)
     names = (video.with_name(f"{video.stem}{end}.npz") for end in chain([""], map("-{}".format, count(1))))
     return next(path for path in names if not os.path.lexists(path))
 

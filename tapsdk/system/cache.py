@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -29,6 +30,16 @@ def cache_directory() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tapsdk"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapsdk"
+
+
+def cache_folder(name: str) -> Path:
+    """A folder in the cache, which is made if need be. Raises OSError."""
+    try:
+        folder = cache_directory() / name
+    except RuntimeError as error:
+        raise OSError(errno.ENOENT, f"there is no folder for a cache: {error}; set {VARIABLE} to one") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager

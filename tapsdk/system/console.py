@@ -79,6 +79,8 @@ def log_to_stderr(level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_ShownFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    for name in ("fsspec", "gcsfs"):  # what they raise they also log, with a traceback
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _ShownFormatter(logging.Formatter):

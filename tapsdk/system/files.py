@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import stat
 import sys
@@ -13,7 +15,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 from tapsdk.errors import SaveError
-from tapsdk.system import leftovers
+from tapsdk.system import leftovers, remote
+from tapsdk.system.places import Place, Url, keep, place, scratch
+from tapsdk.system.reading import reason
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -60,27 +66,33 @@ class AtomicFile:
     permissions. A device or a pipe has no such moment, so bytes go straight into it. As a context manager it commits on
     a clean exit and discards on any exception, Ctrl-C included. OSError becomes SaveError.
 
+    Where `path` is a URL, `commit` uploads the file whole; if that fails, it stays on this machine, and the error says
+    where.
+
     outdates: a file that is of no worth beside this one, such as a video that shows older tracks; it is removed right
         before, so that whatever happens nobody meets the two together. Devices and pipes stay.
     """
 
     def __init__(self, path: str | os.PathLike[str], outdates: str | os.PathLike[str] | None = None) -> None:
-        self.path = Path(path)
+        self.path = place(path)
         self._direct = is_special_file(path)
         if os.path.isdir(path):
             raise SaveError(f"could not write {self.path}: it is a folder")
         try:
-            # Through a symbolic link, so that the link stays one.
-            self._target = Path(os.path.realpath(path))
-            stays = outdates is None or is_special_file(outdates)
-            self._outdated = None if stays else Path(os.path.realpath(outdates or ""))
+            self._target = _real(path)
+            self._outdated = None if outdates is None or is_special_file(outdates) else _real(outdates)
             self._written, self.file = self._open()
         except (OSError, ValueError) as error:
             raise self.error(error) from error
 
     def _open(self) -> tuple[Path, BinaryIO]:
+        if isinstance(self._target, Url):
+            remote.check(self._target.text, writable=True)
+            folder = scratch()
+            leftovers.remove_abandoned(folder, again=False)
+            return leftovers.create_file(folder)
         if self._direct:
-            return self.path, open(self.path, "wb")
+            return Path(self.path), open(self.path, "wb")
         leftovers.remove_abandoned(self._target.parent, again=False)
         # What takes the place of a private file is private from its first byte.
         mode = stat.S_IMODE(self._target.stat().st_mode) & 0o666 | 0o600 if self._target.exists() else 0o666
@@ -113,13 +125,27 @@ class AtomicFile:
     def _publish(self) -> None:
         if sys.platform == "win32":
             self.file.close()  # or it cannot be renamed; elsewhere its lock is held until it is
-        else:
+        elif isinstance(self._target, Path):
             _take_permissions(self.file.fileno(), self._target)
         if self._outdated is not None:
             with suppress(OSError):
-                self._outdated.unlink(missing_ok=True)
-        os.replace(self._written, self._target)
+                _remove(self._outdated)
+        if isinstance(self._target, Url):
+            self._send(self._target)
+            self._written.unlink()
+        else:
+            os.replace(self._written, self._target)
         leftovers.forget(self._written)
+
+    def _send(self, url: Url) -> None:
+        try:
+            remote.upload(self._written, url.text)
+        except OSError as error:
+            kept = keep(self._written, url.name)
+            raise OSError(errno.EIO, f"{reason(error)}; what was to go there is kept as {kept}") from error
+        except BaseException:
+            logger.warning("%s was not written; what was to go there is kept as %s", url, keep(self._written, url.name))
+            raise
 
     def discard(self) -> None:
         """Close and remove what was written."""
@@ -142,6 +168,19 @@ class AtomicFile:
         self.discard()
         if isinstance(error, OSError):
             raise self.error(error) from error
+
+
+def _real(given: str | os.PathLike[str]) -> Place:
+    """The place itself: of a symbolic link, where it leads, so that the link stays one."""
+    target = place(given)
+    return target if isinstance(target, Url) else Path(os.path.realpath(target))
+
+
+def _remove(outdated: Place) -> None:
+    if isinstance(outdated, Url):
+        remote.remove(outdated.text)
+    else:
+        outdated.unlink(missing_ok=True)
 
 
 def _take_permissions(descriptor: int, target: Path) -> None:

@@ -6,12 +6,51 @@ import ctypes
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from tapsdk.errors import SaveError
+from tapsdk.system import remote
+from tapsdk.system.leftovers import temporary_folder
+from tapsdk.system.places import Place, Url, keep, scratch
+from tapsdk.system.reading import reason
+from tapsdk.system.signals import hold_signals
 
 _HERE = -100
 """AT_FDCWD of Linux: paths are as in any other call."""
 _EXCHANGE = 2
 """RENAME_EXCHANGE of Linux, and RENAME_SWAP of macOS."""
+
+
+@contextmanager
+def new_folder(place: Place, last: str) -> Iterator[Path]:
+    """A folder to fill, which takes the name `place` when all is well; on any exception nothing has that name.
+
+    Under a URL its files appear one by one, and the one that is named `last`, without which they are nothing, in the
+    end. Raises OSError; and SaveError where they cannot be sent: then the folder stays on this machine, and the error
+    says where.
+    """
+    if isinstance(place, Url):
+        with temporary_folder(scratch()) as made:
+            yield made
+            _send(made, place, last)
+        return
+    target = Path(os.path.realpath(place))  # so that a symbolic link stays one
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(target.parent) as made:
+        yield made
+        with hold_signals(last=True):
+            replace_folder(made, target)
+
+
+def _send(made: Path, url: Url, last: str) -> None:
+    try:
+        remote.upload_folder(made, url.text, last)
+    except OSError as error:
+        raise SaveError(
+            f"could not write {url}: {reason(error)}; what was to go there is kept as {keep(made, url.name)}"
+        ) from error
 
 
 def replace_folder(made: Path, place: Path) -> None:
@@ -37,12 +76,15 @@ def replace_folder(made: Path, place: Path) -> None:
         put_back(place)
 
 
-def put_back(place: Path) -> None:
+def put_back(place: Place) -> None:
     """Where `replace_folder` was killed: a folder that was aside gets its name again, unless another has it. Raises
     OSError."""
-    aside = _aside(place)
-    if aside.exists() and not place.exists():
-        os.rename(aside, place)
+    if isinstance(place, Url):
+        return
+    target = Path(os.path.realpath(place))
+    aside = _aside(target)
+    if aside.exists() and not target.exists():
+        os.rename(aside, target)
     shutil.rmtree(aside, ignore_errors=True)
 
 

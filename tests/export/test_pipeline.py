@@ -334,6 +334,7 @@ def test_a_graph_that_is_not_the_model_is_no_artifact(small_model, target, outpu
 def raise_in(monkeypatch, moment, error):
     """Lets a function of the export fail; os.rename where the system exchanges no names, at its second call."""
     owner, name = (os, "rename") if moment == "rename" else (pipeline, moment)
+    owner = folders if moment == "replace_folder" else owner
     monkeypatch.setattr(folders, "exchange", lambda one, other: False)
     original, calls = getattr(owner, name), []
 

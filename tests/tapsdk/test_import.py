@@ -9,7 +9,7 @@ import pytest
 import tapsdk
 from tests.support import ROOT
 
-HEAVY = ["av", "cv2", "jax", "onnx", "onnxruntime", "openvino", "tensorflow", "tflite_runtime", "torch"]
+HEAVY = ["av", "cv2", "fsspec", "jax", "onnx", "onnxruntime", "openvino", "tensorflow", "tflite_runtime", "torch"]
 
 
 def modules_after(code):

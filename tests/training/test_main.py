@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tapsdk.system.places import Url
 from tests.support import ROOT, needs_kill, needs_torch
 from tests.training.run.tiny import tiny_file, write_videos
-from training.__main__ import main
+from training.__main__ import _parser, main
 from training.data.synthetic import SceneConfig, make_clip
 from training.run import loop
 from training.run.report import LOG, read_log
@@ -251,3 +252,23 @@ def test_no_output_replaces_an_input(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "it would replace an input" in capsys.readouterr().err
     assert (tmp_path / "file.npz").read_bytes() == b"weights"
     assert (tmp_path / "same.npz").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "c.toml", "-o", "URL"],
+        ["train", "c.toml", "--resume", "URL"],
+        ["convert", "URL", "--model", "M", "-o", "URL"],
+        ["release", "URL", "-o", "URL"],
+        ["evaluate", "--json", "URL", "--plot", "URL"],
+        ["compare", "mine=a.npz", "-o", "URL"],
+        ["masks", "folder", "--json", "URL"],
+        ["calibrate", "-o", "URL"],
+    ],
+    ids=" ".join,
+)
+def test_a_place_may_be_a_url(arguments: list[str]) -> None:
+    url = "gs://bucket/a.npz"
+    found = _parser().parse_args([url if each == "URL" else each for each in arguments])
+    assert [value for value in vars(found).values() if value == Url(url)] == [Url(url)] * arguments.count("URL")

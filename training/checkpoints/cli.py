@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from tapsdk.system.places import place
 
 
 def add_parser(commands: Any) -> None:
@@ -14,9 +15,9 @@ def add_parser(commands: Any) -> None:
         help="turn an official checkpoint into canonical weights",
         description="Turns an official checkpoint (.npy, .npz, .pt, .pth, .ckpt) into canonical .safetensors.",
     )
-    parser.add_argument("file", type=Path, metavar="OFFICIAL_FILE", help="as published, PyTorch's or JAX's")
+    parser.add_argument("file", type=place, metavar="OFFICIAL_FILE", help="as published, PyTorch's or JAX's")
     parser.add_argument("--model", required=True, metavar="M", help="what it is, such as tapir/boots-causal")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="W.safetensors")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="W.safetensors")
     parser.set_defaults(run=_convert)
 
 

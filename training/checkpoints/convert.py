@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tapsdk.system.files import sha256
+from tapsdk.system.places import local_copy
 from training.checkpoints.canonical import Canonical, is_canonical
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Arrays, Fit, fit, shortened
@@ -17,12 +18,17 @@ from training.models.registry import config_of, family_of, model_names, paramete
 def convert(path: str | os.PathLike[str], model: str, framework: str = "torch") -> Canonical:
     """Reads an official checkpoint of a model.
 
-    path: .npy, .npz, .pt, .pth, .ckpt or .safetensors with the names of DeepMind's PyTorch or JAX code; which of
-    the two, the names tell. Raises CheckpointError if the file cannot be read or its parameters are not
-    exactly those of the model, ModelError for an unknown model.
+    path: of a file, or its URL: .npy, .npz, .pt, .pth, .ckpt or .safetensors with the names of DeepMind's PyTorch or
+    JAX code; which of the two, the names tell. Raises CheckpointError if the file cannot be read or its parameters
+    are not exactly those of the model, ModelError for an unknown model.
     framework: "torch" or "jax", the one whose module tells which shapes are right; the result is the same.
     """
-    name, path = resolve(model), Path(path)
+    name = resolve(model)
+    with local_copy(path, CheckpointError) as copy:
+        return _converted(copy, name, framework)
+
+
+def _converted(path: Path, name: str, framework: str) -> Canonical:
     found = read_parameters(path)
     if is_canonical(path):
         raise CheckpointError(f"{path} holds canonical weights already, there is nothing to convert")

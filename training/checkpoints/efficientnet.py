@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.system.places import Place, local_copy, place
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Arrays, shortened
 from training.checkpoints.formats import read_parameters
@@ -33,13 +34,13 @@ NORMS = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
 """What follows a block's convolutions in the published network."""
 
 
-def find_file(source: str) -> Path:
-    """The file of weights that `source` names: PACKAGE, for the one of the installed package, or a path.
+def find_file(source: str) -> Place:
+    """The file of weights that `source` names: PACKAGE, for the one of the installed package, or a path or a URL.
 
     Raises CheckpointError where the package is not installed.
     """
     if source != PACKAGE:
-        return Path(source)
+        return place(source)
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     folders = [] if found is None else list(found.submodule_search_locations or [])
     files = [file for folder in folders for file in Path(folder).glob("models/*.pth")]
@@ -54,7 +55,8 @@ def load_backbone(source: str) -> dict[str, NDArray[np.float32]]:
     Raises CheckpointError for files that cannot be read or are not of EfficientNet-Lite0.
     """
     path = find_file(source)
-    found = read_parameters(path)
+    with local_copy(path, CheckpointError) as copy:
+        found = read_parameters(copy)
     try:
         return fold(found)
     except KeyError as error:

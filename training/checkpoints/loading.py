@@ -16,6 +16,7 @@ from tapsdk.artifact.fetch import cached
 from tapsdk.artifact.registry import OFFICIAL
 from tapsdk.errors import ModelError
 from tapsdk.system.json_text import parse_json
+from tapsdk.system.places import Place, local_copy
 from tapsdk.system.reading import reading
 from training.checkpoints.canonical import load_canonical
 from training.checkpoints.convert import convert
@@ -44,19 +45,20 @@ def find_weights(model: str) -> Path:
 
 
 def read_weights(
-    model: str, path: Path, framework: str = "torch"
+    model: str, path: Place, framework: str = "torch"
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
     """Weights by our names, and the metadata of canonical weights, from such a file or an official one.
 
     Raises CheckpointError.
     """
-    if path.suffix.lower() == ".safetensors":
-        return load_canonical(path, model)
-    official = convert(path, model, framework)
-    return official.weights, official.metadata
+    with local_copy(path, CheckpointError) as copy:
+        if copy.suffix.lower() == ".safetensors":
+            return load_canonical(copy, model)
+        official = convert(copy, model, framework)
+        return official.weights, official.metadata
 
 
-def config_for(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
+def config_for(model: str, path: Place, metadata: Mapping[str, str]) -> Any:
     """The config of the model that metadata names; some settings, such as a temperature, show in no shape.
 
     Weights outlive configurations: raises CheckpointError, with the path of their file, where the model has no such
@@ -70,7 +72,7 @@ def config_for(model: str, path: Path, metadata: Mapping[str, str]) -> Any:
     raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
 
 
-def settings_unlike(config: Any, path: Path, metadata: Mapping[str, str]) -> list[str]:
+def settings_unlike(config: Any, path: Place, metadata: Mapping[str, str]) -> list[str]:
     """In which settings the config of metadata differs from this one, for people. Raises CheckpointError."""
     with reading(path, "does not say what configuration its weights were made for", CheckpointError):
         stored = dict(parse_json(metadata["config"]))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from tqdm import tqdm
 import tapsdk
 from tapsdk.geometry import scale_points
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.places import place
 from tapsdk.tracks import Tracks
 from training.data.arguments import add_dataset, files_of, videos_of
 from training.data.labelled_video import LabelledVideo
@@ -109,7 +109,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("calibrate", help="whether points are right as often as confidence says")
     parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names, or artifact directories")
     add_dataset(parser, "published")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="draw it here")
+    parser.add_argument("-o", "--output", type=place, metavar="FILE.svg", help="draw it here")
     parser.set_defaults(run=_run)
 
 

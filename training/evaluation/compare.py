@@ -20,6 +20,7 @@ from tqdm import tqdm
 from tapsdk import check_output
 from tapsdk.system.files import AtomicFile
 from tapsdk.system.json_text import as_json
+from tapsdk.system.places import Place, place
 from training.data.arguments import add_dataset, files_of, video_named, videos_of
 from training.data.datasets import benchmark_of
 from training.data.errors import DatasetError
@@ -40,7 +41,7 @@ QUALITY = 85
 
 
 def write_page(
-    path: Path, videos: Iterable[LabelledVideo], predictors: Mapping[str, Predictor], scorer: Scorer, mode: str
+    path: Place, videos: Iterable[LabelledVideo], predictors: Mapping[str, Predictor], scorer: Scorer, mode: str
 ) -> None:
     """Writes the page with a clip for each of the videos, which have queries. Raises SaveError, DatasetError."""
     clips = [_clip(video, predictors, scorer, mode) for video in videos]
@@ -116,7 +117,7 @@ def add_parser(commands: Any) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--video", metavar="NAME", help="the clip to show (default: the first)")
     which.add_argument("--videos", type=int, default=1, metavar="N", help="show the first N clips")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PAGE.html", help="the page")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="PAGE.html", help="the page")
     parser.set_defaults(run=_run)
 
 

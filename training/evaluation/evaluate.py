@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from tapsdk import check_output
+from tapsdk.system.places import place
 from training.data.arguments import add_dataset, files_of, videos_of
 from training.data.datasets import benchmark_of
 from training.data.errors import DatasetError
@@ -54,11 +54,11 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(style="text")
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=place,
         metavar="FILE",
         help="draw accuracy over thresholds, survival over time, and each video (.png, .svg or .pdf)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics here, too")
+    parser.add_argument("--json", type=place, metavar="FILE", help="write all metrics here, too")
     parser.set_defaults(run=_run)
 
 

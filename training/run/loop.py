@@ -12,12 +12,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tapsdk.system.places import Place
 from training.data.labelled_video import LabelledVideo
 from training.models.registry import family_of
 from training.run.batches import check_clips, iterate
 from training.run.config import TrainConfig
-from training.run.report import Report
-from training.run.run_state import Checkpoint, check_fit, find_checkpoint, load_checkpoint, make_folder, save_checkpoint
+from training.run.report import LOG, Report
+from training.run.run_folder import RunFolder, run_folder
+from training.run.run_state import Checkpoint, check_fit, find_checkpoint, load_checkpoint, save_checkpoint
 from training.run.updaters import Updater
 from training.run.validation import picture, track, validate, validation_clips
 
@@ -26,15 +28,20 @@ logger = logging.getLogger(__name__)
 LOG_EVERY = 20
 
 
-def train(config: TrainConfig, updater: Updater, directory: Path, progress: bool = True) -> None:
+def train(config: TrainConfig, updater: Updater, directory: Place, progress: bool = True) -> None:
     """Runs from the checkpoint in `directory`, or from the start, to the last step of `config`.
 
-    Raises ConfigError, CheckpointError and SaveError.
+    directory: the folder of the run, or its URL in a store, see `training.run.run_folder`.
+    Raises ConfigError, CheckpointError, SaveError and StorageError.
     """
     check_clips(config)
-    make_folder(directory)
-    start = resume(updater, directory)
-    run_logger = _RunLogger(config, updater, directory, start) if updater.rank == 0 else None
+    with run_folder(directory) as folder:
+        start = resume(updater, directory)
+        _train(config, updater, folder, start, progress)
+
+
+def _train(config: TrainConfig, updater: Updater, folder: RunFolder, start: int, progress: bool) -> None:
+    run_logger = _RunLogger(config, updater, folder, start) if updater.rank == 0 else None
     bar = tqdm(total=config.total_steps, initial=start, unit="step", disable=run_logger is None or not progress)
     with bar, closing(iterate(config, start, updater.rank, updater.world)) as batches:
         for step, batch in zip(range(start, config.total_steps), batches, strict=True):
@@ -53,10 +60,10 @@ def save(updater: Updater, directory: Path, step: int, config: TrainConfig) -> N
     save_checkpoint(Checkpoint(step, updater.state(), dataclasses.asdict(config)), directory)
 
 
-def resume(updater: Updater, directory: Path) -> int:
+def resume(updater: Updater, directory: Place) -> int:
     """Restores the newest checkpoint, if there is one, and returns the step to go on with.
 
-    Raises CheckpointError for a file that is damaged or that another model's run wrote.
+    Raises CheckpointError for a file that is damaged or that another model's run wrote, and StorageError.
     """
     path = find_checkpoint(directory)
     if path is None:
@@ -71,10 +78,11 @@ def resume(updater: Updater, directory: Path) -> int:
 class _RunLogger:
     """Writes down what there is to write down after a step; `step` is the number of steps that are done."""
 
-    def __init__(self, config: TrainConfig, updater: Updater, directory: Path, start: int) -> None:
-        self.config, self.updater, self.directory, self.start = config, updater, directory, start
+    def __init__(self, config: TrainConfig, updater: Updater, folder: RunFolder, start: int) -> None:
+        self.config, self.updater, self.folder, self.start = config, updater, folder, start
         self.family = family_of(config.model_name)
-        self.report = Report(directory, start)
+        folder.fetch(LOG)
+        self.report = Report(folder.path, start)
         self._began = time.monotonic()
 
     @cached_property
@@ -93,7 +101,8 @@ class _RunLogger:
             self.report.picture(step, picture(clip, track(self.updater, self.family, clip)))
         # Last, so that the log of a run that goes on from here lacks nothing.
         if self._is_due(self.config.save_every, step):
-            save(self.updater, self.directory, step, self.config)
+            save(self.updater, self.folder.path, step, self.config)
+            self.folder.try_to_send()
 
     def _is_due(self, every: int, step: int) -> bool:
         """Every so many steps, and after the last one; 0 is never."""

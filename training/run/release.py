@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from tapsdk.system.files import check_not_input, sha256
+from tapsdk.system.places import Place, local_copy, place
 from training.checkpoints.canonical import Canonical, save_canonical
 from training.checkpoints.errors import CheckpointError
 from training.models.registry import config_of, resolve
@@ -14,11 +14,11 @@ from training.run.config import TrainConfig
 from training.run.run_state import Checkpoint, find_checkpoint, load_checkpoint
 
 
-def release(run: Path, output: Path, model: str | None = None) -> str:
+def release(run: Place, output: Place, model: str | None = None) -> str:
     """Writes the running mean of a run's weights as canonical .safetensors, rounded to float16.
 
     Args:
-        run: the folder where `train` put its checkpoint, or the checkpoint itself.
+        run: the folder where `train` put its checkpoint, or the checkpoint itself; a path or a URL, as `output` is.
         model: what was trained; checkpoints say so themselves, except old ones (.pt).
     Returns:
         what was released, for people.
@@ -28,14 +28,15 @@ def release(run: Path, output: Path, model: str | None = None) -> str:
     if path is None:
         raise CheckpointError(f"{run} holds no checkpoint: it is not the folder of a run, or nothing was saved yet")
     check_not_input(output, [path])
-    checkpoint = load_checkpoint(path)
+    with local_copy(path, CheckpointError) as copy:
+        checkpoint, digest = load_checkpoint(copy), sha256(copy)
     name, config = _model(path, checkpoint, model)
     source = f"training run, step {checkpoint.step}"
-    save_canonical(Canonical(name, config, checkpoint.state.average, source, sha256(path)), output, half=True)
+    save_canonical(Canonical(name, config, checkpoint.state.average, source, digest), output, half=True)
     return f"{name} after {checkpoint.step} steps"
 
 
-def _model(path: Path, checkpoint: Checkpoint, model: str | None) -> tuple[str, Any]:
+def _model(path: Place, checkpoint: Checkpoint, model: str | None) -> tuple[str, Any]:
     """Full name and configuration, with the overrides of the run."""
     if not checkpoint.config:
         if model is None:
@@ -54,9 +55,9 @@ def add_parser(commands: Any) -> None:
         help="turn a training run into canonical weights",
         description="Writes the running mean of a run's weights as canonical .safetensors, rounded to float16.",
     )
-    parser.add_argument("directory", type=Path, metavar="RUN", help="where `train` put its checkpoint, or that itself")
+    parser.add_argument("directory", type=place, metavar="RUN", help="where `train` put its checkpoint, or that itself")
     parser.add_argument("--model", metavar="M", help="what was trained, where the checkpoint is too old to say")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="W.safetensors")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="W.safetensors")
     parser.set_defaults(run=_run)
 
 

@@ -15,6 +15,7 @@ from tapsdk.errors import SaveError
 from tapsdk.system.files import AtomicFile
 from tapsdk.system.json_text import parse_json
 from tapsdk.system.npz import check_unpacked, read_npz
+from tapsdk.system.places import Place, local_copy
 from tapsdk.system.reading import reading
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Table, fit
@@ -79,18 +80,19 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
         np.savez(file, config=config, **numbers, **arrays)
 
 
-def find_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint in the folder of a run, if there is one yet."""
+def find_checkpoint(directory: Place) -> Place | None:
+    """The checkpoint in the folder of a run, if there is one yet. Raises StorageError."""
     paths = (directory / name for name in (CHECKPOINT, OLD_CHECKPOINT))
     return next((path for path in paths if path.exists()), None)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Place) -> Checkpoint:
     """Raises CheckpointError for a file that is damaged or is no checkpoint of a run."""
     read = _read_old if path.suffix == ".pt" else _read
-    with reading(path, "is not a checkpoint of a training run", CheckpointError):
+    complaint = "is not a checkpoint of a training run"
+    with reading(path, complaint, CheckpointError), local_copy(path, CheckpointError) as copy:
         try:
-            checkpoint = read(path)
+            checkpoint = read(copy)
         except ImportError as error:
             raise CheckpointError(f"{path} can be read with PyTorch only: pip install 'tapsdk[torch]'") from error
         if min(checkpoint.step, checkpoint.state.updates) < 0 or not isinstance(checkpoint.config, dict):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import ModelError
+from tapsdk.system.places import place
 from training.checkpoints.loading import check_framework, read_weights, settings_unlike
 from training.models.registry import family_of
 from training.run.batches import Batch
@@ -88,8 +88,9 @@ def initial_weights(config: TrainConfig) -> Arrays | None:
     """Of `config.init`, by our names; None asks for random ones. Raises CheckpointError."""
     if config.init is None:
         return None
-    weights, metadata = read_weights(config.model_name, Path(config.init), config.framework)
-    other = settings_unlike(config.model_config, Path(config.init), metadata)
+    path = place(config.init)
+    weights, metadata = read_weights(config.model_name, path, config.framework)
+    other = settings_unlike(config.model_config, path, metadata)
     if other:
         logger.warning("%s was made for %s; [architecture] can say so", config.init, ", ".join(other))
     return weights
