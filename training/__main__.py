@@ -14,6 +14,9 @@ from tapsdk.system.imports import ignore_working_folder
 from tapsdk.system.places import place
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
+OVERRIDES = ("framework", "init", "encoder_weights", "textures", "data", "validation")
+"""Fields of a configuration that options take the place of."""
+
 
 def _train(args: argparse.Namespace) -> None:
     from contextlib import closing
@@ -23,7 +26,7 @@ def _train(args: argparse.Namespace) -> None:
     from training.run.run_state import find_checkpoint
     from training.run.updaters import make_updater
 
-    overrides = {name: getattr(args, name) for name in ("framework", "init", "encoder_weights", "textures")}
+    overrides = {name: getattr(args, name) for name in OVERRIDES}
     config = load_config(args.config, steps=args.steps, **overrides)
     if args.resume is None and find_checkpoint(args.output):
         raise ConfigError(
@@ -50,6 +53,8 @@ def _add_train(commands: Any) -> None:
         help="start the encoder from these published weights: a .pth file, or the name of the package that holds one",
     )
     parser.add_argument("--textures", metavar="DIR", help="folder of photographs to use as textures")
+    parser.add_argument("--data", metavar="PATH", help="labelled videos to train on, a file or folder of any dataset")
+    parser.add_argument("--validation", metavar="PATH", help="others of them, to watch the run on")
     parser.add_argument(
         "-o",
         "--output",

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from tapsdk.system.places import Url
 from tests.support import ROOT, needs_kill, needs_torch
-from tests.training.run.tiny import tiny_file
+from tests.training.run.tiny import tiny_file, write_videos
 from training.__main__ import _parser, main
+from training.data.synthetic import SceneConfig, make_clip
+from training.run import loop
+from training.run.report import LOG, read_log
 from training.run.run_state import CHECKPOINT, PARTS, RunState, find_checkpoint, load_checkpoint
 
 STEPS = 30
@@ -123,6 +126,28 @@ def test_a_run_can_be_shortened_resumed_released_and_started_from(tmp_path: Path
 
 
 @needs_torch
+def test_a_run_on_labelled_videos_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL", reason="datasets need Pillow: pip install '.[train]'")
+    videos = write_videos(tmp_path / "videos", [make_clip(SceneConfig(40, 56, 5, 6), seed) for seed in range(2)])
+    config = str(tiny_file(tmp_path, steps=3, evaluate_every=3, save_every=1))
+    common = ["train", config, "--data", str(videos), "--validation", str(videos), "--quiet"]
+    assert main([*common, "-o", str(tmp_path / "whole")]) == 0
+
+    def save(updater: Any, directory: Path, step: int, run: Any) -> None:
+        saves(updater, directory, step, run)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    saves = loop.save
+    monkeypatch.setattr(loop, "save", save)
+    assert main([*common, "-o", str(tmp_path / "parts")]) == 130
+    monkeypatch.undo()
+    assert main([*common, "--resume", str(tmp_path / "parts")]) == 0
+    assert_same(state(tmp_path / "parts", 3), state(tmp_path / "whole", 3))
+    assert any("AJ" in row for row in read_log(tmp_path / "whole" / LOG))
+
+
+@needs_torch
 def test_one_framework_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
     pytest.importorskip("optax", reason="needs optax: pip install '.[jax]'")
     config, runs = str(tiny_file(tmp_path)), str(tmp_path / "runs")
@@ -139,6 +164,7 @@ def test_one_framework_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
         (["--framework", "numpy"], "unknown framework 'numpy'; these exist: torch, jax"),
         (["--init", "nowhere.safetensors"], "nowhere.safetensors cannot be read"),
         (["--textures", "nowhere"], "no photographs"),
+        (["--data", "nowhere"], "data: nowhere: no such file or folder"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(

@@ -64,17 +64,21 @@ def config_for(model: str, path: Place, metadata: Mapping[str, str]) -> Any:
     Weights outlive configurations: raises CheckpointError, with the path of their file, where the model has no such
     config (any more).
     """
+    configs = configs_of(model)
+    for config in configs:
+        if not settings_unlike(config, path, metadata):
+            return config
+    other = settings_unlike(configs[0], path, metadata)
+    raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+
+
+def settings_unlike(config: Any, path: Place, metadata: Mapping[str, str]) -> list[str]:
+    """In which settings the config of metadata differs from this one, for people. Raises CheckpointError."""
     with reading(path, "does not say what configuration its weights were made for", CheckpointError):
         stored = dict(parse_json(metadata["config"]))
-    configs = configs_of(model)
     # A setting that is younger than the file was then what its default does.
-    stored = {**_as_stored(type(configs[0])()), **stored}
-    for config in configs:
-        if _as_stored(config) == stored:
-            return config
-    ours = _as_stored(configs[0])
-    other = [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if ours.get(k) != v]
-    raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+    stored, ours = {**_as_stored(type(config)()), **stored}, _as_stored(config)
+    return [f"{k} {v} (here {ours.get(k)})" for k, v in stored.items() if ours.get(k) != v]
 
 
 def _as_stored(config: Any) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tapsdk.geometry import Size, scale_points
+from tapsdk.system.leftovers import temporary_folder
 from training.data.errors import DatasetError
 from training.data.images import stack_frames
 from training.data.labelled_video import LabelledVideo
 from training.data.readers.badja import TRACKS, read_badja
 from training.data.readers.davis_full import FULL_RESOLUTION, read_davis_full
 from training.data.readers.jhmdb import FOLDERS, read_jhmdb
-from training.data.readers.kubric import read_kubric
+from training.data.readers.kubric import KubricVideos, read_kubric
 from training.data.readers.tapvid import read_tapvid
 from training.data.readers.tapvid_csv import read_tapvid_csv
+from training.data.training_videos import ClipShape, TrainingVideos, unpack
 
 if TYPE_CHECKING:
     from training.data.synthetic import SceneConfig
@@ -58,6 +61,8 @@ class Dataset:
     """(height, width) that the benchmark demands; None where it takes videos as they are."""
     benchmark: str = TAPVID
     """How it is scored, as `training.evaluation.scorers` names it."""
+    by_number: Callable[[Path], TrainingVideos] | None = None
+    """Opens what is too much to be unpacked before training; None where it is not."""
 
 
 def _tapvid(files: str) -> Dataset:
@@ -72,7 +77,7 @@ DATASETS = {
     "davis-full": Dataset(read_davis_full, f"tapvid_davis.pkl, and in a folder beside it DAVIS's {FULL_RESOLUTION}"),
     "csv": Dataset(read_tapvid_csv, "a table in TAP-Vid's CSV form, its videos beside it", PUBLISHED_SIZE),
     "jhmdb": Dataset(read_jhmdb, f"a folder with {', '.join(FOLDERS)} of JHMDB", PUBLISHED_SIZE, "pck"),
-    "kubric": Dataset(read_kubric, "TFRecords of a MOVi dataset of Kubric", PUBLISHED_SIZE),
+    "kubric": Dataset(read_kubric, "TFRecords of a MOVi dataset of Kubric", PUBLISHED_SIZE, by_number=KubricVideos),
     "badja": Dataset(read_badja, f"a folder for each video, with *.jpg and {TRACKS}"),
 }
 """By name; each needs its files. `SYNTHETIC` needs none."""
@@ -133,8 +138,24 @@ def open_dataset(
     return dataset.read(data, dataset.size if size == "published" else size)
 
 
+@contextmanager
+def training_videos(path: Path, shape: ClipShape) -> Iterator[TrainingVideos]:
+    """Videos of any of DATASETS to train on, recognised by what is in a file or folder. Raises DatasetError, SaveError.
+
+    shape: the longest and largest of the clips that are wanted.
+    """
+    dataset = DATASETS[recognise(path)]
+    if dataset.by_number is not None:
+        yield dataset.by_number(path)
+        return
+    with temporary_folder() as folder:
+        yield unpack(dataset.read(path, None), shape, folder)
+
+
 def recognise(path: Path) -> str:
     """The name in DATASETS of what is in a file or folder. Raises DatasetError."""
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
     for pattern, name in MARKS:
         if path.match(pattern) if path.is_file() else next(path.glob(pattern), None):
             return name

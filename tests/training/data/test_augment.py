@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.augment import LUMA, colour, homography, roll
+from training.data.augment import (
+    AUGMENTATIONS,
+    LUMA,
+    MARGIN,
+    augmented,
+    colour,
+    crop,
+    flip,
+    grey,
+    homography,
+    resized,
+    reverse,
+    roll,
+)
 from training.data.labelled_video import LabelledVideo
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -35,15 +48,18 @@ def colours(frame, xy):
 
 
 MOTIONS = {"homography": homography, "roll": roll, "shift": partial(roll, rotate=False)}
+PARTS = {"crop": crop, "flip": flip}
 
 
-@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("motion", [*MOTIONS, *PARTS])
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, height=st.integers(24, 70), width=st.integers(24, 70), frames=st.integers(1, 6))
 def test_a_visible_point_keeps_its_colour(motion, seed, height, width, frames):
     clip = still_clip(seed % 1000, frames, height, width, hidden=0)
-    moved = MOTIONS[motion](clip, np.random.default_rng(seed))
+    moved = {**MOTIONS, **PARTS}[motion](clip, np.random.default_rng(seed))
     assert moved.frames.shape == clip.frames.shape and moved.frames.dtype == np.uint8
+    if len(moved.xy) and len(np.unique(moved.queries, axis=0)) < len(moved.queries):
+        return  # copies are in the places of points that left
     errors = []
     for t in range(frames):
         # A point near the border is mixed with the black outside, or with the other side of a torus.
@@ -78,12 +94,12 @@ def test_positions_have_no_bias_of_a_fraction_of_a_pixel(motion):
             assert np.abs((origin - clip.xy[inner, t]).mean(axis=0)).max() < 0.15
 
 
-@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS)
-def test_tracks_and_queries_stay_consistent(motion, seed):
+def test_tracks_and_queries_stay_consistent(augment, seed):
     clip = still_clip(seed % 1000)
-    moved = MOTIONS[motion](clip, np.random.default_rng(seed))
+    moved = AUGMENTATIONS[augment](clip, np.random.default_rng(seed))
     height, width = clip.frames.shape[1:3]
     inside = ((moved.xy >= 0) & (moved.xy <= (width, height))).all(axis=-1)
     assert inside[moved.visible].all()
@@ -128,7 +144,7 @@ def test_a_shift_is_exact_to_the_bit_and_wraps():
         np.testing.assert_array_equal(frame[y + dy, x + dx], before[y, x])
 
 
-@pytest.mark.parametrize("augment", [*MOTIONS.values(), colour])
+@pytest.mark.parametrize("augment", [*MOTIONS.values(), crop, colour])
 def test_a_seed_determines_the_result_and_the_clip_is_not_touched(augment):
     clip, untouched = still_clip(6), still_clip(6)
     first, again, other = (augment(clip, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -146,11 +162,27 @@ def test_no_strength_moves_nothing(motion):
     np.testing.assert_allclose(moved.xy, clip.xy, atol=1e-4)
 
 
-@pytest.mark.parametrize("augment", [*MOTIONS.values(), colour])
-def test_no_points(augment):
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
+def test_no_points_and_no_queries(augment):
     clip = still_clip(8)
     nothing = LabelledVideo(clip.frames, clip.xy[:0], clip.visible[:0], clip.queries[:0])
-    assert augment(nothing, np.random.default_rng(0)).xy.shape == (0, 5, 2)
+    assert AUGMENTATIONS[augment](nothing, np.random.default_rng(0)).xy.shape == (0, 5, 2)
+    open_clip = LabelledVideo(clip.frames, clip.xy, clip.visible)
+    assert AUGMENTATIONS[augment](open_clip, np.random.default_rng(0)).queries is None
+
+
+def test_a_corner_is_reflected_within_its_margin():
+    """However strong the motion, what was in a corner stays within the margin of it, and does not stay at its end."""
+    clip = still_clip(3, frames=60, points=4, hidden=0)
+    height, width = clip.frames.shape[1:3]
+    corners = np.float32([[0, 0], [width, 0], [width, height], [0, height]])
+    xy = np.repeat(corners[:, None], 60, 1)
+    clip = LabelledVideo(clip.frames, xy, clip.visible)
+    moved = homography(clip, np.random.default_rng(3), strength=8)
+    pushed = np.abs(moved.xy - xy) / (width, height)
+    assert pushed.max() <= MARGIN + 1e-4
+    assert (pushed > 0.99 * MARGIN).mean() < 0.2
+    assert (pushed > 0.8 * MARGIN).any()
 
 
 def test_a_point_that_turns_out_of_the_frame_gives_its_place_to_a_copy():
@@ -176,7 +208,74 @@ def test_a_motion_that_would_lose_every_point_is_left_out():
         assert moved.visible.any()
 
 
+# Parts of the picture, mirrors, time
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, height=st.integers(16, 70), width=st.integers(16, 70))
+def test_a_crop_keeps_three_tenths_of_the_picture_at_least(seed, height, width):
+    clip = still_clip(seed % 1000, 2, height, width, hidden=0)
+    cropped = crop(clip, np.random.default_rng(seed), size=(40, 24))
+    assert cropped.frames.shape == (2, 40, 24, 3)
+    # Points that stay say by how much it is stretched.
+    still = cropped.queries[:, 1:]
+    if len(np.unique(still, axis=0)) == len(still):
+        stretch = (np.ptp(still, axis=0) / np.ptp(clip.xy[:, 0], axis=0)) * (width / 24, height / 40)
+        assert 0.95 <= stretch.prod() <= 1 / 0.28
+
+
+def test_a_crop_that_would_show_no_point_is_left_out():
+    clip = still_clip(9, points=1, hidden=0)
+    clip = LabelledVideo(clip.frames, np.full_like(clip.xy, 0.2), clip.visible, np.float32([[0, 0.2, 0.2]]))
+    seen = {crop(clip, np.random.default_rng(seed), size=(20, 28)).xy[0, 0, 0].round(3) for seed in range(30)}
+    assert np.float32(0.1) in seen  # the whole picture at half its size
+    assert all(crop(clip, np.random.default_rng(seed)).visible.all() for seed in range(30))
+
+
+def test_resizing_scales_tracks_and_queries():
+    clip = still_clip(1)
+    half = resized(clip, (20, 28))
+    assert half.frames.shape == (5, 20, 28, 3)
+    np.testing.assert_allclose(half.xy, clip.xy / 2, rtol=1e-6)
+    np.testing.assert_allclose(half.queries, clip.queries * (1, 0.5, 0.5), rtol=1e-6)
+    assert resized(clip, (40, 56)) is clip
+
+
+def test_twice_mirrored_and_twice_reversed_is_as_before():
+    clip = still_clip(2)
+    for augment in (flip, reverse):
+        once = augment(clip, np.random.default_rng(0))
+        twice = augment(once, np.random.default_rng(0))
+        assert (once.frames != clip.frames).any() or augment is reverse
+        np.testing.assert_array_equal(twice.frames, clip.frames)
+        np.testing.assert_allclose(twice.xy, clip.xy, atol=1e-4)
+        np.testing.assert_array_equal(twice.queries[:, 0], clip.queries[:, 0])
+
+
+def test_time_goes_backwards_for_what_was_annotated_too():
+    clip = still_clip(2, hidden=0)
+    clip = LabelledVideo(clip.frames, clip.xy, clip.visible, clip.queries, np.array([True, True, False, False, False]))
+    backwards = reverse(clip, np.random.default_rng(0))
+    assert backwards.annotated.tolist() == [False, False, False, True, True]
+    assert (backwards.queries[:, 0] == 4).all()
+
+
+def test_each_is_applied_as_often_as_its_share_says():
+    clip = still_clip(3, frames=2, points=3)
+    rngs = [np.random.default_rng(seed) for seed in range(60)]
+    mirrored = [(augmented(clip, {"flip": 0.5}, rng).frames != clip.frames).any() for rng in rngs]
+    assert 15 < sum(mirrored) < 45
+    assert augmented(clip, {}, np.random.default_rng(0)) is clip
+    both = augmented(clip, {"flip": 1.0, "grey": 1.0}, np.random.default_rng(0))
+    np.testing.assert_array_equal(both.frames, grey(flip(clip, None), None).frames)
+
+
 # Colour
+
+
+def test_grey_has_no_colour_and_keeps_its_grey():
+    changed = grey(one_colour(110, 130, 150), np.random.default_rng(0)).frames[0, 0, 0]
+    assert np.ptp(changed) == 0 and abs(int(changed[0]) - LUMA @ [110, 130, 150]) <= 1
 
 
 def one_colour(*rgb):

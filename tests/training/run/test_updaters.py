@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import ModelError
-from tests.training.run.tiny import tiny
+from tests.training.run.tiny import TAPNEXT, tiny
 from training.checkpoints import Canonical, CheckpointError, save_canonical
 from training.models.registry import FAMILIES
 from training.run.batches import make_batch
 from training.run.config import ConfigError, TrainConfig
 from training.run.run_state import PARTS, RunState
-from training.run.updaters import Updater, make_updater
+from training.run.updaters import Updater, decays, make_updater
 
 PACKAGES = {"torch": ("torch",), "jax": ("jax", "equinox", "optax")}
 
@@ -35,6 +35,12 @@ def config(tmp_path: Path) -> TrainConfig:
     return tiny(tmp_path)
 
 
+@pytest.fixture(params=["tapir", pytest.param("tapnext", marks=pytest.mark.slow)])  # JAX compiles once more
+def each(request: pytest.FixtureRequest, tmp_path: Path) -> TrainConfig:
+    """A run of each family."""
+    return tiny(tmp_path) if request.param == "tapir" else tiny(tmp_path, **TAPNEXT, drop_tokens=0.5)
+
+
 def assert_same_state(found: RunState, expected: RunState) -> None:
     assert found.updates == expected.updates
     for part in PARTS:
@@ -47,18 +53,18 @@ def run(updater: Updater, config: TrainConfig, steps: range) -> list[dict[str, f
     return [updater.step(make_batch(config, step), config.learning_rate_at(step)) for step in steps]
 
 
-def test_the_frameworks_train_the_same(config: TrainConfig) -> None:
+def test_the_frameworks_train_the_same(each: TrainConfig) -> None:
     """Losses and gradients on the same batch, and losses of twenty steps."""
-    torch, jax = (updater_or_skip(config, framework) for framework in PACKAGES)
+    torch, jax = (updater_or_skip(each, framework) for framework in PACKAGES)
     jax.restore(torch.state())
-    expected, found = ([*run(updater, config, range(1))] for updater in (torch, jax))
+    expected, found = ([*run(updater, each, range(1))] for updater in (torch, jax))
     # After one step Adam's first moment is a tenth of the gradient.
     gradient, others = torch.state().first_moment, jax.state().first_moment
     for name, array in gradient.items():
         np.testing.assert_allclose(others[name], array, rtol=0, atol=1e-5, err_msg=name)
     assert any(np.abs(array).max() > 1e-3 for array in gradient.values())
-    expected += run(torch, config, range(1, 20))
-    found += run(jax, config, range(1, 20))
+    expected += run(torch, each, range(1, 20))
+    found += run(jax, each, range(1, 20))
     for step, (row, wanted) in enumerate(zip(found, expected, strict=True)):
         norm = row.pop("grad_norm"), wanted.pop("grad_norm")
         assert row == pytest.approx(wanted, abs=1e-3), step
@@ -97,6 +103,18 @@ def test_a_restored_run_goes_on_bit_for_bit(config: TrainConfig, framework: str)
     assert_same_state(other.state(), updater.state())
 
 
+@pytest.mark.parametrize("framework", ["torch", pytest.param("jax", marks=pytest.mark.slow)])  # compiles once more
+def test_tapnext_learns_and_goes_on_bit_for_bit(tmp_path: Path, framework: str) -> None:
+    config = tiny(tmp_path, **TAPNEXT, drop_tokens=0.5)
+    updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
+    losses = [updater.step(batch, 3e-3)["total"] for _ in range(60)]
+    assert losses[-1] < 0.7 * losses[0]
+    other = updater_or_skip(config, framework, seed=1)
+    other.restore(updater.state())
+    assert run(other, config, range(2)) == run(updater, config, range(2))
+    assert_same_state(other.state(), updater.state())
+
+
 def test_the_mean_follows_the_weights(config: TrainConfig, framework: str) -> None:
     updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
     first = updater.state()
@@ -118,6 +136,19 @@ def test_only_weights_with_several_axes_decay(config: TrainConfig, framework: st
     found, before = (weights["mixer.out.weight"][offsets] for weights in (updater.state().weights, first))
     np.testing.assert_allclose(found, before * (1 - rate * config.weight_decay), rtol=1e-6)
     assert np.array_equal(updater.state().weights["mixer.out.bias"][offsets], first["mixer.out.bias"][offsets])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("head.weight", (4, 4), True),
+        ("norm.weight", (4,), False),
+        ("head.bias", (4,), False),
+        ("blocks.0.recurrence.lru.input_gate.bias", (2, 2), False),
+    ],
+)
+def test_biases_do_not_decay_in_groups_either(name: str, shape: tuple[int, ...], expected: bool) -> None:
+    assert decays(name, np.zeros(shape)) is expected
 
 
 def test_predictions_are_those_of_the_mean_model(config: TrainConfig, framework: str) -> None:
@@ -179,6 +210,20 @@ def test_weights_to_start_from_must_fit(config: TrainConfig, framework: str, tmp
         updater_or_skip(config, framework, init=str(path))
     with pytest.raises(CheckpointError, match="cannot be read"):
         updater_or_skip(config, framework, init=str(tmp_path / "nowhere.safetensors"))
+
+
+def test_weights_of_another_configuration_are_told(
+    config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a temperature, which shows in no shape."""
+    path = str(tmp_path / "w.safetensors")
+    save_weights(Path(path), "tapir/tiny", updater_or_skip(config, "torch").state().weights, config)
+    updater_or_skip(config, "torch", init=path)
+    assert not caplog.records
+    warmer = {**config.architecture, "softmax_temperature": 10.0}
+    updater_or_skip(config, "torch", init=path, architecture=warmer)
+    (record,) = caplog.records
+    assert f"{path} was made for softmax_temperature 20.0 (here 10.0)" in record.getMessage()
 
 
 @pytest.fixture

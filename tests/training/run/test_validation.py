@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training.run.tiny import tiny
+from tests.training.run.tiny import tiny, write_videos
 from training.data.labelled_video import LabelledVideo
+from training.data.synthetic import SceneConfig, make_clip
 from training.data.synthetic.textures import list_photographs
 from training.models.tapir import FAMILY
 from training.run.batches import make_batch
@@ -95,3 +96,13 @@ def test_photographs_are_those_that_training_leaves_out(tmp_path: Path) -> None:
     config = tiny(tmp_path, textures=str(tmp_path))
     assert len(validation_clips(config)) == CLIPS
     assert make_batch(config, 0)["video"].any()
+
+
+def test_a_run_is_watched_on_its_own_videos_if_it_has_some(tmp_path: Path) -> None:
+    pytest.importorskip("PIL", reason="datasets need Pillow: pip install '.[train]'")
+    scene = SceneConfig(height=48, width=64, frames=5, points=4)
+    folder = write_videos(tmp_path / "others", [make_clip(scene, seed) for seed in range(CLIPS + 1)])
+    clips = validation_clips(tiny(tmp_path, validation=str(folder)))
+    assert [clip.name for clip in clips] == ["00", "01", "02", "03"]
+    assert clips[0].frames.shape == (5, 32, 32, 3)
+    assert validate(tracker(clips), FAMILY, clips) == {"AJ": 1, "d_avg": 1, "OA": 1}

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+from training.data.labelled_video import LabelledVideo
 from training.run.config import TrainConfig, load_config
 
 TOML = """
@@ -46,3 +50,30 @@ def tiny_file(folder: Path, more: str = "", **changes: Any) -> Path:
 def tiny(folder: Path, **overrides: Any) -> TrainConfig:
     """The run, with some fields of TrainConfig replaced."""
     return load_config(tiny_file(folder), **overrides)
+
+
+TAPNEXT: dict[str, Any] = {
+    "model": "tapnext/base",
+    "architecture": {
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "mlp_width": 16,
+        "grid": [4, 4],
+        "bins": 32,
+        "head_width": 8,
+        "softargmax_radius": 3,
+    },
+}
+"""What makes it a run of TAPNext."""
+
+
+def write_videos(folder: Path, clips: list[LabelledVideo]) -> Path:
+    """A folder of labelled videos, each a folder with frames and tracks.npz, without loss."""
+    for index, clip in enumerate(clips):
+        place = folder / f"{index:02d}"
+        place.mkdir(parents=True)
+        for t, frame in enumerate(clip.frames):
+            cv2.imwrite(str(place / f"{t:03d}.jpg"), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
+        np.savez(place / "tracks.npz", xy=clip.xy, visible=clip.visible)
+    return folder

@@ -7,7 +7,9 @@ published trackers were trained. Needs TensorFlow, for the records alone;
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.geometry import Size, scale_points
+from tapsdk.system.reading import reading
 from training.data.errors import DatasetError
 from training.data.images import natural_order, stack_frames
 from training.data.labelled_video import LabelledVideo
@@ -22,6 +25,9 @@ from training.data.readers.kubric_tracks import Camera, Scene, choose_pixels, tr
 
 VIDEO_POINTS = 256
 """Per video, as many as the published generator makes."""
+NO_MOVI = "is not a record file of MOVi"
+LENGTH, CHECKSUM = 8, 4
+"""Bytes that say how long a record is, and of the checksums that follow these and the record."""
 
 
 def kubric_clips(
@@ -39,6 +45,37 @@ def kubric_clips(
         t = pixels[:, 0]
         queries = np.concatenate([t[:, None], xy[np.arange(len(t)), t]], axis=1).astype(np.float32)
         yield LabelledVideo(frames, xy, visible, queries)
+
+
+class KubricVideos:
+    """The videos of a TFRecord file, or of the training split of a folder, by number (see `TrainingVideos`).
+
+    Only the lengths of the records are read at first, however many gigabytes there are. Raises DatasetError.
+    """
+
+    def __init__(self, path: Path, points: int = 2 * VIDEO_POINTS) -> None:
+        """points: of each video; more than a clip has, as some may be outside of what it shows."""
+        _tensorflow()
+        try:
+            self.files = _files(path, "train")
+        except DatasetError:
+            self.files = _files(path, None)
+        self.points = points
+        self.records = [_positions(file) for file in self.files]
+        self.ends = list(accumulate(map(len, self.records)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def read(self, index: int, rng: np.random.Generator) -> LabelledVideo:
+        number = bisect.bisect_right(self.ends, index)
+        file, record = self.files[number], index - self.ends[number] + len(self.records[number])
+        start, length = self.records[number][record]
+        with reading(file, NO_MOVI, DatasetError), open(file, "rb") as stream:
+            stream.seek(start)
+            name, frames, scene = _parsed(stream.read(length), f"{file}, record {record}")
+        xy, visible = track_pixels(scene, choose_pixels(scene.segmentation, self.points, rng))
+        return LabelledVideo(frames, xy, visible, name=name)
 
 
 def read_kubric(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]:
@@ -75,8 +112,37 @@ def _tensorflow() -> Any:
     return tensorflow
 
 
+def _positions(file: Path) -> list[tuple[int, int]]:
+    """Where each record of a file begins, in bytes, and its length. Raises DatasetError."""
+    positions = []
+    with reading(file, NO_MOVI, DatasetError), open(file, "rb") as stream:
+        size = file.stat().st_size
+        while stream.tell() < size:
+            length = int.from_bytes(stream.read(LENGTH), "little")
+            start = stream.tell() + CHECKSUM
+            if start + length + CHECKSUM > size:
+                raise ValueError("it is cut short")
+            positions.append((start, length))
+            stream.seek(start + length + CHECKSUM)
+    if not positions:
+        raise DatasetError(f"{file} holds no records")
+    return positions
+
+
 def _scenes(files: list[Path]) -> Iterator[tuple[str, NDArray[np.uint8], Scene]]:
     """Name, frames and geometry of each record."""
+    tf = _tensorflow()
+    for file in files:
+        try:
+            for index, record in enumerate(tf.data.TFRecordDataset(str(file))):
+                name, *rest = _parsed(record.numpy(), f"{file}, record {index}")
+                yield name or f"{file.stem}-{index:03d}", *rest
+        except tf.errors.OpError as error:
+            raise DatasetError(f"{file} {NO_MOVI}, or is damaged: {error.message}") from error
+
+
+def _parsed(record: bytes, where: str) -> tuple[str, NDArray[np.uint8], Scene]:
+    """Name, if it has one, frames and geometry of a record. Raises DatasetError."""
     tf = _tensorflow()
     number, numbers, pictures = (
         tf.io.FixedLenFeature([], tf.float32),
@@ -96,14 +162,11 @@ def _scenes(files: list[Path]) -> Iterator[tuple[str, NDArray[np.uint8], Scene]]
         "depth": pictures,
         "normal": pictures,
     }
-    for file in files:
-        try:
-            for index, record in enumerate(tf.data.TFRecordDataset(str(file))):
-                values = {k: v.numpy() for k, v in tf.io.parse_single_example(record, features).items()}
-                name = values["metadata/video_name"].decode(errors="replace") or f"{file.stem}-{index:03d}"
-                yield name, *_scene(values, f"{file}, record {index}")
-        except tf.errors.OpError as error:
-            raise DatasetError(f"{file} is not a record file of MOVi, or is damaged: {error.message}") from error
+    try:
+        values = {k: v.numpy() for k, v in tf.io.parse_single_example(record, features).items()}
+        return values["metadata/video_name"].decode(errors="replace"), *_scene(values, where)
+    except tf.errors.OpError as error:
+        raise DatasetError(f"{where}: {NO_MOVI}, or is damaged: {error.message}") from error
 
 
 def _scene(values: dict[str, Any], where: str) -> tuple[NDArray[np.uint8], Scene]:

@@ -28,16 +28,16 @@ def batch_losses(model: Tapir, batch: Mapping[str, Tensor], seen: Tensor) -> dic
     Args:
         model: of the resolution of the batch's video.
         batch: video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3], xy and previous [B, T, N, 2], visible
-            [B, T, N]; positions in pixels of the video.
+            [B, T, N]; positions in pixels of the video; known [B, T, N], where `visible` is known.
         seen: how many positions are visible; where several processes share a batch, the mean over them.
     """
-    video, xy, visible = batch["video"], batch["xy"], batch["visible"]
+    video, xy, visible, known = (batch[name] for name in ("video", "xy", "visible", "known"))
     size = (video.shape[2], video.shape[3])
     grids = model.feature_grids(video)
     queries = model.clip_queries(grids, batch["queries_tyx"], size)
     previous = batch["previous"] if model.config.motion_prior else None
     estimates, _, heatmap = model.trajectories(grids, queries, previous=previous)
-    parts = [estimate_loss(estimate, xy, visible, size) for estimate in estimates]
+    parts = [estimate_loss(estimate, xy, visible, size, occlusion_mask=known) for estimate in estimates]
     losses = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
     losses["heatmap"] = cell_cross_entropy(heatmap, xy, visible, size, seen)
     losses["match"] = cell_cross_entropy(match_logits(grids[0], queries[0]), xy, visible, size, seen)

@@ -4,7 +4,6 @@ from tapsdk.artifact.manifest import Visibility
 from training.models.family import Family
 from training.models.tapnext.config import VARIANTS
 
-# It names no losses: those beside this file are not wired to the training loop.
 FAMILY = Family(
     VARIANTS,
     Visibility({"visible_logits": 1}),
@@ -12,4 +11,7 @@ FAMILY = Family(
     jax="training.models.tapnext.jax:Tapnext",
     official="training.models.tapnext.official",
     stages="export.stages.tapnext",
+    losses_torch="training.models.tapnext.losses_torch",
+    losses_jax="training.models.tapnext.losses_jax",
+    sees_tokens=True,
 )

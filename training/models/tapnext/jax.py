@@ -334,19 +334,50 @@ class Tapnext(eqx.Module):
         frames = video.shape[1]
         patches = self.patch_tokens(video)
         bias = None if active is None else self.attention_bias(active, patches.shape[2], frames)
-        x = jnp.concatenate([patches, self.point_tokens(state.queries, frames)], 2)
-        first = (state.seen[:, None] == 0) & (jnp.arange(frames)[:, None] == 0)
         memories = []
-        for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
-            x, memory = block(x, Memory(*memory), first[..., None], bias)
+        for tokens, memory in self.passes(patches, state, bias):
             memories.append(memory)
+            last = tokens
         hidden, window = (jnp.stack(field) for field in zip(*memories, strict=True))
-        xy, logits, visible = self.heads(self.norm(x[:, :, patches.shape[2] :]))
-        tracks = xy * jnp.array([video.shape[3], video.shape[2]]) / self.config.bins
-        outputs = {"tracks": tracks, "visible_logits": visible, "coordinate_logits": logits}
         queries = state.queries - jnp.array([frames, 0, 0])
         state = TapnextState(queries, jnp.ones_like(state.seen), hidden, window)
-        return {name: array.swapaxes(1, 2) for name, array in outputs.items()}, state
+        return self.outputs(last[:, :, patches.shape[2] :], video.shape[2:4]), state
+
+    def passes(self, patches: Array, state: TapnextState, bias: Array | None = None) -> Iterator[tuple[Array, Memory]]:
+        """Patch tokens [B, T, P, C], and those of the points behind them, through the blocks.
+
+        Yields, for each block, the tokens after it [B, T, P + N, C], and what it remembers.
+        """
+        frames = patches.shape[1]
+        x = jnp.concatenate([patches, self.point_tokens(state.queries, frames)], 2)
+        first = (state.seen[:, None] == 0) & (jnp.arange(frames)[:, None] == 0)
+        for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
+            x, remembered = block(x, Memory(*memory), first[..., None], bias)
+            yield x, remembered
+
+    def outputs(self, points: Array, size: tuple[int, int]) -> dict[str, Array]:
+        """The dict of `clip`, read off tokens [B, T, N, C] of points in frames of `size` (height, width)."""
+        xy, logits, visible = self.heads(self.norm(points))
+        tracks = xy * jnp.array([size[1], size[0]]) / self.config.bins
+        outputs = {"tracks": tracks, "visible_logits": visible, "coordinate_logits": logits}
+        return {name: array.swapaxes(1, 2) for name, array in outputs.items()}
+
+    # For training.
+
+    def predictions(self, video: Array, queries_tyx: Array, hidden_from: Array) -> list[dict[str, Array]]:
+        """The dict of `clip` after each block, by the same heads; the last is what `clip` gives.
+
+        Args:
+            video, queries_tyx: as in `clip`; all frames go through at once.
+            hidden_from: [B] a frame, from which on the picture is hidden: patches become the token of masked points,
+                each at its place. The number of frames hides nothing.
+        """
+        state, patches = self.init(video[:, :1], queries_tyx), self.patch_tokens(video)
+        hidden = jnp.arange(video.shape[1]) >= hidden_from[:, None]
+        rows, columns = (side // self.config.patch for side in video.shape[2:4])
+        patches = jnp.where(hidden[..., None, None], self.mask_token + self.positions_on((rows, columns)), patches)
+        passes = self.passes(patches, state)
+        return [self.outputs(tokens[:, :, patches.shape[2] :], video.shape[2:4]) for tokens, _ in passes]
 
     # Whole clips.
 

@@ -11,6 +11,7 @@ live in a square space of `config.bins` pixels a side, whatever the frames' size
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -281,19 +282,52 @@ class Tapnext(nn.Module):
         frames = video.shape[1]
         patches = self.patch_tokens(video)
         bias = None if active is None else self.attention_bias(active, patches.shape[2], frames)
-        x = torch.cat([patches, self.point_tokens(state.queries, frames)], 2)
-        first = (state.seen[:, None] == 0) & (torch.arange(frames, device=x.device)[:, None] == 0)
         memories = []
-        for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
-            x, memory = block(x, Memory(*memory), first[..., None], bias)
+        for tokens, memory in self.passes(patches, state, bias):
             memories.append(memory)
+            last = tokens
         hidden, window = (torch.stack(field) for field in zip(*memories, strict=True))
-        xy, logits, visible = self.heads(self.norm(x[:, :, patches.shape[2] :]))
-        tracks = xy * xy.new_tensor([video.shape[3], video.shape[2]]) / self.config.bins
-        outputs = {"tracks": tracks, "visible_logits": visible, "coordinate_logits": logits}
         queries = state.queries - state.queries.new_tensor([frames, 0, 0])
         state = TapnextState(queries, torch.ones_like(state.seen), hidden, window)
-        return {name: tensor.transpose(1, 2) for name, tensor in outputs.items()}, state
+        return self.outputs(last[:, :, patches.shape[2] :], video.shape[2:4]), state
+
+    def passes(
+        self, patches: Tensor, state: TapnextState, bias: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Memory]]:
+        """Patch tokens [B, T, P, C], and those of the points behind them, through the blocks.
+
+        Yields, for each block, the tokens after it [B, T, P + N, C], and what it remembers.
+        """
+        frames = patches.shape[1]
+        x = torch.cat([patches, self.point_tokens(state.queries, frames)], 2)
+        first = (state.seen[:, None] == 0) & (torch.arange(frames, device=x.device)[:, None] == 0)
+        for block, *memory in zip(self.blocks, state.hidden, state.window, strict=True):
+            x, remembered = block(x, Memory(*memory), first[..., None], bias)
+            yield x, remembered
+
+    def outputs(self, points: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """The dict of `clip`, read off tokens [B, T, N, C] of points in frames of `size` (height, width)."""
+        xy, logits, visible = self.heads(self.norm(points))
+        tracks = xy * xy.new_tensor([size[1], size[0]]) / self.config.bins
+        outputs = {"tracks": tracks, "visible_logits": visible, "coordinate_logits": logits}
+        return {name: tensor.transpose(1, 2) for name, tensor in outputs.items()}
+
+    # For training.
+
+    def predictions(self, video: Tensor, queries_tyx: Tensor, hidden_from: Tensor) -> list[dict[str, Tensor]]:
+        """The dict of `clip` after each block, by the same heads; the last is what `clip` gives.
+
+        Args:
+            video, queries_tyx: as in `clip`; all frames go through at once.
+            hidden_from: [B] a frame, from which on the picture is hidden: patches become the token of masked points,
+                each at its place. The number of frames hides nothing.
+        """
+        state, patches = self.init(video[:, :1], queries_tyx), self.patch_tokens(video)
+        hidden = torch.arange(video.shape[1], device=video.device) >= hidden_from[:, None]
+        blank = self.mask_token + self.positions_on(tuple(side // self.config.patch for side in video.shape[2:4]))
+        patches = torch.where(hidden[..., None, None], blank, patches)
+        passes = self.passes(patches, state)
+        return [self.outputs(tokens[:, :, patches.shape[2] :], video.shape[2:4]) for tokens, _ in passes]
 
     # Whole clips.
 

@@ -1,5 +1,6 @@
 """TFRecords as TensorFlow Datasets writes MOVi: pictures as PNG, numbers flat."""
 
+import pickle
 import sys
 
 import cv2
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.training.data.synthetic.scenes import moving_box
+from training.data.datasets import training_videos
 from training.data.errors import DatasetError
-from training.data.readers.kubric import kubric_clips, read_kubric
+from training.data.readers.kubric import KubricVideos, kubric_clips, read_kubric
 from training.data.readers.kubric_tracks import track_pixels
+from training.data.training_videos import ClipShape, cut_clip
 
 FRAMES, HEIGHT, WIDTH = 4, 32, 48
 
@@ -96,6 +99,53 @@ def test_evaluation_takes_the_validation_split_and_resizes(tmp_path, movi):
     np.testing.assert_allclose(resized.xy, native.xy * [0.5, 2], rtol=1e-5, atol=1e-4)
     assert len(list(kubric_clips(tmp_path, points=3, split="train"))) == 3
     assert len(list(kubric_clips(tmp_path, points=3))) == 4
+
+
+def test_training_takes_any_video_by_its_number(tmp_path, movi):
+    """From all files of the training split, whatever the order."""
+    needs_tensorflow()
+    for number, count in ((10, 2), (9, 1)):
+        write_records(tmp_path / f"movi_e-train.tfrecord-000{number:02}-of-00011", [movi[0]] * count)
+    write_records(tmp_path / "movi_e-validation.tfrecord-00000-of-00001", [movi[0]])
+    videos = pickle.loads(pickle.dumps(KubricVideos(tmp_path, points=12)))
+    assert len(videos) == 3
+    (expected,) = kubric_clips(tmp_path / "movi_e-train.tfrecord-00009-of-00011", points=12)
+    for index in (2, 0, 1):
+        found, again = (videos.read(index, np.random.default_rng(4)) for _ in range(2))
+        np.testing.assert_array_equal(found.frames, expected.frames)
+        assert found.xy.shape == (12, FRAMES, 2) and np.isfinite(found.xy).all()
+        np.testing.assert_array_equal(found.xy, again.xy)
+        assert (found.xy != videos.read(index, np.random.default_rng(5)).xy).any()
+    alone = KubricVideos(tmp_path / "movi_e-validation.tfrecord-00000-of-00001")
+    assert len(alone) == 1
+
+
+def test_kubric_feeds_training(tmp_path, movi):
+    """Positions are true where points are hidden, too, and clips smaller than the videos."""
+    needs_tensorflow()
+    write_records(tmp_path / "movi_e-train.tfrecord-00000-of-00001", [movi[0]] * 2)
+    shape = ClipShape(3, (16, 24), 20)
+    with training_videos(tmp_path, shape) as videos:
+        clip = cut_clip(videos.read(1, np.random.default_rng(0)), shape, np.random.default_rng(0), crops=1.0)
+    assert clip.frames.shape == (3, 16, 24, 3) and clip.xy.shape == (20, 3, 2)
+    assert np.isfinite(clip.xy).all()
+    assert clip.visible[np.arange(20), clip.queries[:, 0].astype(int)].all()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text"])
+def test_files_that_hold_no_records_are_refused_before_training(tmp_path, movi, damage):
+    path = write_records(tmp_path / "movi_e-train.tfrecord-00000-of-00001", [movi[0]])
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-3], "empty": b"", "text": b"neither length nor checksum"}[damage])
+    with pytest.raises(DatasetError, match=r"movi_e-train.*(is not a record file of MOVi|holds no records)"):
+        KubricVideos(tmp_path)
+
+
+def test_a_record_that_is_damaged_is_an_error_when_it_is_read(tmp_path, movi):
+    features = {name: values for name, values in movi[0].items() if name != "metadata/depth_range"}
+    path = write_records(tmp_path / "movi_e-train.tfrecord-00000-of-00001", [features])
+    with pytest.raises(DatasetError, match="record 0: is not a record file of MOVi"):
+        KubricVideos(path).read(0, np.random.default_rng(0))
 
 
 def test_a_folder_without_that_split(tmp_path):

@@ -84,29 +84,36 @@ def test_frames_that_do_not_divide_into_patches_are_refused() -> None:
         both()[1].init(video, queries)
 
 
-def random_truth(video, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """True tracks that leave the frame as well, and their visibility."""
+def random_batch(frames: int = 5, height: int = 32, width: int = 48, points: int = 3) -> dict[str, np.ndarray]:
+    """As training has them, with tracks that leave the frame as well, and a picture that is hidden in the second."""
     rng = np.random.default_rng(1)
-    batch, frames, height, width = video.shape[:4]
-    xy = rng.uniform((-5, -5), (width + 5, height + 5), (batch, points, frames, 2)).astype(np.float32)
-    return xy, rng.uniform(size=xy.shape[:3]) < 0.7
+    video, queries = random_clip(2, frames, height, width, points)
+    xy = rng.uniform((-5, -5), (width + 5, height + 5), (2, frames, points, 2)).astype(np.float32)
+    visible, known = rng.uniform(size=(2, *xy.shape[:3])) < 0.7
+    hidden_from = np.int32([frames, 2])
+    return {
+        "video": video,
+        "queries_tyx": queries,
+        "xy": xy,
+        "visible": visible,
+        "known": known,
+        "hidden_from": hidden_from,
+    }
 
 
-def test_losses_and_their_gradients_are_torchs() -> None:
+def test_losses_of_a_batch_and_their_gradients_are_torchs() -> None:
     """Of every parameter."""
     torch_tapnext, jax_tapnext = both()
-    video, queries = random_clip(2, 5, 32, 48, points=3)
-    xy, visible = random_truth(video, 3)
-    inputs = [torch.from_numpy(a) for a in (video, queries)]
-    truth = [torch.from_numpy(a) for a in (xy, visible)]
-    expected = tapnext_losses_torch.tapnext_losses(torch_tapnext.clip(*inputs), *truth, inputs[1], (32, 48))
+    batch = random_batch()
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    expected = tapnext_losses_torch.batch_losses(torch_tapnext, tensors, tensors["visible"].sum())
     sum(expected.values()).backward()
 
     def losses(tapnext):
-        parts = tapnext_losses_jax.tapnext_losses(tapnext.clip(video, queries), xy, visible, queries, (32, 48))
+        parts = tapnext_losses_jax.batch_losses(tapnext, batch, mixed_precision=False)
         return sum(parts.values()), parts
 
-    gradients, parts = eqx.filter_grad(losses, has_aux=True)(jax_tapnext)
+    gradients, parts = eqx.filter_jit(eqx.filter_grad(losses, has_aux=True))(jax_tapnext)
     assert parts.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(parts[name], value.detach().numpy(), rtol=1e-4, err_msg=name)

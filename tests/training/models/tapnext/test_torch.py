@@ -1,5 +1,6 @@
 """TAPNext in torch: what must hold for any weights, and DeepMind's numbers from DeepMind's file formats."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,36 @@ def test_frame_by_frame_is_the_clip() -> None:
 def test_chunks_of_frames_change_nothing(chunk: int) -> None:
     tapnext, (video, queries) = model(), clip()
     torch.testing.assert_close(tapnext.clip(video, queries, chunk), tapnext.clip(video, queries), atol=1e-4, rtol=0)
+
+
+def assert_equal_until(found: dict[str, "torch.Tensor"], expected: dict[str, "torch.Tensor"], frame: int) -> None:
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name][:, :, :frame], tensor[:, :, :frame], atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_every_block_predicts_and_the_last_one_says_what_a_clip_says() -> None:
+    tapnext, (video, queries) = model(), clip()
+    predictions = tapnext.predictions(video, queries, torch.tensor([6, 6]))
+    assert len(predictions) == SMALL.depth
+    assert_equal_until(predictions[-1], tapnext.clip(video, queries), 6)
+    # The first block's, by the same heads: a model that ends after it.
+    tapnext.blocks = tapnext.blocks[:1]
+    tapnext.config = replace(SMALL, depth=1)
+    assert_equal_until(predictions[0], tapnext.clip(video, queries), 6)
+
+
+@torch.inference_mode()
+def test_from_the_frame_on_from_which_the_picture_is_hidden_nothing_of_it_is_seen() -> None:
+    tapnext, (video, queries) = model(), clip()
+    hidden = tapnext.predictions(video, queries, torch.tensor([3, 6]))[-1]
+    assert_equal_until(hidden, tapnext.clip(video, queries), 3)
+    other = video.clone()
+    other[0, 3:] = 0.5
+    assert_equal_until(tapnext.predictions(other, queries, torch.tensor([3, 6]))[-1], hidden, 6)
+    shown = tapnext.clip(video, queries)["coordinate_logits"]
+    assert (hidden["coordinate_logits"] - shown)[0, :, 3:].abs().min(-1).values.max() > 1e-3
+    torch.testing.assert_close(hidden["coordinate_logits"][1], shown[1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("points", [0, 1, 5])
