@@ -1,4 +1,4 @@
-"""python -m training train | convert | release | evaluate | masks | calibrate."""
+"""python -m training train | convert | release | evaluate | masks | calibrate | cluster."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def _add_train(commands: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     """Raises ImportError where the extra is missing."""
     from training.checkpoints import cli as checkpoints_cli
+    from training.clustering import cli as clustering_cli
     from training.evaluation import calibration, evaluate, masks
     from training.run import release
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_parser(commands)
     masks.add_parser(commands)
     calibration.add_parser(commands)
+    clustering_cli.add_parser(commands)
     return parser
 
 

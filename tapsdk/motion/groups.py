@@ -81,22 +81,25 @@ def _largest_group(seen: Seen, threshold: float, rng: np.random.Generator) -> ND
 def _samples(seen: Seen, rng: np.random.Generator) -> NDArray[np.int64]:
     """[S, 3] points that may belong together: one, and two of those that keep their distance from it best."""
     first = rng.integers(len(seen.xy), size=SAMPLES)
-    unique, inverse = np.unique(first, return_inverse=True)
-    near = np.stack([_companions(seen, point) for point in unique])[inverse]
+    spread = _spread(seen, first)
+    spread[np.arange(SAMPLES), first] = np.inf
+    near = spread.argsort(axis=1, kind="stable")[:, : min(NEIGHBOURS, len(seen.xy) - 1)]
     chosen = rng.random(near.shape).argsort(axis=1)[:, :2]
     return np.concatenate([first[:, None], np.take_along_axis(near, chosen, axis=1)], axis=1)
 
 
-def _companions(seen: Seen, point: int) -> NDArray[np.int64]:
-    both = seen.which & seen.which[point]
-    gap = seen.xy - seen.xy[point]
-    count = np.maximum(both.sum(axis=1), 1)
-    mean = (gap * both[..., None]).sum(axis=1) / count[:, None]
-    spread = ((gap - mean[:, None]) ** 2 * both[..., None]).sum(axis=(1, 2)) / count
-    spread[both.sum(axis=1) < FEWEST_FRAMES] = np.inf
-    spread[point] = np.inf
-    nearest: NDArray[np.int64] = spread.argsort(kind="stable")[: min(NEIGHBOURS, len(spread) - 1)]
-    return nearest
+def _spread(seen: Seen, points: NDArray[np.int64]) -> Floats:
+    """[S, N] how much the way from each of some points [S] to each point changes: its variance; infinite where the two
+    are hardly seen together."""
+    one, other = seen.which[points].astype(np.float64), seen.which.astype(np.float64)
+    count = one @ other.T
+    square = np.zeros_like(count)
+    for axis in (0, 1):
+        x = seen.xy[..., axis]  # 0 where it does not count
+        squares = (x[points] ** 2) @ other.T - 2 * x[points] @ x.T + one @ (x**2).T
+        means = (x[points] @ other.T - one @ x.T) / np.maximum(count, 1)
+        square += squares - count * means**2
+    return np.where(count >= FEWEST_FRAMES, square / np.maximum(count, 1), np.inf)
 
 
 def _draw(points: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
