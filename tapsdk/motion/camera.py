@@ -21,6 +21,10 @@ THRESHOLD = 0.02
 """How far, in the frame's shorter sides, a point of the background may seem to be from its place."""
 BACKGROUND_SHARE = 0.6
 """Of the frames in which a point is seen, those in which it must be in its place to be background."""
+LEAST_AGREED = 0.3
+"""Of the points that say how a frame has moved, those that must say the same."""
+MOST_POINTS = 500
+"""That are asked how a frame has moved, at first; then all of them are."""
 PASSES = 3
 
 
@@ -135,11 +139,15 @@ class _Survey:
         yield from ((t, t + 1) for t in range(reference - 1, -1, -1))
 
     def _robust(self, use: NDArray[np.bool_], frame: int, seed: int) -> Floats | None:
+        rows = np.flatnonzero(use)
+        rows = rows[:: -(-len(rows) // MOST_POINTS) or 1]
         try:
-            matrix, _ = ransac_homography(self._seen.xy[use, frame], self._places[use], self._threshold, seed=seed)
+            matrix, inliers = ransac_homography(
+                self._seen.xy[rows, frame], self._places[rows], self._threshold, seed=seed
+            )
         except PointsError:  # too few of them, or all on a line
             return None
-        return matrix if _is_sound(matrix) else None
+        return matrix if _is_sound(matrix) and inliers.mean() >= LEAST_AGREED else None
 
     def refine(self) -> None:
         """Places from all frames at a time, then matrices from all places of the background."""

@@ -28,7 +28,7 @@ class Clusters:
 
     labels: [N] int64, the group of each point, the largest group being 0; -1 for points that were thrown out.
     error: [N, K] float32, of each point and group: squared distances of the point from where the group would have it,
-        in shares of the frame's sides, summed over the frames in which it is seen; NaN for points that were thrown out.
+        in shares of the frame's longer side, summed over the frames in which it is seen; NaN for points thrown out.
     kept: [N] bool, points that are seen often enough.
     """
 
@@ -72,7 +72,8 @@ def cluster(
 
     from training.clustering.fit import Recipe, fit
 
-    shares = np.where(seen[..., None], positions, 0)[kept] / np.float64([size[1], size[0]])
+    # The published code divides x by the width and y by the height, so that in wide frames a turn is none any more.
+    shares = np.where(seen[..., None], positions, 0)[kept] / max(size)
     evidence = _evidence(shares, seen[kept], demonstrations)
     errors = fit(evidence, Recipe(clusters, min(most, int(kept.sum())), em, six_dof, seed)).numpy()
     return _result(errors, kept)
@@ -80,6 +81,8 @@ def cluster(
 
 def _result(errors: NDArray[np.float32], kept: NDArray[np.bool_]) -> Clusters:
     """Of errors [K, points that were kept]; groups are sorted by size."""
+    if not np.isfinite(errors).all():
+        raise ClusterError("some positions are so far off that they cannot be computed with; mark them as not visible")
     sizes = np.bincount(errors.argmin(axis=0), minlength=len(errors))
     errors = errors[np.argsort(-sizes, kind="stable")]
     labels = np.full(len(kept), -1)

@@ -78,7 +78,7 @@ def hard_loss(errors: Tensor, seen: Tensor) -> Tensor:
 
     errors: [..., K, N]. seen: [N], the number of positions that they sum up; or of all points together.
     """
-    return errors.amin(-2).sum(-1) / seen.sum()
+    return errors.amin(-2).sum(-1) / seen.sum().clamp(min=1)
 
 
 def em_loss(errors: Tensor, seen: Tensor, variance: float = EM_VARIANCE) -> Tensor:
@@ -92,7 +92,7 @@ def em_loss(errors: Tensor, seen: Tensor, variance: float = EM_VARIANCE) -> Tens
         shares = likely * weights
         weights = (shares / shares.sum(-2, keepdim=True)).sum(-1, keepdim=True).clamp(min=LEAST_WEIGHT)
         weights = weights / weights.sum(-2, keepdim=True)
-    return -(weights.log() - errors / variance).logsumexp(-2).sum(-1) / seen.sum() * variance
+    return -(weights.log() - errors / variance).logsumexp(-2).sum(-1) / seen.sum().clamp(min=1) * variance
 
 
 def robust_loss(errors: Tensor, seen: Tensor) -> Tensor:

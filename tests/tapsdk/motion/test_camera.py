@@ -134,6 +134,20 @@ def test_where_too_little_is_seen_the_camera_stays_as_it_was():
     assert off(motion, made, 0, 11) < 1e-3
 
 
+def test_where_no_two_points_agree_there_is_no_camera():
+    xy = np.random.default_rng(0).uniform(0, 400, (40, 3, 2))
+    motion = camera_motion(xy, np.ones((40, 3), bool), SIZE)
+    np.testing.assert_array_equal(motion.found, [False, True, False])
+    np.testing.assert_allclose(motion.to_reference, np.tile(np.eye(3), (3, 1, 1)), atol=1e-9)
+
+
+def test_thousands_of_points():
+    made = scene(3000, 500, 6)
+    motion = camera_motion(made.xy, made.visible, SIZE)
+    np.testing.assert_array_equal(motion.foreground[made.visible.any(1)], made.foreground[made.visible.any(1)])
+    assert off(motion, made, 0, 5) < 1e-3
+
+
 @pytest.mark.parametrize("points, frames", [(0, 0), (0, 5), (1, 5), (3, 5), (5, 1)])
 def test_too_few_points_for_any_motion(points, frames):
     xy = np.random.default_rng(0).uniform(0, 400, (points, 1, 2)).repeat(frames, axis=1)

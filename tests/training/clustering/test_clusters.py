@@ -153,6 +153,16 @@ def test_what_takes_long_says_how_far_it_is(hasty, monkeypatch, caplog):
     assert 2 <= len(caplog.messages) <= 9
 
 
+def test_a_turn_is_a_turn_in_wide_frames_too(hasty):
+    """One body that turns, in three parts: its parts fit without any error, whatever the frame's shape."""
+    angle = np.linspace(0, 2, 12)[:, None]
+    local = np.random.default_rng(0).uniform(-40, 40, (9, 1, 2))
+    x = 160 + np.cos(angle)[None, ..., 0] * local[..., 0] - np.sin(angle)[None, ..., 0] * local[..., 1]
+    y = 90 + np.sin(angle)[None, ..., 0] * local[..., 0] + np.cos(angle)[None, ..., 0] * local[..., 1]
+    found = cluster(np.stack([x, y], -1), np.ones((9, 12), bool), (180, 320), 3, 3)
+    assert found.error.min(axis=1).max() < 1e-7
+
+
 # What is refused
 
 
@@ -169,6 +179,7 @@ SEEN = np.ones((8, 6), bool)
         (TRACKS, SEEN.T, {}, r"visible must have shape \[8, 6\] to fit tracks, got \[6, 8\]"),
         (TRACKS, SEEN * 0.5, {}, "visible must be true or false"),
         (np.where(np.arange(6)[:, None] == 4, np.nan, TRACKS), SEEN, {}, "no number for point 0 in frame 4"),
+        (np.where(np.arange(8)[:, None, None] == 1, 1e30, TRACKS), SEEN, {}, "so far off that they cannot be computed"),
         (TRACKS, ~SEEN, {}, "0 points are seen in more than 10% of the frames, which is too few for 3 clusters"),
         (TRACKS[:1], SEEN[:1], {}, "1 points are seen"),
         (TRACKS[:2], SEEN[:2], {}, "2 points are seen"),
@@ -187,7 +198,7 @@ SEEN = np.ones((8, 6), bool)
         (TRACKS, SEEN, {"boundaries": []}, "boundaries must be"),
     ],
 )
-def test_what_cannot_be_grouped_is_one_sentence(tracks, visible, options, sentence):
+def test_what_cannot_be_grouped_is_one_sentence(hasty, tracks, visible, options, sentence):
     arguments = {"size": SIZE, "clusters": 3, "most": 4, **options}
     with pytest.raises(ClusterError, match=sentence):
         cluster(tracks, visible, **arguments)
