@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.errors import FramesError, PointsError
-from tapsdk.geometry import Size
+from tapsdk.geometry import MAX_SIDE, Size
 from tapsdk.motion.homography import apply_homography
 from tapsdk.tracks import Tracks
 from tapsdk.video.colors import distinct_colors
@@ -128,10 +128,10 @@ class TrackPainter:
 
     def _carry_trails(self, moved: ArrayLike) -> None:
         for age, (points, seen) in enumerate(self._history):
-            carried = apply_homography(moved, points).astype(np.float32)
-            gone = ~np.isfinite(carried).all(axis=1)
-            carried[gone] = 0
-            self._history[age] = carried, seen & ~gone
+            carried = apply_homography(moved, points)
+            near = (np.abs(carried) < MAX_SIDE).all(axis=1)
+            carried[~near] = 0
+            self._history[age] = carried.astype(np.float32), seen & near
 
     def _draw_trails(self, canvas: Frame, half_width: float) -> None:
         """Join the last positions of every point, wherever it was seen in two frames running."""

@@ -221,10 +221,15 @@ def test_a_trail_goes_along_with_the_background():
     assert changed(draw_path([(60, 30.5)] * 7, colors=[RED], radius=2)).any(axis=0).argmax() > 54
 
 
-def test_what_the_background_takes_out_of_sight_leaves_no_trail():
+@pytest.mark.parametrize(
+    "moved",
+    [[[1, 0, 0], [0, 1, 0], [-0.1, 0, 1]], [[1e30, 0, 0], [0, 1, 0], [0, 0, 1]], np.full((3, 3), np.nan)],
+    ids=["behind the camera", "far away", "nowhere"],
+)
+def test_what_the_background_takes_out_of_sight_leaves_no_trail(moved):
     painter = TrackPainter(1, colors=[RED], radius=2)
     painter.draw(GREY, [(20, 30)], [True])
-    out = painter.draw(GREY, [(60, 30)], [True], moved=[[1, 0, 0], [0, 1, 0], [-0.1, 0, 1]])
+    out = painter.draw(GREY, [(60, 30)], [True], moved=moved)
     np.testing.assert_array_equal(out, draw_path([(60, 30)], colors=[RED], radius=2))
 
 
