@@ -2,8 +2,8 @@
 
 First as published, with the network: it knows how points that are alike would move, so that it finds groups where there
 were none. It has less time than there, and never comes quite to rest anyway. So then the groups are let go, and settle
-by least squares. Several starts go through all of this side by side, as an axis of the same tensors, and the one with
-the smallest loss is taken.
+by least squares. Several starts go through all of this side by side, as an axis of the same tensors, others settle
+alone, and the one with the smallest loss is taken.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ FOCAL = 1.0
 MOST_POINTS, MOST_FRAMES = 256, 64
 """Drawn anew for each step."""
 STARTS = 4
+OTHER_STARTS = 4
+"""That settle without having seen the network."""
+MAP_NOISE, PLACE_NOISE = 0.1, 0.3
+"""Of these, about points that stay where they are and lie in the middle, in frame sides."""
 WORK = 1200
 """Points times groups that all starts have together, at most, if there is to be more than one."""
 STEPS = 30
@@ -78,7 +82,7 @@ class _Fit:
         weights = self._network()
         with torch.no_grad():
             settling = Settling(self._evidence, self._recipe.six_dof, self._progress.step)
-            found = settling.settle(self._let_go(weights))
+            found = settling.settle(self._with_others(self._let_go(weights)))
             return settling.errors(found)[settling.loss(found).argmin()]
 
     def _network(self) -> Weights:
@@ -101,6 +105,14 @@ class _Fit:
         depth = (matrices[..., 2, 3] + 1).clamp(NEAREST, FARTHEST)
         maps = matrices[..., :2, [0, 1, 3]] * (FOCAL / depth)[..., None, None]
         return Flat(maps, found.points[0][..., :2])
+
+    def _with_others(self, groups: Flat) -> Flat:
+        """With further starts, which know nothing of the evidence: settling is cheap, and often needs no network."""
+        maps, places = (
+            noise * torch.randn((OTHER_STARTS, *like.shape[1:]), generator=self._random)
+            for like, noise in ((groups.maps, MAP_NOISE), (groups.places, PLACE_NOISE))
+        )
+        return Flat(torch.cat([groups.maps, maps + torch.eye(2, 3)]), torch.cat([groups.places, places]))
 
     def _descend(self, weights: Weights, mode: Literal["split", "delete"]) -> tuple[Weights, Tensor]:
         """Weights after some steps, and the losses [S, K] of all that the mode may choose from."""
