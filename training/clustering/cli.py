@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> None:
         file.write(archive.getbuffer())
     sizes = np.bincount(found.labels[found.kept], minlength=args.clusters)
     print(f"{args.output}: {len(found.labels)} points, groups of {', '.join(map(str, sizes))}", end="")
-    print(f"; {int((~found.kept).sum())} were seen too seldom" if not found.kept.all() else "")
+    print(f"; {int((~found.kept).sum())} seen too seldom" if not found.kept.all() else "")
     if drawn is not None:
         _draw(args.overlay, drawn, episodes[0], found)
         print(f"{drawn}: the points in the colours of their groups")

@@ -136,8 +136,8 @@ def _check_numbers(clusters: int, most: int, points: int) -> None:
         raise ClusterError(f"most is {most}; it must be at least clusters, which is {clusters}")
     if points < clusters:
         raise ClusterError(
-            f"{points} points are seen in more than {LEAST_SEEN:.0%} of the frames, which is too few for {clusters} "
-            "clusters; track more points, or ask for fewer clusters"
+            f"{clusters} clusters need as many points that are seen in more than {LEAST_SEEN:.0%} of the frames, got "
+            f"{points}; track more points, or ask for fewer clusters"
         )
 
 

@@ -51,7 +51,7 @@ def test_groups_are_written_and_drawn(folder, capsys):
     assert (np.ptp(frames, axis=3) > 60).any(axis=(1, 2)).all()
     out = capsys.readouterr().out
     assert out == (
-        f"labels.npz: 9 points, groups of {', '.join(map(str, sizes))}; 1 were seen too seldom\n"
+        f"labels.npz: 9 points, groups of {', '.join(map(str, sizes))}; 1 seen too seldom\n"
         "labels.mp4: the points in the colours of their groups\n"
     )
     assert names(folder) == ["labels.mp4", "labels.npz", "tracks.npz", "video.mp4"]
@@ -86,7 +86,7 @@ def test_every_group_has_a_colour_and_points_of_none_are_grey():
             ["tracks.npz", "few.npz"],
             "few.npz has 2 points and tracks.npz has 9",
         ),
-        (["few.npz"], "2 points are seen in more than 10% of the frames, which is too few for 7 clusters"),
+        (["few.npz"], "7 clusters need as many points that are seen in more than 10% of the frames, got 2"),
         (["tracks.npz", "--clusters", "2"], "clusters is 2; it must be at least 3"),
         (["tracks.npz", "--overlay", "none.mp4"], "none.mp4"),
     ],
