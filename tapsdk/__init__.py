@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tapsdk import errors as errors
+    from tapsdk import motion as motion
     from tapsdk.api import check_output as check_output
     from tapsdk.api import load as load
     from tapsdk.api import track as track
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tapsdk.video.draw import draw as draw
     from tapsdk.video.files import open_frames as open_frames
     from tapsdk.video.frames import FrameSource as FrameSource
+    from tapsdk.video.rainbow import draw_rainbow as draw_rainbow
     from tapsdk.video.writer import VideoWriter as VideoWriter
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ _HOMES = {
     "check_output": "tapsdk.api",
     "distinct_colors": "tapsdk.video.colors",
     "draw": "tapsdk.video.draw",
+    "draw_rainbow": "tapsdk.video.rainbow",
     "grid_points": "tapsdk.points",
     "load": "tapsdk.api",
     "open_artifact": "tapsdk.artifact",
@@ -52,6 +55,8 @@ _HOMES = {
     "scale_points": "tapsdk.geometry",
     "track": "tapsdk.api",
 }
+
+_MODULES = ("errors", "motion")
 
 __all__ = [
     "FrameSource",
@@ -65,9 +70,11 @@ __all__ = [
     "check_output",
     "distinct_colors",
     "draw",
+    "draw_rainbow",
     "errors",
     "grid_points",
     "load",
+    "motion",
     "open_artifact",
     "open_frames",
     "position_colors",
@@ -77,8 +84,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("tapsdk.errors")
+    if name in _MODULES:
+        return importlib.import_module(f"tapsdk.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'tapsdk' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

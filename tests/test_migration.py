@@ -20,17 +20,6 @@ SPANS = sorted(set(re.findall(r"`([^`]+)`", PROSE)))
 NAMES = sorted({name for span in SPANS for name in re.findall(r"^(?:tapsdk|training)(?:\.\w+)+", span)})
 LINES = [line for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.M | re.S) for line in block.splitlines()]
 COMMANDS = [*LINES, *(span for span in SPANS if arguments(span))]
-TO_COME = (
-    "tapsdk.motion",
-    "tapsdk track --rainbow",
-    "training.clustering",
-    "python -m training cluster",
-    "training.evaluation.trajan",
-    "evaluate --metrics trajan",
-)
-"""What other parts of the same work bring; a row goes when its part is here."""
-NAMES = [name for name in NAMES if not name.startswith(TO_COME)]
-COMMANDS = [command for command in COMMANDS if not command.startswith(TO_COME)]
 
 
 @pytest.fixture

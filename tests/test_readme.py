@@ -89,7 +89,7 @@ def test_the_tables_are_those_of_the_code():
 
 
 def test_the_python_examples_run(folder: Path):
-    whole, by_frame, loaded = blocks("python")
+    whole, by_frame, loaded, moving = blocks("python")
     seen: dict[str, object] = {}
     exec(whole, seen)
     tracks = tapsdk.Tracks.load("tracks.csv")
@@ -101,6 +101,8 @@ def test_the_python_examples_run(folder: Path):
     exec(loaded, seen)
     with tapsdk.open_frames("out.mp4") as drawn:
         assert drawn.num_frames == 12
+    exec(moving, seen)
+    assert seen["still"].shape == (100, 12, 2)
 
 
 def test_the_readme_names_what_is_public():

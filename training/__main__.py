@@ -1,4 +1,4 @@
-"""python -m training train | convert | release | evaluate | compare | masks | calibrate | pack | paint."""
+"""python -m training train | convert | release | evaluate | compare | masks | calibrate | cluster | pack | paint."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def _add_train(commands: Any) -> None:
 def _parser() -> argparse.ArgumentParser:
     """Raises ImportError where the extra is missing."""
     from training.checkpoints import cli as checkpoints_cli
+    from training.clustering import cli as clustering_cli
     from training.data import pack, paint
     from training.evaluation import calibration, compare, evaluate, masks
     from training.run import release
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_parser(commands)
     masks.add_parser(commands)
     calibration.add_parser(commands)
+    clustering_cli.add_parser(commands)
     pack.add_parser(commands)
     paint.add_parser(commands)
     return parser

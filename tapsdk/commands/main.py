@@ -130,7 +130,13 @@ def _add_track(commands: Any) -> None:
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
     track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
-    track.add_argument("--trail", type=int, default=16, metavar="K", help="frames that a trail reaches back")
+    trail = "frames that a trail reaches back (default: 16, or 64 with --rainbow)"
+    track.add_argument("--trail", type=int, metavar="K", help=trail)
+    track.add_argument(
+        "--rainbow",
+        action="store_true",
+        help="draw the points that move by themselves, in colours by position, with long trails over the background",
+    )
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
 

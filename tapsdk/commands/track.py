@@ -28,6 +28,7 @@ from tapsdk.tracks import Tracks
 from tapsdk.tracks_files import check_save_path
 from tapsdk.video import Frame, FrameSource, VideoWriter, open_frames
 from tapsdk.video.draw import draw
+from tapsdk.video.rainbow import draw_rainbow
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     work."""
     if not (args.output or args.save):
         raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
+    if args.rainbow and not args.output:
+        raise TapsdkError("--rainbow is a way to draw: give -o OUT.mp4, too")
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
@@ -220,7 +223,9 @@ def _paint(
     try:
         with ExitStack() as stack:
             source = stack.enter_context(open_frames(args.video)) if frames is None else frames
-            drawn = wrap(draw(source, tracks, trail=args.trail), tracks.num_frames, "drawing")
+            paint = draw_rainbow if args.rainbow else draw
+            trail = {} if args.trail is None else {"trail": args.trail}
+            drawn = wrap(paint(source, tracks, **trail), tracks.num_frames, "drawing")
             for t, frame in enumerate(drawn):
                 writer.write(frame, None if tracks.times is None else tracks.times[t])
         writer.finish()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.errors import FramesError, PointsError
-from tapsdk.geometry import Size
+from tapsdk.geometry import MAX_SIDE, Size
+from tapsdk.motion.homography import apply_homography
 from tapsdk.tracks import Tracks
 from tapsdk.video.colors import distinct_colors
 from tapsdk.video.frames import Frame
@@ -18,7 +19,12 @@ Floats = NDArray[np.float32]
 
 
 def draw(
-    frames: Iterable[Frame], tracks: Tracks, *, trail: int = 16, colors: ArrayLike | None = None
+    frames: Iterable[Frame],
+    tracks: Tracks,
+    *,
+    trail: int = 16,
+    colors: ArrayLike | None = None,
+    camera: ArrayLike | None = None,
 ) -> Iterator[Frame]:
     """The frames of a video with its tracks painted over them, one by one.
 
@@ -27,10 +33,23 @@ def draw(
                 writer.write(frame)
 
     frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail, colors: see `TrackPainter`.
+    camera: [T, 3, 3], homographies from every frame to a common one, such as `to_reference` of
+        `tapsdk.motion.camera_motion`. Trails then show how points move over the background, and not how it moves.
     """
+    steps = _camera_steps(camera, tracks.num_frames)
     painter = TrackPainter(len(tracks), trail=trail, colors=colors)
     for t, frame in zip(range(tracks.num_frames), frames, strict=False):
-        yield painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t])
+        yield painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t], steps[t])
+
+
+def _camera_steps(camera: ArrayLike | None, frames: int) -> Sequence[NDArray[np.float64] | None]:
+    """For every frame, the homography to it from the frame before."""
+    if camera is None:
+        return [None] * frames
+    to_common = np.asarray(camera, dtype=np.float64)
+    if to_common.shape != (frames, 3, 3):
+        raise PointsError(f"camera must have shape [{frames}, 3, 3], a matrix a frame, got {list(to_common.shape)}")
+    return [None, *np.linalg.inv(to_common[1:]) @ to_common[:-1]]
 
 
 _HALF = np.float32(0.5)
@@ -70,13 +89,15 @@ class TrackPainter:
         # Newest first: where the points were, and which of them could be seen.
         self._history: deque[tuple[Floats, NDArray[np.bool_]]] = deque(maxlen=self._trail + 1)
 
-    def draw(self, frame: Frame, xy: ArrayLike, visible: ArrayLike) -> Frame:
+    def draw(self, frame: Frame, xy: ArrayLike, visible: ArrayLike, moved: ArrayLike | None = None) -> Frame:
         """A new frame with the points painted on it.
 
         frame: [H, W, 3] uint8 RGB. xy: [N, 2] pixels; a point that is NaN or off the frame is left out.
-        visible: [N] bool.
+        visible: [N] bool. moved: [3, 3], the homography from the frame before, by which trails go along.
         """
         points, seen = self._check(frame, xy, visible)
+        if moved is not None:
+            self._carry_trails(moved)
         height, width = frame.shape[:2]
         radius = max(2.0, 0.0075 * min(height, width)) if self._radius is None else self._radius
         # False for NaN, and for what is too far off to leave a mark.
@@ -104,6 +125,13 @@ class TrackPainter:
                 f"xy must have shape [{n}, 2] and visible [{n}], got {list(points.shape)} and {list(seen.shape)}"
             )
         return points, seen
+
+    def _carry_trails(self, moved: ArrayLike) -> None:
+        for age, (points, seen) in enumerate(self._history):
+            carried = apply_homography(moved, points)
+            near = (np.abs(carried) < MAX_SIDE).all(axis=1)
+            carried[~near] = 0
+            self._history[age] = carried.astype(np.float32), seen & near
 
     def _draw_trails(self, canvas: Frame, half_width: float) -> None:
         """Join the last positions of every point, wherever it was seen in two frames running."""

@@ -238,6 +238,7 @@ def test_a_signal_ends_a_run_between_two_checkpoints(
         ["masks", "FOLDER", "--model", "still", "--json", "MASK"],
         ["calibrate", "--dataset", "FILE", "-o", "SAME"],
         ["calibrate", "--textures", "FOLDER", "-o", "PHOTO"],
+        ["cluster", "FILE", "-o", "SAME"],
     ],
     ids=" ".join,
 )

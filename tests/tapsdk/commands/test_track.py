@@ -119,6 +119,21 @@ def test_tracks_are_drawn(run, video_file, tmp_path):
     assert files(tmp_path) == ["out.mp4"]
 
 
+def test_the_rainbow_is_another_way_to_draw(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "6", "-o", "plain.mp4", "--save", "plain.npz", "--quiet") == 0
+    assert run(video_file, "--grid", "6", "-o", "out.mp4", "--save", "out.npz", "--rainbow", "--trail", "3") == 0
+    np.testing.assert_array_equal(Tracks.load("out.npz").xy, Tracks.load("plain.npz").xy)
+    plain, drawn = (video_of(name)[0].astype(int) for name in ("plain.mp4", "out.mp4"))
+    assert drawn.shape == plain.shape
+    assert np.abs(drawn - plain).max() > 60
+
+
+def test_a_rainbow_that_nobody_draws_is_refused(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--grid", "2", "--save", "out.npz", "--rainbow") == 1
+    assert capfd.readouterr().err == "error: --rainbow is a way to draw: give -o OUT.mp4, too\n"
+    assert files(tmp_path) == []
+
+
 UNEVEN = [0, 0.04, 0.08, 3600, 7200, 7200.5]
 
 

@@ -209,6 +209,46 @@ def test_a_trail_may_run_along_and_off_every_border(border):
     assert np.abs(rows + 0.5 - border[1]).max() < 10
 
 
+def test_a_trail_goes_along_with_the_background():
+    """A camera that follows a point: on the frame it stays where it is, and its trail runs off behind it."""
+    painter = TrackPainter(1, colors=[RED], radius=2)
+    left = [[1, 0, -5], [0, 1, 0], [0, 0, 1]]
+    for _ in range(7):
+        out = painter.draw(GREY, [(60, 30.5)], [True], moved=left)
+    columns = np.nonzero(changed(out)[30])[0]
+    assert columns.min() == pytest.approx(30, abs=2)
+    assert columns.max() < 66
+    assert changed(draw_path([(60, 30.5)] * 7, colors=[RED], radius=2)).any(axis=0).argmax() > 54
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [[[1, 0, 0], [0, 1, 0], [-0.1, 0, 1]], [[1e30, 0, 0], [0, 1, 0], [0, 0, 1]], np.full((3, 3), np.nan)],
+    ids=["behind the camera", "far away", "nowhere"],
+)
+def test_what_the_background_takes_out_of_sight_leaves_no_trail(moved):
+    painter = TrackPainter(1, colors=[RED], radius=2)
+    painter.draw(GREY, [(20, 30)], [True])
+    out = painter.draw(GREY, [(60, 30)], [True], moved=moved)
+    np.testing.assert_array_equal(out, draw_path([(60, 30)], colors=[RED], radius=2))
+
+
+def test_a_video_is_painted_over_the_background_of_its_camera():
+    still = Tracks(np.full((1, 4, 2), 40.0), np.ones((1, 4), bool), np.ones((1, 4)))
+    camera = np.tile(np.eye(3), (4, 1, 1))
+    camera[:, 0, 2] = 6 * np.arange(4)
+    columns = np.nonzero(changed(list(draw_video([GREY] * 4, still, camera=camera))[-1]).any(axis=0))[0]
+    assert columns.min() == pytest.approx(40 - 18, abs=3)
+    plain = list(draw_video([GREY] * 4, still))
+    np.testing.assert_array_equal(list(draw_video([GREY] * 4, still, camera=np.tile(np.eye(3), (4, 1, 1)))), plain)
+
+
+def test_a_camera_of_another_length():
+    tracks = Tracks(np.ones((1, 4, 2)), np.ones((1, 4), bool), np.ones((1, 4)))
+    with pytest.raises(PointsError, match=r"camera must have shape \[4, 3, 3\], a matrix a frame, got \[3, 3, 3\]"):
+        list(draw_video([GREY], tracks, camera=np.ones((3, 3, 3))))
+
+
 def test_what_the_caller_does_with_the_points_later_does_not_matter():
     painter = TrackPainter(1, trail=5)
     place = np.float32([[20, 30]])

@@ -1,0 +1,68 @@
+"""The rainbow picture: what moves by itself, in colours by position, with trails that leave out the camera's motion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.motion.camera import CameraMotion, camera_motion
+from tapsdk.tracks import Tracks
+from tapsdk.video.colors import position_colors
+from tapsdk.video.draw import draw
+from tapsdk.video.frames import Frame
+
+logger = logging.getLogger(__name__)
+
+TRAIL = 64
+
+
+def draw_rainbow(frames: Iterable[Frame], tracks: Tracks, *, trail: int = TRAIL) -> Iterator[Frame]:
+    """The frames of a video, one by one, with the points that move by themselves and their ways over the background.
+
+        for frame in tapsdk.draw_rainbow(frames, tracks):
+            writer.write(frame)
+
+    Points of the background say how the camera moved, so that there should be some: a grid over the whole frame is a
+    good choice. Where no point moves by itself, all are drawn. Warnings say so, and where the camera's motion could not
+    be told. See `tapsdk.motion.camera_motion`.
+
+    frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail: frames that it reaches back.
+    """
+    rest = iter(frames)
+    first = next(rest, None)
+    if first is None or tracks.num_frames == 0:
+        return
+    motion = camera_motion(tracks.xy, tracks.visible, first.shape[:2])
+    if not motion.found.all():
+        count = int((~motion.found).sum())
+        logger.warning("in %d frames too few points say how the camera moved; it is taken to stand still there", count)
+    drawn = motion.foreground
+    if len(drawn) and not drawn.any():
+        logger.warning("no point moves by itself; all are drawn")
+        drawn = np.ones_like(drawn)
+    colors = _colors(motion, drawn)
+    yield from draw(chain([first], rest), _rows(tracks, drawn), trail=trail, colors=colors, camera=motion.to_reference)
+
+
+def _colors(motion: CameraMotion, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """[N, 3] by where points are in the reference frame; together they take up all hues."""
+    places = np.nan_to_num(motion.places[drawn])
+    low = places.min(axis=0, initial=np.inf)
+    width, height = np.maximum(places.max(axis=0, initial=-np.inf) - low, 1).tolist()
+    return position_colors(places - low, (height, width))
+
+
+def _rows(tracks: Tracks, which: NDArray[np.bool_]) -> Tracks:
+    queries = None if tracks.queries is None else tracks.queries[which]
+    return replace(
+        tracks,
+        xy=tracks.xy[which],
+        visible=tracks.visible[which],
+        confidence=tracks.confidence[which],
+        queries=queries,
+    )
