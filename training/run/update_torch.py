@@ -7,6 +7,7 @@ shares of every batch and mean their gradients (DistributedDataParallel).
 from __future__ import annotations
 
 import copy
+import gc
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -140,6 +141,10 @@ class TorchUpdater:
 
     def close(self) -> None:
         if self.world > 1:
+            # It holds on to the group. As the last to let go of it, it would wait, and let nobody else run Python, for
+            # threads of the group that want to.
+            self.losses = self.losses.module
+            gc.collect()
             dist.destroy_process_group()
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support import known_model
 from tests.training.run.test_updaters import PACKAGES, assert_same_state, run, updater_or_skip
+from tests.training.test_main import assert_same, state
+from tests.training.test_main import run as train
 from training.models import load
 from training.run.batches import make_batch
 from training.run.config import TrainConfig, load_config
@@ -117,3 +119,15 @@ def test_training_lowers_the_loss_on_a_clip_seen_again_and_again(config: TrainCo
     updater, batch = updater_or_skip(config, framework), make_batch(config, 0)
     losses = [updater.step(batch, 3e-3)["total"] for _ in range(25)]
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.slow  # four processes that import PyTorch
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    """On halves of the same batches; the first one also validates, while the other ends."""
+    pytest.importorskip("torch")
+    config = tmp_path / "tapnet.toml"
+    config.write_text(TOML.replace("steps = 10", "steps = 4"))
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training")
+    train(config, "-o", tmp_path / "two", launcher=torchrun)
+    train(config, "-o", tmp_path / "one")
+    assert_same(state(tmp_path / "two", 4), state(tmp_path / "one", 4), tolerance=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -62,9 +64,18 @@ class BatchNorm(nn.Module):
 
 def _over_processes(mean: Tensor) -> Tensor:
     """The mean over all processes that train together."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return mean
-    # Not above: it is not there in every build of PyTorch, unlike the question whether it is.
-    from torch.distributed.nn.functional import all_reduce
+    return _Mean.apply(mean) if dist.is_available() and dist.is_initialized() else mean
 
-    return all_reduce(mean) / dist.get_world_size()
+
+class _Mean(torch.autograd.Function):
+    """Every process has the same share in what every other one gets, so that gradients come back by the mean, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Mean.forward(ctx, gradient)
