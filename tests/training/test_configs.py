@@ -9,7 +9,6 @@ import pytest
 from tests.support import ROOT
 from tests.training.run.tiny import TAPNEXT, tiny_file, write_videos
 from training.data.synthetic import SceneConfig, make_clip
-from training.models.registry import FAMILIES
 from training.run.batches import make_batch, open_videos
 from training.run.config import Phase, TrainConfig, load_config
 
@@ -29,21 +28,22 @@ OTHERS = ("fine-tuning-tapir", "fine-tuning-tapnext", "tapnext-small")
 
 
 def recipe(name: str) -> TrainConfig:
-    path = ROOT / "training" / "configs" / f"{name}.toml"
-    if name == "tapnet-base" and "tapnet" not in FAMILIES:
-        pytest.skip("TAP-Net is no family yet")
-    return load_config(path)
+    return load_config(ROOT / "training" / "configs" / f"{name}.toml")
 
 
 def small(config: TrainConfig, folder: Path) -> TrainConfig:
     """The recipe with a tiny model of its family, on a tiny labelled video."""
     family = config.model.split("/")[0]
-    sizes = {"tapir": load_config(tiny_file(folder)).architecture, "tapnext": TAPNEXT["architecture"]}
+    sizes = {
+        "tapir": load_config(tiny_file(folder)).architecture,
+        "tapnext": TAPNEXT["architecture"],
+        "tapnet": {"stem": 8, "channels": [8, 16, 16], "head": [4, 4, 4]},
+    }
     scene = SceneConfig(height=32, width=48, frames=4, points=8)
     return replace(
         config,
         phases=(Phase(steps=3, size=32, frames=3, points=6, batch=2, scene={"query": "random"}),),
-        architecture=sizes.get(family, {}),
+        architecture=sizes[family],
         data=str(write_videos(folder / "videos", [make_clip(scene, 0)])),
         workers=0,
         warmup=1,

@@ -68,7 +68,7 @@ def predictor(name: str, backend: str = "auto") -> Predictor:
         return BASELINES[name]
     if Path(name).suffix == ".npz":
         return Predictions(Path(name))
-    if name in OFFICIAL and name in CONFIGS and not CONFIGS[name].causal and not Path(name).is_dir():
+    if _sees_whole_videos(name) and not Path(name).is_dir():
         return in_torch(name)
 
     def track(video: LabelledVideo) -> Prediction:
@@ -79,6 +79,10 @@ def predictor(name: str, backend: str = "auto") -> Predictor:
         return tracks.xy, tracks.visible
 
     return track
+
+
+def _sees_whole_videos(name: str) -> bool:
+    return name in OFFICIAL and OFFICIAL[name].can_be_exported and not CONFIGS[name].causal
 
 
 def in_torch(model: str) -> Predictor:

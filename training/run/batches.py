@@ -64,8 +64,10 @@ def check_clips(config: TrainConfig) -> None:
         if getattr(config, name) is not None:
             _check_dataset(name, Path(getattr(config, name)))
     from_tracks = family_of(config.model_name).method == "reconstruct"
-    if from_tracks and (config.data is not None or config.augment):
-        raise ConfigError(f"{config.model_name} learns from generated tracks alone; leave out data and [augment]")
+    if from_tracks and (config.data is not None or config.validation is not None or config.augment):
+        raise ConfigError(
+            f"{config.model_name} learns from generated tracks alone; leave out data, validation and [augment]"
+        )
     for phase in config.phases:
         scene = scene_of(config, phase)
         if from_tracks:

@@ -118,6 +118,11 @@ def test_a_model_that_was_not_fetched_says_how_to(monkeypatch):
         predictor(TAPNET)
 
 
+def test_a_model_that_tracks_no_video_is_refused():
+    with pytest.raises(ModelError, match="trajan/base tracks no video; it scores tracks"):
+        predictor("trajan/base")(drifting_noise())
+
+
 # Predictions from a file
 
 

@@ -77,7 +77,7 @@ def test_what_cannot_be_learned_from_is_refused_before_the_first_step(phase: dic
         check_clips(of_tracks(**phase))
 
 
-@pytest.mark.parametrize("asked", [{"data": "videos"}, {"augment": {"flip": 1.0}}])
+@pytest.mark.parametrize("asked", [{"data": "videos"}, {"validation": "videos"}, {"augment": {"flip": 1.0}}])
 def test_it_learns_from_generated_tracks_alone(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.run.batches._check_dataset", lambda *_: None)
     with pytest.raises(ConfigError, match="generated tracks alone; leave out data"):

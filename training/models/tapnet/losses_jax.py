@@ -25,23 +25,26 @@ def batch_losses(model: Tapnet, batch: Mapping[str, Array], mixed_precision: boo
 
     Args:
         batch: video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3], xy [B, T, N, 2], visible [B, T, N]; positions
-            in pixels of the video.
+            in pixels of the video; known [B, T, N], where `visible` is known.
         mixed_precision: the encoder's convolutions, which are most of the arithmetic, compute in bfloat16.
     """
     video, size = batch["video"], batch["video"].shape[2:4]
     working = eqx.tree_at(lambda m: m.encoder, model, coarse_convs(model.encoder)) if mixed_precision else model
     moved: Moved = []
     estimate = working.trajectories(working.encode(video, moved), batch["queries_tyx"], size)
-    losses = estimate_loss(estimate, batch["xy"], batch["visible"], size)
+    losses = estimate_loss(estimate, batch["xy"], batch["visible"], size, batch["known"])
     return {**losses, MOVED: running_means(model, moved)}
 
 
-def estimate_loss(estimate: Estimate, xy: Array, visible: Array, size: Sequence[int]) -> dict[str, Array]:
+def estimate_loss(
+    estimate: Estimate, xy: Array, visible: Array, size: Sequence[int], known: Array | None = None
+) -> dict[str, Array]:
     """Losses of estimates against true tracks.
 
     Args:
         estimate: [B, T, N, ...] in pixels of frames of `size` (height, width).
         xy, visible: [B, T, N, 2] and [B, T, N], true positions in the same pixels.
+        known: [B, T, N], where `visible` is known; None: everywhere.
     Returns:
         position (Huber, visible frames) and occlusion (sigmoid cross-entropy); means over all frames.
     """
@@ -50,7 +53,8 @@ def estimate_loss(estimate: Estimate, xy: Array, visible: Array, size: Sequence[
     squared = jnp.square((estimate.xy.astype(jnp.float32) - xy) * scale).sum(-1)
     distance = jnp.sqrt(squared + 1e-12)
     huber = jnp.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
+    hidden = sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen)
     return {
         "position": POSITION_WEIGHT * (huber * seen).mean(),
-        "occlusion": sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen).mean(),
+        "occlusion": (hidden if known is None else hidden * known).mean(),
     }

@@ -24,21 +24,24 @@ def batch_losses(model: Tapnet, batch: Mapping[str, Tensor], seen: Tensor) -> di
     Args:
         model: in training mode, in which the batch moves the running means of its batch normalisation.
         batch: video [B, T, H, W, 3] in [-1, 1], queries_tyx [B, N, 3], xy [B, T, N, 2], visible [B, T, N]; positions
-            in pixels of the video.
+            in pixels of the video; known [B, T, N], where `visible` is known.
         seen: of no account: means are over all frames.
     """
     video = batch["video"]
     size = (video.shape[2], video.shape[3])
     estimate = model.trajectories(model.encode(video), batch["queries_tyx"], size)
-    return estimate_loss(estimate, batch["xy"], batch["visible"], size)
+    return estimate_loss(estimate, batch["xy"], batch["visible"], size, batch["known"])
 
 
-def estimate_loss(estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
+def estimate_loss(
+    estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequence[int], known: Tensor | None = None
+) -> dict[str, Tensor]:
     """Losses of estimates against true tracks.
 
     Args:
         estimate: [B, T, N, ...] in pixels of frames of `size` (height, width).
         xy, visible: [B, T, N, 2] and [B, T, N], true positions in the same pixels.
+        known: [B, T, N], where `visible` is known; None: everywhere.
     Returns:
         position (Huber, visible frames) and occlusion (sigmoid cross-entropy); means over all frames.
     """
@@ -47,7 +50,8 @@ def estimate_loss(estimate: Estimate, xy: Tensor, visible: Tensor, size: Sequenc
     squared = ((estimate.xy.float() - xy) * scale).square().sum(-1)
     distance = (squared + 1e-12).sqrt()
     huber = torch.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
+    hidden = F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen, reduction="none")
     return {
         "position": POSITION_WEIGHT * (huber * seen).mean(),
-        "occlusion": F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen),
+        "occlusion": (hidden if known is None else hidden * known).mean(),
     }
