@@ -218,10 +218,10 @@ def named_parameters(module: eqx.Module) -> dict[str, Any]:
 
 def running_means(module: eqx.Module, moved: Moved) -> dict[str, Array]:
     """What the batch normalisations of a module appended, in the order of its fields, by its parameters' names."""
-    suffix = ".running_mean"
-    layers = [name.removesuffix(suffix) for name in named_parameters(module) if name.endswith(suffix)]
-    means = {f"{layer}.running_mean": mean for layer, (mean, _) in zip(layers, moved, strict=True)}
-    return means | {f"{layer}.running_var": var for layer, (_, var) in zip(layers, moved, strict=True)}
+    mean_of, var_of = "running_mean", "running_var"
+    layers = [name.removesuffix(mean_of) for name in named_parameters(module) if name.endswith(mean_of)]
+    pairs = list(zip(layers, moved, strict=True))
+    return {layer + mean_of: mean for layer, (mean, _) in pairs} | {layer + var_of: var for layer, (_, var) in pairs}
 
 
 def from_weights(skeleton: Module, weights: Mapping[str, ArrayLike]) -> Module:

@@ -11,17 +11,17 @@ import pytest
 
 from tapsdk.geometry import scale_points
 from training.models.tapir import FAMILY
+from training.models.tapir.config import SOFT_ARGMAX_RADIUS
 
 TABLE = np.load(Path(__file__).parents[3] / "golden" / "model_utils.npz")
 
 
 @pytest.fixture(params=["torch", "jax"])
 def framework(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """sampling and models: its modules; array: from numpy to its own."""
+    """sampling: its module; array: from numpy to its own."""
     library = pytest.importorskip(request.param)
     return SimpleNamespace(
         sampling=importlib.import_module(f"training.models.layers.sampling_{request.param}"),
-        models=importlib.import_module(f"training.models.tapir.{request.param}"),
         array=library.from_numpy if request.param == "torch" else library.numpy.asarray,
     )
 
@@ -40,7 +40,8 @@ def test_a_clip_is_read_between_its_pixels_and_frames(framework: SimpleNamespace
 
 def test_a_heatmap_becomes_a_point(framework: SimpleNamespace) -> None:
     heatmaps = TABLE["heatmap/softmax"]
-    cells = framework.models.soft_argmax(framework.array(heatmaps.reshape(-1, *heatmaps.shape[-2:])))
+    maps = framework.array(heatmaps.reshape(-1, *heatmaps.shape[-2:]))
+    cells = framework.sampling.soft_argmax(maps, SOFT_ARGMAX_RADIUS)
     xy = scale_points(np.asarray(cells), heatmaps.shape[-2:], tuple(TABLE["heatmap/image_shape"][2:4]))
     np.testing.assert_allclose(xy.reshape(TABLE["heatmap/points"].shape), TABLE["heatmap/points"], atol=1e-4)
 
