@@ -101,7 +101,7 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
     assert (tmp_path / path.name).exists()
 
 
-def test_a_notebook_that_fails_is_named_and_not_written(tmp_path: Path) -> None:
+def test_a_notebook_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools.notebooks", "nothing", "-o", str(tmp_path)],
         cwd=ROOT,
