@@ -1,14 +1,16 @@
 # make demo   a tracked video in out/, from nothing but Python and a C++ compiler (VIDEO=path for your own)
 # make test   the test suite; make test-slow runs what it leaves out: goldens of full-size models in every framework
+# make notebooks  the notebooks of examples/notebooks, run anew into out/notebooks; NAMES="rainbow online" for some
 # make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
 PYTHON ?= python3
 VIDEO ?=
 PYTEST_ARGS ?=
 SECONDS ?= 600
+NAMES ?=
 SURFACES ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test test-slow fuzz clean
+.PHONY: demo test test-slow notebooks fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
@@ -18,6 +20,9 @@ test: .venv-test/installed
 
 test-slow: .venv-test/installed
 	.venv-test/bin/python -m pytest -m slow $(PYTEST_ARGS)
+
+notebooks: .venv-notebooks/installed
+	.venv-notebooks/bin/python -m tools.notebooks $(NAMES)
 
 fuzz: .venv-test/installed
 	cmake -S . -B build/fuzz -DTAPKERNELS_TEST=ON -DTAPKERNELS_SANITIZE=ON
@@ -35,5 +40,10 @@ fuzz: .venv-test/installed
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check ".[test]"
 	touch $@
 
+.venv-notebooks/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-notebooks
+	.venv-notebooks/bin/python -m pip install --quiet --disable-pip-version-check ".[notebooks]"
+	touch $@
+
 clean:
-	rm -rf .venv-demo .venv-test build out
+	rm -rf .venv-demo .venv-test .venv-notebooks build out
