@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VIDEO ?=
 PYTEST_ARGS ?=
+PROCESSES ?= 2
 SECONDS ?= 600
 NAMES ?=
 SURFACES ?=
@@ -16,7 +17,7 @@ demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
 test: .venv-test/installed
-	.venv-test/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	.venv-test/bin/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: .venv-test/installed
 	.venv-test/bin/python -m pytest -m slow $(PYTEST_ARGS)
