@@ -1,5 +1,5 @@
 # make demo   a tracked video in out/, from nothing but Python and a C++ compiler (VIDEO=path for your own)
-# make test   the test suite; make test-slow runs what it leaves out: goldens of full-size models in every framework
+# make test   the test suite, in PROCESSES=2; make test-slow runs what it leaves out, such as full-size models
 # make notebooks  the notebooks of examples/notebooks, run anew into out/notebooks; NAMES="rainbow online" for some
 # make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
 PYTHON ?= python3
