@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,7 +68,19 @@ class Recipe:
 def fit(evidence: Evidence, recipe: Recipe) -> Tensor:
     """Errors [K, N]: summed over the frames in which a point is seen, its squared distance from each group's place for
     it, in frame sides. The same seed gives the same."""
-    return _Fit(evidence, recipe).errors()
+    with _one_thread():
+        return _Fit(evidence, recipe).errors()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Its tensors are small: several threads of PyTorch mostly wait for each other, and take many times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Fit:

@@ -6,7 +6,7 @@ import pytest
 from tests.golden.rigid_tracks import rigid_tracks
 from tests.support import import_or_skip
 
-import_or_skip("torch", "train")
+torch = import_or_skip("torch", "train")
 import_or_skip("cv2", "train")
 from training.clustering import ClusterError, cluster  # noqa: E402
 from training.data.synthetic import SceneConfig  # noqa: E402
@@ -111,6 +111,17 @@ def test_the_same_seed_gives_the_same_groups(hasty, options):
     np.testing.assert_array_equal(one.error, other.error)
     assert not np.array_equal(one.error, another.error)
     assert np.isfinite(one.error).all()
+
+
+def test_torch_computes_with_as_many_threads_afterwards_as_before(hasty):
+    tracks, visible, _ = rigid_tracks(3, 5, 9, 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        cluster(tracks, visible, SIZE, 3, 5)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_hidden_positions_are_does_not_matter(hasty):
