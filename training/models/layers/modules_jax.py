@@ -152,6 +152,30 @@ class LayerNorm(eqx.Module):
         return x if self.bias is None else x + self.bias
 
 
+def huber(squared: Array, delta: float) -> Array:
+    """Huber's loss of distances, from their squares: it grows linearly beyond `delta`."""
+    distance = jnp.sqrt(squared + 1e-12)
+    return jnp.where(distance < delta, squared / 2, delta * (distance - delta / 2))
+
+
+class CostVolumeLayers(eqx.Module):
+    """The layers that TAP-Net and TAPIR look for a point with among scores; each has a call of its own."""
+
+    shared: Conv
+    heatmap: Conv
+    occlusion_conv: Conv
+    occlusion_hidden: Linear
+    occlusion_out: Linear
+
+    def __init__(self, widths: tuple[int, int, int], logits: int, keys: Iterator[Array]) -> None:
+        shared, occlusion, hidden = widths
+        self.shared = Conv(1, shared, 3, keys, padding=1)
+        self.heatmap = Conv(shared, 1, 3, keys, padding=1)
+        self.occlusion_conv = Conv(shared, occlusion, 3, keys, stride=2)
+        self.occlusion_hidden = Linear(occlusion, hidden, keys)
+        self.occlusion_out = Linear(hidden, logits, keys)
+
+
 class InstanceNorm(eqx.Module):
     """Over the pixels of [F, H, W, C], every channel on its own."""
 

@@ -34,6 +34,25 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def huber(squared: Tensor, delta: float) -> Tensor:
+    """Huber's loss of distances, from their squares: it grows linearly beyond `delta`."""
+    distance = (squared + 1e-12).sqrt()
+    return torch.where(distance < delta, squared / 2, delta * (distance - delta / 2))
+
+
+class CostVolumeLayers(nn.Module):
+    """The layers that TAP-Net and TAPIR look for a point with among scores; each has a forward of its own."""
+
+    def __init__(self, widths: tuple[int, int, int], logits: int) -> None:
+        super().__init__()
+        shared, occlusion, hidden = widths
+        self.shared = nn.Conv2d(1, shared, 3, padding=1)
+        self.heatmap = nn.Conv2d(shared, 1, 3, padding=1)
+        self.occlusion_conv = nn.Conv2d(shared, occlusion, 3, 2)
+        self.occlusion_hidden = nn.Linear(occlusion, hidden)
+        self.occlusion_out = nn.Linear(hidden, logits)
+
+
 class BatchNorm(nn.Module):
     """Over all pixels and frames of [F, C, H, W], every channel on its own, by running means of what was trained on.
 

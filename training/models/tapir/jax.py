@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from training.models.layers.efficientnet_jax import EfficientNetLite
 from training.models.layers.modules_jax import (
     Conv,
+    CostVolumeLayers,
     InstanceNorm,
     LayerNorm,
     Linear,
@@ -167,22 +168,8 @@ class ExtraConv(eqx.Module):
         return x + self.conv_1(jax.nn.gelu(self.conv_0(x), approximate=True))
 
 
-class CostVolumeHead(eqx.Module):
+class CostVolumeHead(CostVolumeLayers):
     """From scores of every cell to a heatmap and two logits, per point and frame."""
-
-    shared: Conv
-    heatmap: Conv
-    occlusion_conv: Conv
-    occlusion_hidden: Linear
-    occlusion_out: Linear
-
-    def __init__(self, config: TapirConfig, keys: Iterator[Array]) -> None:
-        shared, occlusion, hidden = config.head
-        self.shared = Conv(1, shared, 3, keys, padding=1)
-        self.heatmap = Conv(shared, 1, 3, keys, padding=1)
-        self.occlusion_conv = Conv(shared, occlusion, 3, keys, stride=2)
-        self.occlusion_hidden = Linear(occlusion, hidden, keys)
-        self.occlusion_out = Linear(hidden, 2, keys)
 
     def __call__(self, scores: Array) -> tuple[Array, Array]:
         """Scores [M, h, w, 1] to heatmap logits [M, h, w] and (occlusion, expected_dist) logits [M, 2]."""
@@ -299,7 +286,7 @@ class Tapir(eqx.Module):
         self.resnet = None if lite else ResNet(config, keys)
         self.lite = EfficientNetLite(config.high_width, config.low_width, keys) if lite else None
         self.extra_convs = [ExtraConv(config.low_width, keys) for _ in range(config.extra_convs)]
-        self.head = CostVolumeHead(config, keys)
+        self.head = CostVolumeHead(config.head, 2, keys)
         self.mixer = Mixer(config, keys)
 
     @classmethod

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from optax.losses import sigmoid_binary_cross_entropy
 
-from training.models.layers.modules_jax import coarse_convs
+from training.models.layers.modules_jax import coarse_convs, huber
 from training.models.layers.sampling_jax import tent
 from training.models.tapir.jax import Estimate, Grids, Query, Tapir
 
@@ -76,8 +76,6 @@ def estimate_loss(
     scale = jnp.array([LOSS_SIZE / size[1], LOSS_SIZE / size[0]])
     seen = visible.astype(jnp.float32)
     squared = jnp.square((estimate.xy.astype(jnp.float32) - xy) * scale).sum(-1)
-    distance = jnp.sqrt(squared + 1e-12)
-    huber = jnp.where(distance < huber_delta, squared / 2, huber_delta * (distance - huber_delta / 2))
     wrong = (jax.lax.stop_gradient(squared) > expected_dist**2).astype(jnp.float32)
     uncertain = sigmoid_binary_cross_entropy(estimate.expected_dist.astype(jnp.float32), wrong)
     hidden = sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen)
@@ -85,7 +83,11 @@ def estimate_loss(
         hidden = hidden * (1 + rebalance * seen)
     if occlusion_mask is not None:
         hidden = hidden * occlusion_mask
-    parts = {"position": position_weight * huber * seen, "occlusion": hidden, "expected_dist": uncertain * seen}
+    parts = {
+        "position": position_weight * huber(squared, huber_delta) * seen,
+        "occlusion": hidden,
+        "expected_dist": uncertain * seen,
+    }
     return {name: (part if mask is None else part * mask).mean() for name, part in parts.items()}
 
 

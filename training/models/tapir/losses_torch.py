@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.models.layers.modules_torch import huber
 from training.models.layers.sampling_torch import tent
 from training.models.tapir.torch import Estimate, Grids, Query, Tapir
 
@@ -73,8 +73,6 @@ def estimate_loss(
     scale = xy.new_tensor([LOSS_SIZE / size[1], LOSS_SIZE / size[0]])
     seen = visible.float()
     squared = ((estimate.xy.float() - xy) * scale).square().sum(-1)
-    distance = (squared + 1e-12).sqrt()
-    huber = torch.where(distance < huber_delta, squared / 2, huber_delta * (distance - huber_delta / 2))
     wrong = (squared.detach() > expected_dist**2).float()
     uncertain = F.binary_cross_entropy_with_logits(estimate.expected_dist.float(), wrong, reduction="none")
     hidden = F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen, reduction="none")
@@ -82,7 +80,11 @@ def estimate_loss(
         hidden = hidden * (1 + rebalance * seen)
     if occlusion_mask is not None:
         hidden = hidden * occlusion_mask
-    parts = {"position": position_weight * huber * seen, "occlusion": hidden, "expected_dist": uncertain * seen}
+    parts = {
+        "position": position_weight * huber(squared, huber_delta) * seen,
+        "occlusion": hidden,
+        "expected_dist": uncertain * seen,
+    }
     return {name: (part if mask is None else part * mask).mean() for name, part in parts.items()}
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.layers.efficientnet_torch import EfficientNetLite
-from training.models.layers.modules_torch import same_pad
+from training.models.layers.modules_torch import CostVolumeLayers, same_pad
 from training.models.layers.sampling_torch import (
     correlate_dense,
     correlate_gather,
@@ -137,17 +137,8 @@ class ExtraConv(nn.Module):
         return x + self.conv_1(F.gelu(self.conv_0(x), approximate="tanh"))
 
 
-class CostVolumeHead(nn.Module):
+class CostVolumeHead(CostVolumeLayers):
     """From scores of every cell to a heatmap and two logits, per point and frame."""
-
-    def __init__(self, config: TapirConfig) -> None:
-        super().__init__()
-        shared, occlusion, hidden = config.head
-        self.shared = nn.Conv2d(1, shared, 3, padding=1)
-        self.heatmap = nn.Conv2d(shared, 1, 3, padding=1)
-        self.occlusion_conv = nn.Conv2d(shared, occlusion, 3, 2)
-        self.occlusion_hidden = nn.Linear(occlusion, hidden)
-        self.occlusion_out = nn.Linear(hidden, 2)
 
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [M, 1, h, w] to heatmap logits [M, h, w] and (occlusion, expected_dist) logits [M, 2]."""
@@ -242,7 +233,7 @@ class Tapir(nn.Module):
         self.resnet = None if lite else ResNet(config)
         self.lite = EfficientNetLite(config.high_width, config.low_width) if lite else None
         self.extra_convs = nn.Sequential(*(ExtraConv(config.low_width) for _ in range(config.extra_convs)))
-        self.head = CostVolumeHead(config)
+        self.head = CostVolumeHead(config.head, logits=2)
         self.mixer = Mixer(config)
 
     # The four parts, which are also the stages that get exported.

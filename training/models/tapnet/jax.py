@@ -23,7 +23,7 @@ from tapsdk.geometry import Size
 from training.models.layers.modules_jax import (
     BatchNorm,
     Conv,
-    Linear,
+    CostVolumeLayers,
     Moved,
     from_weights,
     key_stream,
@@ -114,22 +114,8 @@ class Encoder(eqx.Module):
         return x
 
 
-class CostVolumeHead(eqx.Module):
+class CostVolumeHead(CostVolumeLayers):
     """From scores of every cell to a heatmap and a logit, per point and frame."""
-
-    shared: Conv
-    heatmap: Conv
-    occlusion_conv: Conv
-    occlusion_hidden: Linear
-    occlusion_out: Linear
-
-    def __init__(self, config: TapnetConfig, keys: Iterator[Array]) -> None:
-        shared, occlusion, hidden = config.head
-        self.shared = Conv(1, shared, 3, keys, padding=1)
-        self.heatmap = Conv(shared, 1, 3, keys, padding=1)
-        self.occlusion_conv = Conv(shared, occlusion, 3, keys, stride=2)
-        self.occlusion_hidden = Linear(occlusion, hidden, keys)
-        self.occlusion_out = Linear(hidden, 1, keys)
 
     def __call__(self, scores: Array) -> tuple[Array, Array]:
         """Scores [M, h, w, 1] to heatmap logits [M, h, w] and occlusion logits [M]."""
@@ -149,7 +135,7 @@ class Tapnet(eqx.Module):
         keys = key_stream(key)
         self.config = config
         self.encoder = Encoder(config, keys)
-        self.head = CostVolumeHead(config, keys)
+        self.head = CostVolumeHead(config.head, 1, keys)
 
     @classmethod
     def from_weights(cls, config: TapnetConfig, weights: Mapping[str, ArrayLike]) -> Tapnet:

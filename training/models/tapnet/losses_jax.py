@@ -11,7 +11,7 @@ from jax import Array
 from optax.losses import sigmoid_binary_cross_entropy
 
 from training.models.family import MOVED
-from training.models.layers.modules_jax import Moved, coarse_convs, running_means
+from training.models.layers.modules_jax import Moved, coarse_convs, huber, running_means
 from training.models.tapnet.jax import Estimate, Tapnet
 
 LOSS_SIZE = 256
@@ -51,10 +51,8 @@ def estimate_loss(
     scale = jnp.array([LOSS_SIZE / size[1], LOSS_SIZE / size[0]])
     seen = visible.astype(jnp.float32)
     squared = jnp.square((estimate.xy.astype(jnp.float32) - xy) * scale).sum(-1)
-    distance = jnp.sqrt(squared + 1e-12)
-    huber = jnp.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
     hidden = sigmoid_binary_cross_entropy(estimate.occlusion.astype(jnp.float32), 1 - seen)
     return {
-        "position": POSITION_WEIGHT * (huber * seen).mean(),
+        "position": POSITION_WEIGHT * (huber(squared, HUBER_DELTA) * seen).mean(),
         "occlusion": (hidden if known is None else hidden * known).mean(),
     }

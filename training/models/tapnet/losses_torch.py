@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.models.layers.modules_torch import huber
 from training.models.tapnet.torch import Estimate, Tapnet
 
 LOSS_SIZE = 256
@@ -48,10 +48,8 @@ def estimate_loss(
     scale = xy.new_tensor([LOSS_SIZE / size[1], LOSS_SIZE / size[0]])
     seen = visible.float()
     squared = ((estimate.xy.float() - xy) * scale).square().sum(-1)
-    distance = (squared + 1e-12).sqrt()
-    huber = torch.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
     hidden = F.binary_cross_entropy_with_logits(estimate.occlusion.float(), 1 - seen, reduction="none")
     return {
-        "position": POSITION_WEIGHT * (huber * seen).mean(),
+        "position": POSITION_WEIGHT * (huber(squared, HUBER_DELTA) * seen).mean(),
         "occlusion": (hidden if known is None else hidden * known).mean(),
     }

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapsdk.geometry import Size
-from training.models.layers.modules_torch import BatchNorm, same_pad
+from training.models.layers.modules_torch import BatchNorm, CostVolumeLayers, same_pad
 from training.models.layers.sampling_torch import rescale, sample_clip, soft_argmax, unit
 from training.models.tapnet.config import SHIFTED_SHARE, SOFT_ARGMAX_RADIUS, TapnetConfig
 
@@ -87,17 +87,8 @@ class Encoder(nn.Module):
         return x
 
 
-class CostVolumeHead(nn.Module):
+class CostVolumeHead(CostVolumeLayers):
     """From scores of every cell to a heatmap and a logit, per point and frame."""
-
-    def __init__(self, config: TapnetConfig) -> None:
-        super().__init__()
-        shared, occlusion, hidden = config.head
-        self.shared = nn.Conv2d(1, shared, 3, padding=1)
-        self.heatmap = nn.Conv2d(shared, 1, 3, padding=1)
-        self.occlusion_conv = nn.Conv2d(shared, occlusion, 3, 2)
-        self.occlusion_hidden = nn.Linear(occlusion, hidden)
-        self.occlusion_out = nn.Linear(hidden, 1)
 
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [M, 1, h, w] to heatmap logits [M, h, w] and occlusion logits [M]."""
@@ -113,7 +104,7 @@ class Tapnet(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.head = CostVolumeHead(config)
+        self.head = CostVolumeHead(config.head, logits=1)
 
     def encode(self, video: Tensor, present: Tensor | None = None) -> Tensor:
         """Frames [B, T, H, W, 3] in [-1, 1] to unit features [B, T, h, w, C], a cell for `config.stride` pixels.

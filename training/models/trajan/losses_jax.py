@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from optax.losses import sigmoid_binary_cross_entropy
 
+from training.models.layers.modules_jax import huber
 from training.models.trajan.jax import Trajan
 
 LOSS_SIZE = 256
@@ -32,13 +33,11 @@ def batch_losses(model: Trajan, batch: Mapping[str, Array], mixed_precision: boo
     given = (batch[name] for name in ("given", "given_visible", "frames", "queries_txy"))
     outputs = {name: array[:, :, : xy.shape[2]] for name, array in model.reconstruct(*given).items()}
     squared = jnp.square((outputs["tracks"] - xy) * LOSS_SIZE).sum(-1)
-    distance = jnp.sqrt(squared + 1e-12)
-    huber = jnp.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
     right = (jax.lax.stop_gradient(squared) <= CERTAIN**2).astype(jnp.float32)
     certain = sigmoid_binary_cross_entropy(outputs["certain_logits"], right)
     seen = jnp.maximum(visible.sum(), 1)
     return {
-        "position": POSITION_WEIGHT * (huber * visible).sum() / seen,
+        "position": POSITION_WEIGHT * (huber(squared, HUBER_DELTA) * visible).sum() / seen,
         "visible": sigmoid_binary_cross_entropy(outputs["visible_logits"], visible).mean(),
         "certain": (certain * visible).sum() / seen,
     }

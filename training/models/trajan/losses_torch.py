@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.models.layers.modules_torch import huber
 from training.models.trajan.torch import Trajan
 
 LOSS_SIZE = 256
@@ -33,13 +33,11 @@ def batch_losses(model: Trajan, batch: Mapping[str, Tensor], seen: Tensor) -> di
     given = (batch[name] for name in ("given", "given_visible", "frames", "queries_txy"))
     outputs = {name: array[:, :, : xy.shape[2]] for name, array in model.reconstruct(*given).items()}
     squared = ((outputs["tracks"] - xy) * LOSS_SIZE).square().sum(-1)
-    distance = (squared + 1e-12).sqrt()
-    huber = torch.where(distance < HUBER_DELTA, squared / 2, HUBER_DELTA * (distance - HUBER_DELTA / 2))
     right = (squared.detach() <= CERTAIN**2).float()
     certain = F.binary_cross_entropy_with_logits(outputs["certain_logits"], right, reduction="none")
     seen = seen.clamp(min=1)
     return {
-        "position": POSITION_WEIGHT * (huber * visible).sum() / seen,
+        "position": POSITION_WEIGHT * (huber(squared, HUBER_DELTA) * visible).sum() / seen,
         "visible": F.binary_cross_entropy_with_logits(outputs["visible_logits"], visible),
         "certain": (certain * visible).sum() / seen,
     }
