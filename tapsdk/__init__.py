@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tapsdk.runtime.model import Model as Model
     from tapsdk.tracker import Tracker as Tracker
     from tapsdk.tracks import RunReport as RunReport
+    from tapsdk.tracks import Track as Track
     from tapsdk.tracks import Tracks as Tracks
     from tapsdk.video.colors import distinct_colors as distinct_colors
     from tapsdk.video.colors import position_colors as position_colors
@@ -39,6 +40,7 @@ _HOMES = {
     "FrameSource": "tapsdk.video.frames",
     "Model": "tapsdk.runtime.model",
     "RunReport": "tapsdk.tracks",
+    "Track": "tapsdk.tracks",
     "TrackPainter": "tapsdk.video.draw",
     "Tracker": "tapsdk.tracker",
     "Tracks": "tapsdk.tracks",
@@ -62,6 +64,7 @@ __all__ = [
     "FrameSource",
     "Model",
     "RunReport",
+    "Track",
     "TrackPainter",
     "Tracker",
     "Tracks",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Tracker:
 
         tracker = Tracker()
         ids = tracker.add([[120, 80]])          # (x, y) pixels in the frame that step() gets next
-        tracks = tracker.step(frame)            # [N, 1] in the order of tracker.ids
+        tracks = tracker.step(frame)            # [N, 1] in the order of tracker.ids, which tracks.ids holds, too
 
     model: a bundled model's name, an artifact directory, or what `tapsdk.load` gave; then all but `resolution` is as it
         was loaded, and its weights are shared.
@@ -64,6 +64,17 @@ class Tracker:
         self._next_id = 0
         self._added: dict[int, NDArray[np.float32]] = {}
         self._size: Size | None = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Forgets all points, which frees what is kept of them."""
+        self.reset()
+
+    def __repr__(self) -> str:
+        frames = f"frames of {_extent(self._size)}" if self._size else "no frame yet"
+        return f"Tracker: {len(self.ids)} points, {frames}\n  {self.report.headline}"
 
     @property
     def ids(self) -> list[int]:
@@ -128,7 +139,7 @@ class Tracker:
         parse_query_points(added, frame_size=size)
         tracks = self._stream.advance(self._stream.prepare(image), size, added)
         self._ids, self._added, self._size = self.ids, {}, size
-        return tracks
+        return replace(tracks, ids=np.array(self._ids, np.int64))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the points and what is known of them to a file; `load` goes on from there. Raises SaveError."""

@@ -30,7 +30,8 @@ CSV_TIME = "time"
 """A column more, seconds, where the times of frames are known."""
 
 Fields = Mapping[str, Any]
-"""xy [N, T, 2], visible [N, T], confidence [N, T]; queries [N, 3], times [T], fps and report (a table), or None."""
+"""xy [N, T, 2], visible [N, T], confidence [N, T], ids [N]; queries [N, 3], times [T], fps and report (a
+table), or None."""
 
 
 def write_tracks(path: str | os.PathLike[str], tracks: Fields, outdates: str | os.PathLike[str] | None = None) -> None:
@@ -98,12 +99,12 @@ def _write_npz(tracks: Fields, file: BinaryIO) -> None:
 
 
 def _read_npz(file: BinaryIO) -> dict[str, Any]:
-    needed, others = ("format", "version", "xy", "visible", "confidence"), ("queries", "times", "fps", "report")
+    needed, others = ("format", "version", "xy", "visible", "confidence"), ("queries", "times", "fps", "report", "ids")
     stored = read_npz(file, {*needed, *others})
     _check_tag(str(stored["format"]), int(stored["version"]))
     return {
         **{name: stored[name] for name in ("xy", "visible", "confidence")},
-        **{name: stored.get(name) for name in ("queries", "times")},
+        **{name: stored.get(name) for name in ("queries", "times", "ids")},
         "fps": float(stored["fps"]) if "fps" in stored else None,
         "report": parse_json(str(stored["report"])) if "report" in stored else None,
     }
@@ -114,7 +115,7 @@ def _write_csv(tracks: Fields, file: BinaryIO) -> None:
     header = [*CSV_COLUMNS, *([] if times is None else [CSV_TIME])]
     file.write((",".join(header) + "\n").encode("ascii"))
     shown = [] if times is None else [list(map(repr, times.tolist()))]
-    for point in range(len(tracks["xy"])):
+    for point, id in enumerate(tracks["ids"].tolist()):
         columns = zip(
             _short_floats(tracks["xy"][point, :, 0]),
             _short_floats(tracks["xy"][point, :, 1]),
@@ -123,7 +124,7 @@ def _write_csv(tracks: Fields, file: BinaryIO) -> None:
             *shown,
             strict=True,
         )
-        lines = [f"{point},{frame},{','.join(map(str, values))}\n" for frame, values in enumerate(columns)]
+        lines = [f"{id},{frame},{','.join(map(str, values))}\n" for frame, values in enumerate(columns)]
         file.write("".join(lines).encode("ascii"))
 
 
@@ -135,11 +136,12 @@ def _read_csv(file: BinaryIO) -> dict[str, Any]:
     rows = [row for row in reader if row]
     if any(len(row) != len(header) for row in rows):
         raise ValueError(f"every line must have {len(header)} columns")
-    point = np.array([int(row[0]) for row in rows], dtype=np.int64)
+    id = np.array([int(row[0]) for row in rows], dtype=np.int64)
     frame = np.array([int(row[1]) for row in rows], dtype=np.int64)
-    shape = (int(point.max(initial=-1)) + 1, int(frame.max(initial=-1)) + 1)
+    ids, point = _rows_of(id, frame)
+    shape = (len(ids), int(frame.max(initial=-1)) + 1)
     cells = set(zip(point.tolist(), frame.tolist(), strict=True))
-    negative = min(point.min(initial=0), frame.min(initial=0)) < 0
+    negative = min(id.min(initial=0), frame.min(initial=0)) < 0
     if negative or len(cells) != len(rows) or shape[0] * shape[1] != len(rows):
         raise ValueError("every point must have one line for every frame")
     if any(row[4] not in ("0", "1") for row in rows):
@@ -151,7 +153,15 @@ def _read_csv(file: BinaryIO) -> dict[str, Any]:
     visible[point, frame] = [row[4] == "1" for row in rows]
     confidence[point, frame] = [float(row[5]) for row in rows]
     times = _times_of(frame, [float(row[-1]) for row in rows]) if header[-1] == CSV_TIME and rows else None
-    return {"xy": xy, "visible": visible, "confidence": confidence, "times": times}
+    return {"xy": xy, "visible": visible, "confidence": confidence, "times": times, "ids": ids}
+
+
+def _rows_of(id: NDArray[np.int64], frame: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The ids [N], and the row of each line: in the order in which they were written, or by number if lines moved."""
+    ids, first, point = np.unique(id, return_index=True, return_inverse=True)
+    as_written = np.array_equal(frame, np.arange(len(frame)) % (frame.max(initial=0) + 1))
+    order = np.argsort(first) if as_written else np.arange(len(ids))
+    return ids[order], np.argsort(order)[point.reshape(-1)]
 
 
 def _times_of(frame: NDArray[np.int64], seconds: list[float]) -> NDArray[np.float64]:
@@ -197,6 +207,7 @@ def _write_json(tracks: Fields, file: BinaryIO) -> None:
     file.write((json.dumps(as_json(about), allow_nan=False)[:-1] + ', "tracks": [').encode("ascii"))
     for point in range(len(tracks["xy"])):
         track = {
+            "id": int(tracks["ids"][point]),
             "xy": _to_json(tracks["xy"][point]),
             "visible": tracks["visible"][point].tolist(),
             "confidence": _to_json(tracks["confidence"][point]),
@@ -219,6 +230,7 @@ def _read_json(file: BinaryIO) -> dict[str, Any]:
         "visible": _flags([track["visible"] for track in tracks]).reshape(len(tracks), frames),
         "confidence": _from_json([track["confidence"] for track in tracks], (len(tracks), frames)),
         "queries": None if queries is None else _from_json(queries, (len(tracks), 3)),
+        "ids": [track.get("id", row) for row, track in enumerate(tracks)],
         **{name: document.get(name) for name in ("times", "fps", "report")},
     }
 

@@ -137,6 +137,12 @@ def _add_track(commands: Any) -> None:
         action="store_true",
         help="draw the points that move by themselves, in colours by position, with long trails over the background",
     )
+    track.add_argument("--hide-lost", action="store_true", help="draw nothing where a point is not visible")
+    track.add_argument(
+        "--colors",
+        choices=("distinct", "position"),
+        help="neighbours differ, or a rainbow by where points begin (default: position for --grid)",
+    )
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
 

@@ -75,8 +75,11 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     work."""
     if not (args.output or args.save):
         raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
-    if args.rainbow and not args.output:
-        raise TapsdkError("--rainbow is a way to draw: give -o OUT.mp4, too")
+    for option in ("rainbow", "hide_lost", "colors"):
+        if getattr(args, option) and not args.output:
+            raise TapsdkError(f"--{option.replace('_', '-')} is a way to draw: give -o OUT.mp4, too")
+    if args.rainbow and args.colors:
+        raise TapsdkError("--rainbow has colours of its own: leave --colors out")
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
@@ -224,8 +227,7 @@ def _paint(
         with ExitStack() as stack:
             source = stack.enter_context(open_frames(args.video)) if frames is None else frames
             paint = draw_rainbow if args.rainbow else draw
-            trail = {} if args.trail is None else {"trail": args.trail}
-            drawn = wrap(paint(source, tracks, **trail), tracks.num_frames, "drawing")
+            drawn = wrap(paint(source, tracks, **_style(args)), tracks.num_frames, "drawing")
             for t, frame in enumerate(drawn):
                 writer.write(frame, None if tracks.times is None else tracks.times[t])
         writer.finish()
@@ -240,6 +242,15 @@ def _paint(
         tell(f"error: {_named(args.output, error)}")
         return False
     return True
+
+
+def _style(args: argparse.Namespace) -> dict[str, Any]:
+    style: dict[str, Any] = {"lost": "hidden" if args.hide_lost else "faded"}
+    if args.trail is not None:
+        style["trail"] = args.trail
+    if not args.rainbow:
+        style["colors"] = args.colors or ("distinct" if args.grid is None else "position")
+    return style
 
 
 def _named(path: str, error: Exception) -> str:

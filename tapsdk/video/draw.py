@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +14,13 @@ from tapsdk.errors import FramesError, PointsError
 from tapsdk.geometry import MAX_SIDE, Size
 from tapsdk.motion.homography import apply_homography
 from tapsdk.tracks import Tracks
-from tapsdk.video.colors import distinct_colors
+from tapsdk.video.colors import distinct_colors, position_colors
 from tapsdk.video.frames import Frame
 
 Floats = NDArray[np.float32]
+Lost = Literal["faded", "hidden"]
+LOST: tuple[Lost, ...] = ("faded", "hidden")
+"""What is drawn of points that are not visible: a small faint circle, or nothing."""
 
 
 def draw(
@@ -23,7 +28,8 @@ def draw(
     tracks: Tracks,
     *,
     trail: int = 16,
-    colors: ArrayLike | None = None,
+    colors: ArrayLike | Literal["distinct", "position"] = "distinct",
+    lost: Lost = "faded",
     camera: ArrayLike | None = None,
 ) -> Iterator[Frame]:
     """The frames of a video with its tracks painted over them, one by one.
@@ -32,14 +38,33 @@ def draw(
             for frame in tapsdk.draw(frames, tracks):
                 writer.write(frame)
 
-    frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail, colors: see `TrackPainter`.
+    frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail, lost: see `TrackPainter`.
+    colors: [N, 3] uint8 RGB; "distinct": neighbours in number differ clearly; "position": by where points begin, so
+        that a grid is a rainbow that bends with what it lies on.
     camera: [T, 3, 3], homographies from every frame to a common one, such as `to_reference` of
         `tapsdk.motion.camera_motion`. Trails then show how points move over the background, and not how it moves.
     """
     steps = _camera_steps(camera, tracks.num_frames)
-    painter = TrackPainter(len(tracks), trail=trail, colors=colors)
-    for t, frame in zip(range(tracks.num_frames), frames, strict=False):
+    rest = iter(frames)
+    first = next(rest, None)
+    if first is None:
+        return
+    paint = _colors(tracks, first, colors)
+    painter = TrackPainter(len(tracks), trail=trail, colors=paint, lost=lost)
+    for t, frame in zip(range(tracks.num_frames), chain([first], rest), strict=False):
         yield painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t], steps[t])
+
+
+def _colors(tracks: Tracks, frame: Frame, colors: ArrayLike | Literal["distinct", "position"]) -> NDArray[np.uint8]:
+    """[N, 3] uint8 RGB."""
+    if not isinstance(colors, str):
+        return np.asarray(colors, dtype=np.uint8)
+    if colors == "distinct":
+        return distinct_colors(len(tracks))
+    if colors != "position":
+        raise PointsError(f'colors must be "distinct", "position" or an array [N, 3], got {colors!r}')
+    begins = tracks.xy[:, 0] if tracks.queries is None else tracks.queries[:, 1:]
+    return position_colors(np.nan_to_num(begins), frame.shape[:2])
 
 
 def _camera_steps(camera: ArrayLike | None, frames: int) -> Sequence[NDArray[np.float64] | None]:
@@ -56,6 +81,9 @@ _HALF = np.float32(0.5)
 _OUTLINE = np.array([18, 18, 18], dtype=np.float32)
 _OUTLINE_ALPHA = 0.8
 _TRAIL_ALPHA = 0.85
+_LOST_ALPHA = 0.4
+# Of a dot's radius.
+_LOST_SIZE = 0.8
 # Points, or pieces of trails, worked on at once: few enough for their pixels to stay in the cache.
 _CHUNK = 512
 # A longer step than this part of the frame's short side is a lost point found again, not motion.
@@ -65,12 +93,13 @@ _JUMP = 0.25
 class TrackPainter:
     """Paints N points over the frames of a video, in the order of the frames.
 
-    A visible point is a disc, an occluded one a hollow circle; a trail leads through its last positions, and
-    breaks where it was occluded. Dots and trails grow with the frame.
+    A visible point is a disc; a trail leads through its last positions, and breaks where it was not visible. Dots and
+    trails grow with the frame.
 
     trail: how many frames back a trail reaches; 0 draws none.
     colors: [N, 3] uint8 RGB; one distinct colour a point if left out (see tapsdk.video.colors).
     radius: of a disc, pixels; by the size of the frame if left out, at least 2.
+    lost: what is drawn of points that are not visible: "faded", a small faint circle, or "hidden", nothing.
     """
 
     def __init__(
@@ -80,7 +109,11 @@ class TrackPainter:
         trail: int = 16,
         colors: ArrayLike | None = None,
         radius: float | None = None,
+        lost: Lost = "faded",
     ) -> None:
+        if lost not in LOST:
+            raise PointsError(f"lost must be one of {', '.join(LOST)}, got {lost!r}")
+        self._lost = lost
         self._colors = distinct_colors(num_points) if colors is None else np.asarray(colors, dtype=np.uint8)
         if self._colors.shape != (num_points, 3):
             raise PointsError(f"colors must have shape [{num_points}, 3], got {list(self._colors.shape)}")
@@ -95,28 +128,28 @@ class TrackPainter:
         frame: [H, W, 3] uint8 RGB. xy: [N, 2] pixels; a point that is NaN or off the frame is left out.
         visible: [N] bool. moved: [3, 3], the homography from the frame before, by which trails go along.
         """
-        points, seen = self._check(frame, xy, visible)
-        if moved is not None:
-            self._carry_trails(moved)
-        height, width = frame.shape[:2]
-        radius = max(2.0, 0.0075 * min(height, width)) if self._radius is None else self._radius
-        # False for NaN, and for what is too far off to leave a mark.
-        near = ((points > -2 * radius) & (points < (width + 2 * radius, height + 2 * radius))).all(axis=1)
-        points[~near] = 0
-        self._history.appendleft((points, seen & near))
-        canvas = np.array(frame, order="C")
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise FramesError(f"a frame must be uint8 [H, W, 3], got {frame.dtype} {list(frame.shape)}")
+        size = frame.shape[:2]
+        near = self.pass_over(xy, visible, size, moved)
+        points, seen = self._history[0]
+        canvas, radius = np.array(frame, order="C"), self._dot(size)
         self._draw_trails(canvas, half_width=max(0.8, 0.34 * radius))
-        # What is seen lies over what is hidden.
+        # What is seen lies over what is lost.
         for shown, hollow in ((~seen, True), (seen, False)):
-            rows = np.flatnonzero(near & shown)
+            rows = np.flatnonzero(near & shown & (not hollow or self._lost == "faded"))
             for start in range(0, len(rows), _CHUNK):
                 some = rows[start : start + _CHUNK]
                 _stamp_dots(canvas, points[some], self._colors[some], radius, hollow=hollow)
         return canvas
 
-    def _check(self, frame: Frame, xy: ArrayLike, visible: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise FramesError(f"a frame must be uint8 [H, W, 3], got {frame.dtype} {list(frame.shape)}")
+    def pass_over(
+        self, xy: ArrayLike, visible: ArrayLike, size: Size, moved: ArrayLike | None = None
+    ) -> NDArray[np.bool_]:
+        """Remembers where points are in a frame of (height, width) `size`, for trails, and paints nothing.
+
+        Returns [N], which points are on the frame or near it. xy, visible, moved: see `draw`.
+        """
         # Copies: what is remembered must not change with the caller's arrays.
         points, seen = np.array(xy, dtype=np.float32), np.array(visible, dtype=np.bool_)
         n = len(self._colors)
@@ -124,7 +157,18 @@ class TrackPainter:
             raise PointsError(
                 f"xy must have shape [{n}, 2] and visible [{n}], got {list(points.shape)} and {list(seen.shape)}"
             )
-        return points, seen
+        if moved is not None:
+            self._carry_trails(moved)
+        reach = 2 * self._dot(size)
+        # False for NaN, and for what is too far off to leave a mark.
+        near = np.asarray(((points > -reach) & (points < (size[1] + reach, size[0] + reach))).all(axis=1))
+        points[~near] = 0
+        self._history.appendleft((points, seen & near))
+        return near
+
+    def _dot(self, size: Size) -> float:
+        """Radius in pixels."""
+        return max(2.0, 0.0075 * min(size)) if self._radius is None else self._radius
 
     def _carry_trails(self, moved: ArrayLike) -> None:
         for age, (points, seen) in enumerate(self._history):
@@ -146,7 +190,8 @@ class TrackPainter:
 
 
 def _stamp_dots(canvas: Frame, xy: Floats, colors: NDArray[np.uint8], radius: float, *, hollow: bool) -> None:
-    """Lay antialiased discs, or hollow circles, with a dark outline over the canvas, later ones on top."""
+    """Lay antialiased discs, or small faint circles, with a dark outline over the canvas, later ones on top."""
+    radius, alpha = (_LOST_SIZE * radius, _LOST_ALPHA) if hollow else (radius, 1.0)
     outer = radius + max(1.0, 0.22 * radius)
     # The pixels whose centres a dot can reach, as one square window per point.
     corner = np.floor(xy - outer - 0.5).astype(np.int32)
@@ -160,6 +205,7 @@ def _stamp_dots(canvas: Frame, xy: Floats, colors: NDArray[np.uint8], radius: fl
         hole = np.clip(distance - (radius - max(1.1, 0.3 * radius)) + 0.5, 0, 1)
         dark *= hole
         fill *= hole
+    dark, fill = alpha * dark, alpha * fill
     keep = ((1 - dark) * (1 - fill))[..., None]
     paint = colors[:, None, None, :].astype(np.float32)
     # The half makes the cast to uint8 round.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tapsdk.motion.camera import CameraMotion, camera_motion
 from tapsdk.tracks import Tracks
 from tapsdk.video.colors import position_colors
-from tapsdk.video.draw import draw
+from tapsdk.video.draw import Lost, draw
 from tapsdk.video.frames import Frame
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 TRAIL = 64
 
 
-def draw_rainbow(frames: Iterable[Frame], tracks: Tracks, *, trail: int = TRAIL) -> Iterator[Frame]:
+def draw_rainbow(
+    frames: Iterable[Frame], tracks: Tracks, *, trail: int = TRAIL, lost: Lost = "faded"
+) -> Iterator[Frame]:
     """The frames of a video, one by one, with the points that move by themselves and their ways over the background.
 
         for frame in tapsdk.draw_rainbow(frames, tracks):
@@ -32,6 +34,7 @@ def draw_rainbow(frames: Iterable[Frame], tracks: Tracks, *, trail: int = TRAIL)
     be told. See `tapsdk.motion.camera_motion`.
 
     frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail: frames that it reaches back.
+    lost: see `tapsdk.TrackPainter`.
     """
     rest = iter(frames)
     first = next(rest, None)
@@ -45,8 +48,13 @@ def draw_rainbow(frames: Iterable[Frame], tracks: Tracks, *, trail: int = TRAIL)
     if len(drawn) and not drawn.any():
         logger.warning("no point moves by itself; all are drawn")
         drawn = np.ones_like(drawn)
-    colors = _colors(motion, drawn)
-    yield from draw(chain([first], rest), _rows(tracks, drawn), trail=trail, colors=colors, camera=motion.to_reference)
+    style: dict[str, Any] = {
+        "trail": trail,
+        "colors": _colors(motion, drawn),
+        "lost": lost,
+        "camera": motion.to_reference,
+    }
+    yield from draw(chain([first], rest), tracks[drawn], **style)
 
 
 def _colors(motion: CameraMotion, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -55,14 +63,3 @@ def _colors(motion: CameraMotion, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]
     low = places.min(axis=0, initial=np.inf)
     width, height = np.maximum(places.max(axis=0, initial=-np.inf) - low, 1).tolist()
     return position_colors(places - low, (height, width))
-
-
-def _rows(tracks: Tracks, which: NDArray[np.bool_]) -> Tracks:
-    queries = None if tracks.queries is None else tracks.queries[which]
-    return replace(
-        tracks,
-        xy=tracks.xy[which],
-        visible=tracks.visible[which],
-        confidence=tracks.confidence[which],
-        queries=queries,
-    )

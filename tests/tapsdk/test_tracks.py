@@ -174,7 +174,7 @@ def test_text_is_as_short_as_float32_allows(tmp_path):
     document = json.loads((tmp_path / "tracks.json").read_text())
     assert document["format"] == "tapsdk.tracks"
     assert document["version"] == 1
-    assert document["tracks"] == [{"xy": [[0.1, 12.3]], "visible": [True], "confidence": [0.7]}]
+    assert document["tracks"] == [{"id": 0, "xy": [[0.1, 12.3]], "visible": [True], "confidence": [0.7]}]
 
 
 def test_json_writes_null_for_what_json_lacks(tmp_path):
@@ -482,3 +482,115 @@ def test_a_pipe_whose_reader_leaves(tmp_path, suffix):
     with pytest.raises(SaveError, match="Broken pipe"):
         make_tracks(200, 500).save(pipe)
     reader.join(timeout=10)
+
+
+# Holding them
+
+
+def test_they_print_in_three_lines_however_many_there_are():
+    lines = repr(make_tracks(n=500, frames=40, fps=25, report=REPORT)).splitlines()
+    assert lines[0] == "Tracks: 500 points, 40 frames, 25 frames per second"
+    assert lines[1].startswith("  visible ")
+    assert lines[2] == "  tapir/tiny (fp32) on onnxruntime"
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (3, 0)])
+def test_none_print_too(shape):
+    assert repr(make_tracks(*shape)) == f"Tracks: {shape[0]} points, {shape[1]} frames"
+
+
+def test_a_report_prints_what_ran_how_fast_and_what_could_not():
+    report = RunReport(
+        "tapir/tiny",
+        "onnxruntime",
+        "native",
+        "fp32",
+        31.5,
+        {"onnxruntime:native": 20.0},
+        {"torch": "no\nGPU", "x": "y"},
+    )
+    assert str(report).splitlines() == [
+        "tapir/tiny (fp32) on onnxruntime, native plan",
+        "  31.5 frames per second; a frame by onnxruntime:native 20.0 ms",
+        "  refused: torch, because no GPU, and 1 more",
+    ]
+    assert len(str(RunReport()).splitlines()) == 3
+
+
+def test_a_row_is_a_point():
+    tracks = make_tracks(queries=np.arange(9).reshape(3, 3), ids=[7, 3, 5])
+    point = tracks[np.int64(1)]
+    assert (point.id, len(point)) == (3, 4)
+    np.testing.assert_array_equal(point.xy, tracks.xy[1])
+    np.testing.assert_array_equal(point.query, [3, 4, 5])
+    assert tracks[-1].id == 5
+    assert [point.id for point in tracks] == [7, 3, 5]
+    assert "Track 3: 4 frames" in repr(point)
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids"),
+    [
+        (slice(1, None), [3, 5]),
+        ([2, 0], [5, 7]),
+        (np.array([False, True, False]), [3]),
+        ([], []),
+        (np.zeros(3, bool), []),
+        (slice(3, 3), []),
+    ],
+    ids=["slice", "rows", "mask", "no rows", "empty mask", "empty slice"],
+)
+def test_several_rows_are_tracks(rows, ids):
+    tracks = make_tracks(queries=np.arange(9).reshape(3, 3), ids=[7, 3, 5], fps=25, report=REPORT)
+    some = tracks[rows]
+    assert some.ids.tolist() == ids
+    assert (some.num_frames, some.fps, some.report) == (4, 25, REPORT)
+    for row, point in enumerate(some):
+        np.testing.assert_array_equal(point.xy, tracks.xy[tracks.ids == point.id][0])
+        np.testing.assert_array_equal(some.queries[row], tracks.queries[tracks.ids == point.id][0])
+
+
+@pytest.mark.parametrize("rows", [3, -4, [0, 3], np.array([True, False]), 0.5, [[0]], "xy", [0.0]], ids=str)
+def test_rows_that_there_are_not(rows):
+    with pytest.raises(IndexError):
+        make_tracks()[rows]
+
+
+@pytest.mark.parametrize("ids", [[1, 1, 2], [1, 2], [0.5, 1, 2], ["a", "b", "c"], [[0, 1, 2]]], ids=str)
+def test_ids_that_are_none(ids):
+    with pytest.raises(TracksError, match="ids must be 3 different whole numbers"):
+        make_tracks(ids=ids)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("ids", [None, [7, 3, 5]], ids=["by default", "given"])
+def test_ids_are_kept(tmp_path, suffix, ids):
+    tracks = make_tracks(ids=ids)
+    tracks.save(tmp_path / f"tracks{suffix}")
+    loaded = Tracks.load(tmp_path / f"tracks{suffix}")
+    assert loaded.ids.tolist() == (ids or [0, 1, 2])
+    assert_same(loaded, tracks)
+
+
+def test_columns_have_a_row_per_point_and_frame():
+    columns = make_tracks(ids=[7, 3, 5], times=[0, 0.1, 0.2, 0.3]).to_dict()
+    assert [*columns] == ["point", "frame", "x", "y", "visible", "confidence", "time"]
+    assert columns["point"].tolist() == [7] * 4 + [3] * 4 + [5] * 4
+    assert columns["frame"].tolist() == [0, 1, 2, 3] * 3
+    assert columns["time"].tolist() == [0, 0.1, 0.2, 0.3] * 3
+    np.testing.assert_array_equal(columns["x"].reshape(3, 4), make_tracks().xy[..., 0])
+    assert "time" not in make_tracks().to_dict()
+
+
+def test_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    table = make_tracks(ids=[7, 3, 5]).to_dataframe()
+    assert isinstance(table, pandas.DataFrame)
+    assert table.groupby("point").x.count().to_dict() == {3: 4, 5: 4, 7: 4}
+
+
+def test_a_data_frame_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(TracksError, match="pip install pandas; to_dict gives the same columns"):
+        make_tracks().to_dataframe()

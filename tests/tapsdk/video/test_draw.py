@@ -59,10 +59,25 @@ def test_a_visible_point_is_a_disc_of_its_colour_with_a_dark_outline():
     np.testing.assert_array_equal(out[30, 54], GREY[30, 54])
 
 
-def test_an_occluded_point_is_a_hollow_circle():
+def test_a_lost_point_is_a_small_faint_circle():
     out = draw([[45.5, 30.5]], visible=False, colors=[RED], radius=6)
+    seen = draw([[45.5, 30.5]], colors=[RED], radius=6)
     np.testing.assert_array_equal(out[30, 45], GREY[30, 45])
-    np.testing.assert_array_equal(out[30, 50], RED)
+    assert 128 < out[30, 49, 0] < 200
+    assert changed(out).sum() < changed(seen).sum()
+
+
+def test_a_lost_point_can_be_left_out():
+    np.testing.assert_array_equal(draw([[45.5, 30.5]], visible=False, lost="hidden"), GREY)
+    np.testing.assert_array_equal(draw([[45.5, 30.5]], lost="hidden"), draw([[45.5, 30.5]]))
+
+
+def test_a_grid_in_colours_by_position():
+    places = np.float32([[10, 30], [14, 30], [80, 30]])
+    tracks = Tracks(places[:, None], np.ones((3, 1), bool), np.ones((3, 1)))
+    (out,) = draw_video([GREY], tracks, colors="position")
+    left, near, right = (out[int(y), int(x)].astype(int) for x, y in places)
+    assert np.abs(left - near).sum() < 60 < np.abs(left - right).sum()
 
 
 def test_a_new_frame_is_made_and_the_old_one_left_alone():
@@ -280,6 +295,8 @@ def test_a_frame_that_is_none(frame):
         TrackPainter(1).draw(frame, [[1, 1]], [True])
 
 
-def test_colors_that_do_not_fit():
+def test_a_style_that_is_none():
+    with pytest.raises(PointsError, match=r"lost must be one of faded, hidden, got 'gone'"):
+        TrackPainter(2, lost="gone")
     with pytest.raises(PointsError, match=r"colors must have shape \[2, 3\]"):
         TrackPainter(2, colors=[RED])
