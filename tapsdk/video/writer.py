@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,9 +18,12 @@ from tapsdk.errors import FramesError, SaveError
 from tapsdk.geometry import Size
 from tapsdk.system.files import AtomicFile
 from tapsdk.video.frames import Frame
+from tapsdk.video.palette import Palette
 from tapsdk.video.ticks import LONGEST, Ticks, as_rate, ticks_per_second
 
-VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+if TYPE_CHECKING:
+    import av
+
 DEFAULT_FPS = 30.0
 FASTEST, SLOWEST = 1e6, 1e-7
 """Frames per second that can be written."""
@@ -27,14 +33,51 @@ _BT709 = 1
 _LIMITED_RANGE = 1
 # Nothing can be filled in later where one cannot go back.
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """How FFmpeg writes files of a suffix.
+
+    codec: None for H.264, or MPEG-4 Part 2 where FFmpeg lacks x264. most_ticks: of the container's clock, per second;
+    None: as many as the codec has. longest: ticks between two frames. even: whether sides must be even.
+    """
+
+    container: str
+    codec: str | None = None
+    pixels: str = "yuv420p"
+    options: Mapping[str, str] = field(default_factory=dict)
+    most_ticks: int | None = None
+    longest: int | None = None
+    even: bool = True
+
+
+VIDEO_FORMATS = {
+    ".mp4": VideoFormat("mp4", longest=LONGEST),
+    ".mov": VideoFormat("mov", longest=LONGEST),
+    # Matroska's clock counts milliseconds.
+    ".mkv": VideoFormat("matroska", most_ticks=1000),
+    ".webm": VideoFormat(
+        "webm",
+        "libvpx-vp9",
+        options={"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1", "lag-in-frames": "0"},
+        most_ticks=1000,
+    ),
+    ".webp": VideoFormat(
+        "webp", "libwebp_anim", "bgra", {"quality": "80"}, most_ticks=1000, longest=(1 << 24) - 1, even=False
+    ),
+    ".gif": VideoFormat("gif", "gif", "pal8", most_ticks=100, longest=(1 << 16) - 1, even=False),
+}
 # Frames out of order would start the clock later than at 0 in some files, and mp4 holds no long gaps between them.
-_IN_ORDER = {"bf": "0"}
-# Matroska's clock counts milliseconds, and MPEG-4 Part 2 has 16 bits for the ticks of a second.
-_MOST_TICKS = {"matroska": 1000, "mpeg4": 65535, "libx264": 1 << 30}
+_X264 = {"bf": "0", "crf": "18", "preset": "veryfast"}
+_MPEG4 = {"bf": "0", "qscale": "3"}
+# MPEG-4 Part 2 has 16 bits for the ticks of a second.
+_MOST_TICKS = {"libx264": 1 << 30, "mpeg4": 65535}
 
 
 class VideoWriter:
-    """Writes frames into an H.264 video (MPEG-4 Part 2 where FFmpeg lacks x264), .mp4, .mov or .mkv.
+    """Writes frames into a video: .mp4, .mov and .mkv as H.264 (MPEG-4 Part 2 where FFmpeg lacks x264), .webm as VP9;
+    or into a moving picture: .gif (256 colours a frame, times to 0.01 s), .webp.
 
     The file appears under its name when the video is finished. As a context manager: finished on a clean
     exit, removed on an exception. To keep what is there after Ctrl-C, catch KeyboardInterrupt inside the
@@ -74,30 +117,37 @@ class VideoWriter:
         path, seekable = self._output.path, self._output.seekable
         if seekable and suffix not in VIDEO_FORMATS:
             raise SaveError(f"could not write {path}: the suffix must be one of {', '.join(VIDEO_FORMATS)}")
-        x264 = "libx264" in av.codecs_available
-        kind = VIDEO_FORMATS[suffix] if seekable else "mp4"
-        most = _MOST_TICKS["matroska" if kind == "matroska" else "libx264" if x264 else "mpeg4"]
+        self._format = form = VIDEO_FORMATS[suffix if seekable else ".mp4"]
+        codec = form.codec or ("libx264" if "libx264" in av.codecs_available else "mpeg4")
+        if codec not in av.codecs_available:
+            raise SaveError(f"could not write {path}: this FFmpeg lacks {codec}; write .mp4")
+        most = form.most_ticks or _MOST_TICKS[codec]
         if rate > most:
             raise SaveError(
-                f"could not write {path}: {kind} holds {most} frames per second at most, got {float(rate):g}"
-                + ("; write .mp4 or .mov" if kind == "matroska" else "")
+                f"could not write {path}: {form.container} holds {most} frames per second at most, "
+                f"got {float(rate):g}" + ("; write .mp4 or .mov" if form.most_ticks else "")
             )
         per_second = ticks_per_second(rate, most)
-        self._ticks = Ticks(rate, per_second, None if kind == "matroska" else LONGEST)
-        scale = {} if kind == "matroska" else {"video_track_timescale": str(per_second)}
+        if form.most_ticks and form.container not in ("matroska", "webm"):
+            per_second = form.most_ticks
+        self._ticks = Ticks(rate, per_second, form.longest)
+        scale = {"video_track_timescale": str(per_second)} if form.most_ticks is None else {}
         options = scale if seekable else scale | _FRAGMENTED
-        self._container = av.open(self._output.file, "w", format=kind, options=options)
-        options = _IN_ORDER | ({"crf": "18", "preset": "veryfast"} if x264 else {"qscale": "3"})
-        self._stream = self._container.add_stream("libx264" if x264 else "mpeg4", rate=rate, options=options)
-        self._stream.height, self._stream.width = (side + side % 2 for side in self._size)
-        self._stream.pix_fmt = "yuv420p"
+        self._container = av.open(self._output.file, "w", format=form.container, options=options)
+        own = _X264 if codec == "libx264" else _MPEG4 if codec == "mpeg4" else {}
+        stream = self._container.add_stream(codec, rate=rate, options=own | dict(form.options))
+        self._stream = cast("av.VideoStream", stream)
+        self._stream.height, self._stream.width = (side + side % 2 * form.even for side in self._size)
+        self._stream.pix_fmt = form.pixels
         context = self._stream.codec_context
         self._stream.time_base = context.time_base = Fraction(1, per_second)
         if pixel_aspect is not None:
             context.sample_aspect_ratio = pixel_aspect.limit_denominator(1 << 15)
-        # Untagged video leaves the choice of the colour matrix to each player.
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
+        if form.pixels == "yuv420p":
+            # Untagged video leaves the choice of the colour matrix to each player.
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _LIMITED_RANGE
+        self._palette = Palette(self._size, context.time_base) if form.pixels == "pal8" else None
 
     def write(self, frame: Frame, time: float | None = None) -> None:
         """Append a frame [H, W, 3] uint8 RGB of the size given at the start.
@@ -117,18 +167,27 @@ class VideoWriter:
             )
         tick = self._ticks.next(time)
         height, width = self._size
-        if height % 2 or width % 2:
+        if self._format.even and (height % 2 or width % 2):
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         try:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-                format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE
-            )
+            picture = self._picture(frame)
             picture.pts = tick
             self._container.mux(self._stream.encode(picture))
         except (av.FFmpegError, OSError) as error:
             self.abort()
             raise self._output.error(error) from error
         self._count += 1
+
+    def _picture(self, frame: Frame) -> av.VideoFrame:
+        """A frame in the colours of the format."""
+        import av
+
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        if self._palette:
+            return self._palette.reduce(picture)
+        if self._format.pixels != "yuv420p":
+            return picture.reformat(format=self._format.pixels)
+        return picture.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED_RANGE)
 
     def finish(self) -> None:
         """Close the video and give it its name; does nothing if that has happened."""
