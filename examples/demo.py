@@ -21,7 +21,7 @@ def main(video: str | None) -> None:
     path = video or HERE / "demo" / "clip.mp4"
     if str(path) == "-" or Path(path).is_fifo():
         sys.exit(f"{path} can be read once, and this program reads its video more than once: save it as a file first")
-    for output in (OUT / "demo.npz", OUT / "demo.mp4"):
+    for output in (OUT / "demo.npz", OUT / "demo.mp4", OUT / "demo.webp"):
         tapsdk.check_output(output, path)
     with tapsdk.open_frames(path) as source:
         size = source.size
@@ -31,13 +31,8 @@ def main(video: str | None) -> None:
 
     OUT.mkdir(exist_ok=True)
     tracks.save(OUT / "demo.npz")
-    times = [None] * tracks.num_frames if tracks.times is None else tracks.times
-    with (
-        tapsdk.open_frames(path) as source,
-        tapsdk.VideoWriter(OUT / "demo.mp4", source.fps, size, pixel_aspect=source.pixel_aspect) as writer,
-    ):
-        for frame, time in zip(tapsdk.draw(source, tracks), times, strict=True):
-            writer.write(frame, time)
+    for name in ("demo.mp4", "demo.webp"):
+        tracks.draw(path, OUT / name, trail=12)
 
     report = tracks.report
     speed = f"{report.frames_per_second:.1f} frames per second"
@@ -45,7 +40,7 @@ def main(video: str | None) -> None:
     print(f"ran       {report.model} ({report.precision}) on {report.backend}, {report.path} plan")
     if truth is not None:
         print(f"error     {describe_error(tracks, truth, size)}")
-    print(f"wrote     {OUT / 'demo.mp4'}, {OUT / 'demo.npz'}")
+    print(f"wrote     {OUT / 'demo.mp4'}, {OUT / 'demo.webp'}, {OUT / 'demo.npz'}")
 
 
 def describe_error(tracks: tapsdk.Tracks, truth: tapsdk.Tracks, size: tuple[int, int]) -> str:

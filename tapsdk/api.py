@@ -129,9 +129,12 @@ def load(
 
     Args:
         model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, or the URL of one in a store.
-        backend, device, resolution, strict: see `track`.
+        backend: see `track`.
+        device: see `track`.
         threads: of the processor; None for the engine's own choice.
         points: how many you expect at once, for the choice between ways to run; any number works.
+        resolution: see `track`.
+        strict: see `track`.
     Returns:
         a Model, which threads may share. `model.report` says what runs.
     Raises:

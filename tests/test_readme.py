@@ -1,4 +1,4 @@
-"""What the README and others say is true: the tables, the examples, the commands, the files that they name."""
+"""What the README and the documentation say is true: the tables, the examples, the commands, the files, the links."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from tapsdk.video import VideoWriter
 from tests.support import ROOT, moving_texture, needs_torch
 from training.models.registry import CONFIGS
 
-NAMES = ("README.md", "CONTRIBUTING.md", "docs/storage.md")
-PAPERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
+OWN_TESTS = ("docs/migration.md", "docs/fine_tuning.md")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = {
+    name: page.read_text(encoding="utf-8") for page in PAGES if (name := str(page.relative_to(ROOT))) not in OWN_TESTS
+}
 PARSERS = {
     "tapsdk": "tapsdk.commands.main",
     "tapsdk export": "export.__main__",
@@ -81,33 +84,43 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_the_tables_are_those_of_the_code():
     # In a process of its own: other tests put models of their own into the tables.
-    command = [sys.executable, "-m", "tools.readme_tables", "--check"]
+    command = [sys.executable, "-m", "tools.doc_tables", "--check"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode == 2:
         pytest.skip(result.stderr.splitlines()[-1])
-    assert result.returncode == 0, f"run: python -m tools.readme_tables\n{result.stderr}"
+    assert result.returncode == 0, f"run: python -m tools.doc_tables\n{result.stderr}"
 
 
-def test_the_python_examples_run(folder: Path):
-    whole, by_frame, loaded, moving = blocks("python")
+PYTHON = [name for name, text in PAPERS.items() if "```python" in text]
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_the_python_examples_run(name: str, folder: Path):
+    """Those of a page one after the other, as a reader would."""
+    pytest.importorskip("pandas" if "to_dataframe()\n" in PAPERS[name] else "numpy")
     seen: dict[str, object] = {}
-    exec(whole, seen)
+    for block in re.findall(r"^```python\n(.*?)^```", PAPERS[name], re.M | re.S):
+        exec(block, seen)
+    assert len(seen["tracks"]) > 0
+
+
+def test_the_first_example_gives_what_it_says(folder: Path):
+    first = re.findall(r"^```python\n(.*?)^```", PAPERS["README.md"], re.M | re.S)[0]
+    exec(first, {})
     tracks = tapsdk.Tracks.load("tracks.csv")
     assert tracks.xy.shape == (3, 12, 2)
     assert tracks.xy[2, 10].tolist() == [200, 90]
-    exec(by_frame, seen)
-    assert len(seen["tracks"]) == 2
-    assert seen["tracker"].ids == seen["ids"][1:]
-    exec(loaded, seen)
-    with tapsdk.open_frames("out.mp4") as drawn:
+    with tapsdk.open_frames("tracked.mp4") as drawn:
         assert drawn.num_frames == 12
-    exec(moving, seen)
-    assert seen["still"].shape == (100, 12, 2)
 
 
-def test_the_readme_names_what_is_public():
-    (text,) = re.findall(r"`tapsdk.__all__` names what is public: (.*?)\. Everything", PAPERS["README.md"], re.S)
-    assert sorted(re.findall(r"`(\w+)`", text)) == sorted(set(tapsdk.__all__) - {"__version__"})
+def test_what_is_public_is_named():
+    (text,) = re.findall(
+        r"`tapsdk.__all__` names what is public: (.*?)\. Everything", PAPERS["docs/versioning.md"], re.S
+    )
+    public = sorted(set(tapsdk.__all__) - {"__version__"})
+    assert sorted(re.findall(r"`(\w+)`", text)) == public
+    assert sorted(re.findall(r"^::: tapsdk\.(\w+)", PAPERS["docs/api.md"], re.M)) == public
 
 
 @pytest.mark.slow
@@ -125,23 +138,23 @@ def test_the_programs_run(command: str, folder: Path):
 def tables(monkeypatch):
     """The tables of a house with two targets, one of them in buckets, and two backends."""
     pytest.importorskip("torch")
-    from tools import readme_tables
+    from tools import doc_tables
 
     stubs = {
         "paper": types.SimpleNamespace(format="paper", precisions={"fp32": 0.1, "int8": 1}, buckets=()),
         "stone": types.SimpleNamespace(format="stone", precisions={"fp16": 0.1}, buckets=(4, 16)),
     }
-    monkeypatch.setattr(readme_tables, "TARGETS", {name: ("", f"export-{name}") for name in stubs})
-    monkeypatch.setattr(readme_tables, "_target", stubs.get)
-    monkeypatch.setattr(readme_tables, "CONFIGS", {"toy/a": None, "toy/b": None})
+    monkeypatch.setattr(doc_tables, "TARGETS", {name: ("", f"export-{name}") for name in stubs})
+    monkeypatch.setattr(doc_tables, "_target", stubs.get)
+    monkeypatch.setattr(doc_tables, "CONFIGS", {"toy/a": None, "toy/b": None})
     reasons = {("toy/b", "stone"): "it is too long for stone"}
-    monkeypatch.setattr(readme_tables, "why_not", lambda model, target: reasons.get((model, target)))
+    monkeypatch.setattr(doc_tables, "why_not", lambda model, target: reasons.get((model, target)))
     rows = {
         "reader": EngineInfo("", "", "pip install reader", ("paper", "stone")),
         "mason": EngineInfo("", "", "pip install mason", ("stone",), ("darwin",)),
     }
-    monkeypatch.setattr(readme_tables, "BACKENDS", rows)
-    return readme_tables
+    monkeypatch.setattr(doc_tables, "BACKENDS", rows)
+    return doc_tables
 
 
 def test_the_support_table_says_in_which_precision_or_why_not_and_what_runs_it(tables):
@@ -209,6 +222,21 @@ def test_the_files_exist():
 
 
 def test_the_links_lead_somewhere():
-    for text in PAPERS.values():
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (ROOT / target).exists(), target
+    for name, text in PAPERS.items():
+        for target in re.findall(r"\]\(([^)#:]+)[#)]", text):
+            assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
+
+
+def test_every_page_is_in_the_menu():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert not [page.name for page in PAGES if page.parent.name == "docs" and f": {page.name}\n" not in menu]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)"', page), "needs a network to be read"

@@ -1,9 +1,9 @@
-"""Writes the README's tables of models, of what can be exported, and of what runs it, from the tables in the code.
+"""Writes the tables of models, of what can be exported and of what runs it in the documentation, from the code.
 
-    python -m tools.readme_tables [--check]
+    python -m tools.doc_tables [--check]
 
 A table stands between <!-- table: NAME --> and <!-- end -->. With --check nothing is written, and the exit status
-says whether the README is up to date. Every target's packages must be installed: pip install ".[test]".
+says whether the pages are up to date. Every target's packages must be installed: pip install ".[test]".
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tapsdk.backends import BACKENDS
 from tapsdk.selection.candidates import PLATFORMS
 from training.models.registry import CONFIGS, parameter_shapes
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def models_table() -> list[str]:
@@ -128,7 +129,7 @@ def _weights(model: str) -> str:
 def _accuracy(model: str) -> str:
     """The authors' own figure for this very file."""
     if model not in OFFICIAL:
-        return "see [Measured](#measured)"
+        return "[measured](#how-good-the-bundled-one-is)"
     for accuracy in OFFICIAL[model].accuracy:
         if accuracy.source == "repository":
             at = "" if accuracy.resolution == 256 else f" at {accuracy.resolution} px"
@@ -154,19 +155,21 @@ def _pip(extra: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.readme_tables", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README is out of date")
+    parser = argparse.ArgumentParser(prog="python -m tools.doc_tables", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
     args = parser.parse_args()
-    found = README.read_text(encoding="utf-8")
+    found = {page: page.read_text(encoding="utf-8") for page in PAGES}
     try:
-        wanted = render(found)
+        wanted = {page: render(text) for page, text in found.items()}
     except ImportError as error:
         print(f"needs the packages of every target: {error}", file=sys.stderr)
         return 2
-    if args.check:
-        return int(found != wanted)
-    README.write_text(wanted, encoding="utf-8")
-    return 0
+    old = [page for page in PAGES if found[page] != wanted[page]]
+    for page in old:
+        print(f"{page.relative_to(ROOT)} {'is out of date' if args.check else 'was written anew'}")
+        if not args.check:
+            page.write_text(wanted[page], encoding="utf-8")
+    return int(args.check and bool(old))
 
 
 if __name__ == "__main__":
