@@ -2,6 +2,7 @@
 # make test   the test suite, in PROCESSES=2; make test-slow runs what it leaves out, such as full-size models
 # make notebooks  the notebooks of examples/notebooks, run anew into out/notebooks; NAMES="rainbow online" for some
 # make docs   the documentation as a site in out/site, readable without a network; warnings are errors
+# make wheel  a wheel for other machines in out/wheels, checked and tried in a fresh environment without a compiler
 # make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
 PYTHON ?= python3
 VIDEO ?=
@@ -12,7 +13,7 @@ NAMES ?=
 SURFACES ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test test-slow notebooks docs fuzz clean
+.PHONY: demo test test-slow notebooks docs wheel fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
@@ -28,6 +29,14 @@ notebooks: .venv-notebooks/installed
 
 docs: .venv-docs/installed
 	.venv-docs/bin/python -m mkdocs build
+
+wheel: .venv-release/installed
+	rm -rf out/wheels out/wheels-unchecked
+	.venv-release/bin/python -m pip wheel --quiet --no-deps --wheel-dir out/wheels-unchecked .
+	PATH="$(CURDIR)/.venv-release/bin:$$PATH" .venv-release/bin/auditwheel repair --wheel-dir out/wheels \
+		out/wheels-unchecked/*.whl
+	.venv-release/bin/python -m twine check --strict out/wheels/*.whl
+	tools/try_wheel.sh out/wheels/*.whl $(PYTHON)
 
 fuzz: .venv-test/installed
 	cmake -S . -B build/fuzz -DTAPKERNELS_TEST=ON -DTAPKERNELS_SANITIZE=ON
@@ -55,5 +64,10 @@ fuzz: .venv-test/installed
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check ".[docs]"
 	touch $@
 
+.venv-release/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check ".[release]"
+	touch $@
+
 clean:
-	rm -rf .venv-demo .venv-test .venv-notebooks .venv-docs build out
+	rm -rf .venv-demo .venv-test .venv-notebooks .venv-docs .venv-release build out

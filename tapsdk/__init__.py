@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tapsdk.video.rainbow import draw_rainbow as draw_rainbow
     from tapsdk.video.writer import VideoWriter as VideoWriter
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported on first use, so that `import tapsdk` loads neither an engine nor a video library.
 _HOMES = {
