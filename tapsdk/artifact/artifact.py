@@ -12,7 +12,7 @@ from tapsdk.artifact.manifest_file import MOST_BYTES, read_manifest
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import ArtifactError, ModelError
 from tapsdk.system import remote
-from tapsdk.system.cache import cache_folder
+from tapsdk.system.cache import cache_directory, cache_folder
 from tapsdk.system.files import sha256
 from tapsdk.system.folders import replace_folder
 from tapsdk.system.leftovers import temporary_folder
@@ -69,7 +69,8 @@ class Artifact:
 
 
 def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
-    """The artifact of a bundled model's name ("tapir") or of a directory that `tapsdk export` wrote, or itself.
+    """The artifact of a bundled model's name ("tapir"), of a published one's after `tapsdk get`, or of a directory that
+    `tapsdk export` wrote; or itself.
 
     Of a URL, such as gs://bucket/folder, a copy in the cache, which is made unless it is there and right.
     Raises ModelError for names without an artifact at hand, ArtifactError for a directory or a URL that is not one.
@@ -84,7 +85,7 @@ def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
     if isinstance(model, (str, os.PathLike)) and isinstance(url := place(model), Url):
         return _opened(_copy_of(url))
     if name in OFFICIAL:
-        raise ModelError(_not_bundled(name))
+        return _got(name)
     known = ", ".join([*ALIASES, *bundled_models(), *OFFICIAL])
     raise ModelError(f"unknown model {str(model)!r}: neither a directory nor one of {known}")
 
@@ -136,13 +137,23 @@ def _download(url: Url, path: Path, most_bytes: int, complaint: str) -> None:
             most_bytes -= part.stat().st_size
 
 
-def _not_bundled(name: str) -> str:
+def got_folder(name: str, target: str) -> Path:
+    """Where `tapsdk get` keeps the artifact of a published model for a target."""
+    return cache_directory() / "models" / name.replace("/", "-") / target
+
+
+def _got(name: str) -> Artifact:
+    """The artifact of a published model that `tapsdk get` got; ONNX first. Raises ModelError if there is none."""
     if OFFICIAL[name].use:
-        return f"{name} tracks no video; it {OFFICIAL[name].use}"
-    return (
-        f"{name} is a published model whose weights are not bundled. Fetch the official checkpoint "
-        f"(tapsdk fetch {name}) and export it: tapsdk export {name} --target onnx -o DIR; "
-        "with a checkpoint of your own add --weights FILE. Then pass model=DIR"
+        raise ModelError(f"{name} tracks no video; it {OFFICIAL[name].use}")
+    home = got_folder(name, "onnx")
+    for folder in (home, *sorted(home.parent.glob("*"))):
+        if (folder / MANIFEST).is_file():
+            return _opened(folder)
+    raise ModelError(
+        f"{name} is a published model whose weights are not bundled. This gets it ready, once: tapsdk get {name}; "
+        f"with a checkpoint of your own add --weights FILE. The steps one by one are tapsdk fetch {name} and "
+        f"tapsdk export {name} --target onnx -o DIR; then pass model=DIR"
     )
 
 

@@ -151,10 +151,9 @@ def next_step(model: str) -> str:
     name = _official(model)
     if OFFICIAL[name].use:
         return f"{name} tracks no video; it {OFFICIAL[name].use}."
-    folder = _slug(name)
     return (
-        f"Next, export it: tapsdk export {name} --target onnx -o {folder}\n"
-        f'and track with it: tapsdk track VIDEO --model {folder}, or tapsdk.track(..., model="{folder}").'
+        f"Next, make it ready: tapsdk get {name}\n"
+        f'and track with it: tapsdk track VIDEO --model {name}, or tapsdk.track(..., model="{name}").'
     )
 
 

@@ -87,6 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.set_defaults(run=_benchmark)
     models = commands.add_parser("models", help="the models, and how to get them")
     models.set_defaults(run=_models)
+    get = commands.add_parser("get", help="a published model, ready to track: fetched, exported, verified, kept")
+    get.add_argument("model", help="a published model's name, see `tapsdk models`")
+    get.add_argument("--target", default="onnx", metavar="T", help="of `tapsdk export` (default: onnx)")
+    get.add_argument("--weights", metavar="FILE", help="the official file, if you have it")
+    get.add_argument("--url", metavar="URL", help="another address of the file: a mirror, or a store such as gs://")
+    get.add_argument("--anew", action="store_true", help="export again, even if that was done before")
+    get.add_argument("--quiet", action="store_true", help="no progress bar")
+    get.set_defaults(run=_get)
     fetch = commands.add_parser("fetch", help="download the official weights of a published model")
     fetch.add_argument("model", help="a published model's name, see `tapsdk models`")
     fetch.add_argument("--url", metavar="URL", help="another address of the file: a mirror, or a store such as gs://")
@@ -221,6 +229,12 @@ def _export(argv: Sequence[str]) -> int:
     return int(run(argv, prog="tapsdk export"))
 
 
+def _get(args: argparse.Namespace) -> int:
+    from tapsdk.commands.get import get
+
+    return get(args, _export)
+
+
 def _fetch(args: argparse.Namespace) -> int:
     from tapsdk.artifact.fetch import fetch, next_step
 
@@ -237,7 +251,7 @@ def _models(args: argparse.Namespace) -> int:
     for name in bundled_models():
         say(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
     for name, official in OFFICIAL.items():
-        use = official.use or f"export it: tapsdk export {name} --target onnx"
+        use = official.use or f"get it: tapsdk get {name}"
         say(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
     return 0
 

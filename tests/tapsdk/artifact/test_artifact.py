@@ -73,10 +73,12 @@ def test_an_unknown_model_lists_the_known_ones(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_model_says_the_two_ways_to_its_weights(name):
+def test_a_published_model_says_the_ways_to_its_weights(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("TAPSDK_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
         open_artifact(name)
     message = str(caught.value)
+    assert f"tapsdk get {name}" in message
     assert f"tapsdk fetch {name}" in message
     assert f"tapsdk export {name} --target onnx" in message
     assert "--weights FILE" in message

@@ -204,9 +204,9 @@ def test_two_processes_at_once_fetch_once(site, tmp_path):
 
 
 def test_next_step_names_the_commands():
-    assert "tapsdk export tapir/base --target onnx" in next_step("tapir/base")
+    assert "tapsdk get tapir/base" in next_step("tapir/base")
     assert "tapsdk track" in next_step("tapir/base")
-    assert "export" not in next_step("trajan/base")
+    assert "tapsdk get" not in next_step("trajan/base")
 
 
 # Connections that break off
