@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tapsdk.artifact import open_artifact as open_artifact
     from tapsdk.geometry import scale_points as scale_points
     from tapsdk.points import grid_points as grid_points
+    from tapsdk.points import in_mask as in_mask
     from tapsdk.runtime.model import Model as Model
     from tapsdk.tracker import Tracker as Tracker
     from tapsdk.tracks import RunReport as RunReport
@@ -50,6 +51,7 @@ _HOMES = {
     "draw": "tapsdk.video.draw",
     "draw_rainbow": "tapsdk.video.rainbow",
     "grid_points": "tapsdk.points",
+    "in_mask": "tapsdk.points",
     "load": "tapsdk.api",
     "open_artifact": "tapsdk.artifact",
     "open_frames": "tapsdk.video.files",
@@ -76,6 +78,7 @@ __all__ = [
     "draw_rainbow",
     "errors",
     "grid_points",
+    "in_mask",
     "load",
     "motion",
     "open_artifact",

@@ -121,14 +121,38 @@ def _last_frame(num_frames: int | None) -> tuple[int, str]:
     return num_frames - 1, f"t must be in [0, {num_frames - 1}]: the video has {frames}"
 
 
-def grid_points(n: int, frame_size: Size, t: int = 0) -> NDArray[np.float32]:
-    """An n x n grid of query points [n * n, 3] (t, x, y), row by row, at the centres of n x n equal cells."""
-    if n < 1:
-        raise PointsError(f"a grid needs at least 1 point a side, got {n}")
+def grid_points(n: int | tuple[int, int], frame_size: Size, t: int = 0) -> NDArray[np.float32]:
+    """A grid of query points [N, 3] (t, x, y), row by row, at the centres of equal cells.
+
+    n: points a side, or (columns, rows). frame_size: (height, width), pixels.
+    """
+    columns, rows = (n, n) if isinstance(n, (int, np.integer)) else n
+    if min(columns, rows) < 1:
+        got = columns if columns == rows else f"{columns} x {rows}"
+        raise PointsError(f"a grid needs at least 1 point a side, got {got}")
     height, width = frame_size
-    centres = (np.arange(n) + 0.5) / n
-    y, x = np.meshgrid(centres * height, centres * width, indexing="ij")
-    return np.stack([np.full(n * n, t), x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    centres_y, centres_x = ((np.arange(count) + 0.5) / count for count in (rows, columns))
+    y, x = np.meshgrid(centres_y * height, centres_x * width, indexing="ij")
+    return np.stack([np.full(y.size, t), x.ravel(), y.ravel()], axis=1).astype(np.float32)
+
+
+def in_mask(xy: ArrayLike, mask: ArrayLike) -> NDArray[np.bool_]:
+    """[N], which points lie on a pixel of a mask [H, W]; on the outer border, on its last pixel.
+
+        points = tapsdk.grid_points(40, mask.shape)
+        points = points[tapsdk.in_mask(points[:, 1:], mask)]
+
+    xy: [N, 2] pixels, (0, 0) = outer corner of the top-left pixel. Raises PointsError.
+    """
+    inside, places = np.asarray(mask), as_rows(xy)
+    if inside.ndim != 2 or 0 in inside.shape:
+        raise PointsError(f"a mask must have shape [H, W], got {list(inside.shape)}")
+    if len(places) and places.shape[1] != 2:
+        raise PointsError(f"xy must have shape [N, 2], got {list(places.shape)}")
+    size = np.array(inside.shape[::-1])
+    on_frame = np.asarray(((places >= 0) & (places <= size)).all(axis=1))
+    column, row = np.minimum(np.where(on_frame[:, None], places, 0).astype(np.int64), size - 1).T
+    return np.asarray(on_frame & inside[row, column].astype(np.bool_))
 
 
 def random_points(n: int, frame_size: Size, t: int = 0, seed: int = 0) -> NDArray[np.float32]:

@@ -120,10 +120,12 @@ def _add_track(commands: Any) -> None:
         "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
     )
     which = track.add_mutually_exclusive_group(required=True)
-    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y on frame 0 or t,x,y")
+    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
     which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
-    which.add_argument("--grid", type=int, metavar="N", help="an N x N grid of points on frame 0")
-    which.add_argument("--random", type=int, metavar="N", help="N points anywhere on frame 0")
+    which.add_argument("--grid", metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
+    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
+    track.add_argument("--at", type=_frame, metavar="T", help="the frame in which these points are (default: 0)")
+    track.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
     track.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
     track.add_argument(
         "--model", default="tapir", help="a model's name, an artifact directory or its URL (default: tapir)"
@@ -163,6 +165,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return number
+
+
+def _frame(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
+    return int(text)
 
 
 def _track(args: argparse.Namespace) -> int:

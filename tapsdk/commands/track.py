@@ -15,8 +15,8 @@ from typing import Any
 
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.errors import FramesError, PointsError, TapsdkError
-from tapsdk.points import QueryPoints, grid_points, parse_query_points, random_points, read_points_file
+from tapsdk.commands.query import read_query
+from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
 from tapsdk.system.console import NO_MEMORY, say, tell
@@ -44,7 +44,7 @@ def track(args: argparse.Namespace) -> int:
     wrap = no_progress if args.quiet else terminal_bars
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video, args.fps))
-        query = _read_query(args, source)
+        query = read_query(args, source)
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
         kept = KeptFrames(source) if writer and source.read_once else None
@@ -83,35 +83,12 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
-    inputs = [args.video, args.points_file, artifact.directory]
+    inputs = [args.video, args.points_file, args.points, args.mask, artifact.directory]
     for output in filter(None, (args.output, args.save)):
         check_output(output, *inputs)
     if args.output and args.save:
         check_output(args.save, args.output)
     return artifact
-
-
-def _read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
-    points: Any
-    if args.grid is not None:
-        points = grid_points(args.grid, source.size)
-    elif args.random is not None:
-        points = random_points(args.random, source.size, seed=args.seed)
-    else:
-        points = read_points_file(args.points_file) if args.points_file else _parse_points(args.points)
-    return parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
-
-
-def _parse_points(text: str) -> list[list[float]]:
-    try:
-        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
-    except ValueError:
-        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
-    if len({len(p) for p in points}) > 1:
-        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
-    if not points:
-        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
-    return points
 
 
 def _options(args: argparse.Namespace, points: int) -> RunOptions:

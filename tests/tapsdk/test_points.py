@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tapsdk.errors import PointsError
-from tapsdk.points import parse_query_points, random_points, read_points_file
+from tapsdk.points import grid_points, in_mask, parse_query_points, random_points, read_points_file
 
 TXY = np.float32([[0, 1, 2], [3, 4.5, 5]])
 
@@ -163,3 +163,32 @@ def test_a_pickle_is_no_array(tmp_path):
     np.save(tmp_path / "points.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(PointsError, match="holds no points, or is damaged"):
         read_points_file(tmp_path / "points.npy")
+
+
+# Grids and masks
+
+
+def test_a_grid_of_columns_and_rows():
+    points = grid_points((3, 2), (20, 60), t=4)
+    assert points.tolist() == [[4, x, y] for y in (5, 15) for x in (10, 30, 50)]
+    np.testing.assert_array_equal(grid_points((4, 4), (20, 60)), grid_points(4, (20, 60)))
+
+
+@pytest.mark.parametrize("n", [0, (0, 3), (3, -1)])
+def test_a_grid_of_nothing(n):
+    with pytest.raises(PointsError, match="at least 1 point a side"):
+        grid_points(n, (20, 60))
+
+
+def test_points_in_a_mask():
+    mask = np.zeros((4, 6), np.uint8)
+    mask[1:3, 2:] = 255
+    xy = [[2, 1], [1.99, 1], [6, 2.5], [6, 3], [0, 0], [-1, 2], [np.nan, 1], [1e30, 1]]
+    assert in_mask(xy, mask).tolist() == [True, False, True, False, False, False, False, False]
+    assert in_mask(np.zeros((0, 2)), mask).shape == (0,)
+
+
+@pytest.mark.parametrize("mask", [np.ones((4, 6, 3)), np.ones(4), np.ones((0, 6))], ids=lambda m: str(m.shape))
+def test_a_mask_that_is_none(mask):
+    with pytest.raises(PointsError, match=r"a mask must have shape \[H, W\]"):
+        in_mask([[1, 1]], mask)

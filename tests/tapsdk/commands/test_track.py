@@ -348,7 +348,7 @@ def no_work(monkeypatch):
         (["--save", "out.txt"], "could not write out.txt: the suffix must be one of .npz, .csv, .json"),
         (["--save", "out"], "the suffix must be one of"),
         (["--save", "missing/out.npz"], "could not write missing/out.npz: No such file or directory"),
-        (["-o", "out.gif"], "could not write out.gif: the suffix must be one of .mp4, .mov, .mkv"),
+        (["-o", "out.avi"], "could not write out.avi: the suffix must be one of .mp4, .mov, .mkv"),
         (["-o", "missing/out.mp4"], "could not write missing/out.mp4: No such file or directory"),
         (["-o", "out.mp4", "--save", "out.txt"], "could not write out.txt"),
     ],
@@ -895,3 +895,49 @@ def test_a_dash_is_standard_input_read_once_and_drawn(run, video_file, tmp_path,
         assert run("-", "--grid", 2, "--save", "out.npz", "-o", "out.mp4", "--quiet") == 0
     assert Tracks.load(tmp_path / "out.npz").num_frames == 6
     assert len(list(open_frames(tmp_path / "out.mp4"))) == 6
+
+
+# Which points
+
+
+def test_points_of_a_file_go_by_its_name(run, video_file, tmp_path):
+    (tmp_path / "p.csv").write_text("t,x,y\n2,10,12\n")
+    assert run(video_file, "--points", "p.csv", "--save", "out.npz", "--quiet") == 0
+    assert Tracks.load("out.npz").queries.tolist() == [[2, 10, 12]]
+
+
+def test_a_grid_in_another_frame_inside_a_mask(run, video_file, tmp_path):
+    with open_frames(video_file) as frames:
+        height, width = frames.size
+    mask = np.zeros((height, width, 3), np.uint8)
+    mask[:, : width // 2] = 255
+    av.VideoFrame.from_ndarray(mask, format="rgb24").save(str(tmp_path / "mask.png"))
+    assert run(video_file, "--grid", "4x2", "--at", "1", "--mask", "mask.png", "--save", "out.npz", "--quiet") == 0
+    queries = Tracks.load("out.npz").queries
+    assert queries.shape == (4, 3)
+    assert (queries[:, 0] == 1).all()
+    assert (queries[:, 1] < width / 2).all()
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["--grid", "3x"], "--grid '3x' cannot be read; write N or COLUMNSxROWS"),
+        (["--grid", "1x2x3"], "--grid '1x2x3' cannot be read"),
+        (["--points", "1,2,3", "--at", "2"], "points t,x,y say so themselves"),
+        (["--points", "p.csv", "--at", "2"], "those of p.csv say so themselves"),
+        (["--grid", "3", "--mask", "black.png"], "none of the 9 points is inside black.png"),
+        (["--grid", "3", "--mask", "small.png"], "--mask small.png has 4 x 2 pixels, and the video"),
+        (["--grid", "3", "--mask", "p.csv"], "--mask: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_grids_masks_and_frames_that_cannot_be(run, video_file, tmp_path, capfd, options, complaint):
+    (tmp_path / "p.csv").write_text("1,2\n")
+    with open_frames(video_file) as frames:
+        sizes = {"black.png": frames.size, "small.png": (2, 4)}
+    for name, size in sizes.items():
+        av.VideoFrame.from_ndarray(np.zeros((*size, 3), np.uint8), format="rgb24").save(str(tmp_path / name))
+    assert run(video_file, *options, "--save", "out.npz") == 1
+    assert complaint in capfd.readouterr().err
+    assert not (tmp_path / "out.npz").exists()

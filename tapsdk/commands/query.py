@@ -1,0 +1,77 @@
+"""The points that `tapsdk track` was asked for, however they were given."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapsdk.errors import FramesError, PointsError
+from tapsdk.points import QueryPoints, grid_points, in_mask, parse_query_points, random_points, read_points_file
+from tapsdk.video import FrameSource
+from tapsdk.video.images import read_image
+
+FILES = (".csv", ".json", ".npy")
+
+
+def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
+    """Raises PointsError."""
+    at = args.at or 0
+    points: Any
+    if args.grid is not None:
+        points = grid_points(_grid(args.grid), source.size, at)
+    elif args.random is not None:
+        points = random_points(args.random, source.size, at, args.seed)
+    else:
+        file = args.points_file or (args.points if Path(args.points).suffix.lower() in FILES else None)
+        points = read_points_file(file) if file else _points(args.points, at)
+        if args.at is not None and file:
+            raise PointsError(f"--at says in which frame points are that have no t; those of {file} say so themselves")
+    query = parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
+    if args.mask is None:
+        return query
+    kept = in_mask(query.xy, _mask(args.mask, source))
+    if not kept.any():
+        raise PointsError(f"none of the {len(query)} points is inside {args.mask}: give a finer grid, or other points")
+    return QueryPoints(query.t[kept], query.xy[kept])
+
+
+def _grid(text: str) -> tuple[int, int]:
+    """(columns, rows) of N or COLUMNSxROWS."""
+    sides = text.lower().split("x")
+    try:
+        numbers = [int(side) for side in sides]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise PointsError(f"--grid {text!r} cannot be read; write N or COLUMNSxROWS, such as 10x6")
+    return numbers[0], numbers[-1]
+
+
+def _points(text: str, at: int) -> list[list[float]]:
+    try:
+        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
+    except ValueError:
+        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
+    if len({len(p) for p in points}) > 1:
+        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
+    if not points:
+        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
+    if at and len(points[0]) == 3:
+        raise PointsError("--at says in which frame points x,y are; points t,x,y say so themselves")
+    return [[at, *point] for point in points] if at and len(points[0]) == 2 else points
+
+
+def _mask(path: str, source: FrameSource) -> NDArray[np.bool_]:
+    """[H, W], what is not black. Raises PointsError for a picture of another size, or none."""
+    try:
+        mask = np.asarray(read_image(path).any(axis=2))
+    except FramesError as error:
+        raise PointsError(f"--mask: {error}") from error
+    if mask.shape != source.size:
+        have, want = (f"{width} x {height}" for height, width in (mask.shape, source.size))
+        raise PointsError(f"--mask {path} has {have} pixels, and the video {want}: resize it, by nearest pixels")
+    return mask
