@@ -73,15 +73,26 @@ def read_npy(file: BinaryIO) -> NDArray[Any]:
 
 def read_header(file: IO[bytes]) -> Header:
     """The header of an array at the start of a file, which then stands behind it. Raises ValueError."""
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"an array of version {version}")
-    shape, _, dtype = _HEADERS[version](file)
+    shape, dtype = _parsed(file)
     if dtype.hasobject:
         raise ValueError("an array of Python objects")
     if dtype.kind not in _KINDS or dtype.names or dtype.subdtype or min(shape, default=0) < 0 or not dtype.itemsize:
         raise ValueError(f"an array {list(shape)} of {dtype}")
     return Header(shape, dtype, file.tell())
+
+
+def holds_objects(file: IO[bytes]) -> bool:
+    """Whether the array at the start of a file is one of Python objects. Their pickle is where the file then stands,
+    for whoever can read one without running it. Raises ValueError."""
+    return _parsed(file)[1].hasobject
+
+
+def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"an array of version {version}")
+    shape, _, dtype = _HEADERS[version](file)
+    return shape, dtype
 
 
 def check_unpacked(path: Path) -> None:

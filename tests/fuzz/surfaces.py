@@ -156,6 +156,24 @@ def _read_datasets(folder: Path) -> None:
         list(open_dataset(str(path)))
 
 
+def _tracks_3d(folder: Path) -> None:
+    """Pictures as bytes of one length, and as objects."""
+    from tests.training.data.scene3d import scene
+    from training.data.readers.tapvid3d import PICTURES, write_tapvid3d
+
+    write_tapvid3d(folder / "bytes.npz", scene())
+    arrays = dict(np.load(folder / "bytes.npz"))
+    arrays[PICTURES] = arrays[PICTURES].astype(object)
+    np.savez(folder / "objects.npz", **arrays)
+
+
+def _read_tracks_3d(folder: Path) -> None:
+    from training.data.readers.tapvid3d import read_tapvid3d
+
+    for path in sorted(folder.iterdir()):
+        read_tapvid3d(path)
+
+
 def _joints(folder: Path) -> None:
     """The parts of JHMDB with one video, side by side."""
     from PIL import Image
@@ -267,5 +285,6 @@ SURFACES = {
     ),
     "replies": Surface(_replies, _fetch_each, {".http": (spoil_reply, spoil_bytes)}),
     "datasets": Surface(_datasets, _read_datasets, {".pkl": (spoil_pickle,)}),
+    "tracks3d": Surface(_tracks_3d, _read_tracks_3d, {".npz": (*_ZIP, partial(spoil_zip, member=spoil_pickle))}),
     "joints": Surface(_joints, _read_joints, {".mat": (spoil_bytes,), ".txt": (spoil_bytes,)}),
 }

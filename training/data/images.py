@@ -24,6 +24,14 @@ def decode_image(data: bytes, name: str) -> Image:
     return _decoded(data, name, lambda image: image.convert("RGB"))
 
 
+def image_size(data: bytes, name: str) -> Size:
+    """(height, width) of an encoded picture, which is not decoded. Raises DatasetError; `name` is for its message."""
+    from PIL import Image as pillow
+
+    with reading(name, "is not a picture", DatasetError), pillow.open(io.BytesIO(data)) as image:
+        return image.height, image.width
+
+
 def encode_jpeg(image: Image, quality: int) -> bytes:
     """A picture [H, W, 3] RGB as JPEG. quality: 1 to 95, as Pillow has it."""
     from PIL import Image as pillow
