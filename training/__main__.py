@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     from training.checkpoints import cli as checkpoints_cli
     from training.clustering import cli as clustering_cli
     from training.data import pack, paint
+    from training.data.annotate import cli as annotate_cli
     from training.evaluation import calibration, compare, evaluate, evaluate3d, masks
     from training.run import release
 
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     clustering_cli.add_parser(commands)
     pack.add_parser(commands)
     paint.add_parser(commands)
+    annotate_cli.add_parser(commands)
     return parser
 
 

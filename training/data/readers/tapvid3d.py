@@ -13,6 +13,7 @@ Pictures that were saved as Python objects are read by `training.checkpoints.pic
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -44,15 +45,16 @@ QUALITY = 95
 Arrays = dict[str, NDArray[Any]]
 
 
-def read_tapvid3d(path: Path, size: Size | None = None) -> TrackedVideo3D:
+def read_tapvid3d(path: str | os.PathLike[str], size: Size | None = None) -> TrackedVideo3D:
     """The video in a file.
 
-        video = read_tapvid3d(Path("tapvid3d/adt/Apartment_release_clean_seq140_3.npz"))
+        video = read_tapvid3d("tapvid3d/adt/Apartment_release_clean_seq140_3.npz")
         video.xyz[:, 0]  # metres, in the first frame
 
     size: (height, width) to resize it to, and its queries and intrinsics with it; None leaves it as it is.
     Raises DatasetError.
     """
+    path = Path(path)
     arrays, pictures = read_arrays(path)
     decoded = (decode_image(data, f"{path}: {PICTURES}[{t}]") for t, data in enumerate(pictures))
     frames = stack_frames(decoded, size, f"{path}: {PICTURES}")
@@ -94,7 +96,7 @@ def files_in(path: Path) -> list[Path]:
 
 
 def write_tapvid3d(path: Path, video: TrackedVideo3D, quality: int = QUALITY) -> None:
-    """Writes a video of your own as TAPVid-3D keeps them. Raises SaveError."""
+    """Writes a video of your own as TAPVid-3D keeps them. Raises DatasetError for what does not fit, SaveError."""
     arrays = {
         "queries_xyt": video.queries_txy[:, [1, 2, 0]],
         "tracks_XYZ": video.xyz.swapaxes(0, 1),
@@ -107,7 +109,14 @@ def write_tapvid3d(path: Path, video: TrackedVideo3D, quality: int = QUALITY) ->
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], pictures: Sequence[bytes]) -> None:
-    """Writes a file as it is kept, with encoded pictures. It appears whole or not at all. Raises SaveError."""
+    """Writes a file as it is kept, with encoded pictures. It appears whole or not at all.
+
+    Raises DatasetError for arrays that do not fit together, SaveError.
+    """
+    missing = {*NUMBERS} - arrays.keys()
+    if missing:
+        raise DatasetError(f"{path} would lack {', '.join(sorted(missing))}")
+    _check(arrays, path, len(pictures))
     with AtomicFile(path) as file:
         np.savez(file, **arrays, **{PICTURES: np.array(pictures)})  # type: ignore[arg-type]
 
@@ -157,7 +166,7 @@ def _size(path: Path, pictures: list[bytes]) -> Size:
     return image_size(pictures[0], f"{path}: {PICTURES}[0]")
 
 
-def _check(arrays: Arrays, path: Path, frames: int | None) -> None:
+def _check(arrays: Mapping[str, NDArray[Any]], path: Path, frames: int | None) -> None:
     """Raises DatasetError unless the arrays fit together and to a number of pictures."""
     for name, array in arrays.items():
         if name in (*NUMBERS, EXTRINSICS) and array.dtype.kind not in "biuf":

@@ -40,7 +40,7 @@ def as_objects(pictures):
 def test_what_was_written_is_read(tmp_path, moving):
     written = scene(moving=moving)
     write_tapvid3d(tmp_path / "made.npz", written)
-    video = read_tapvid3d(tmp_path / "made.npz")
+    video = read_tapvid3d(str(tmp_path / "made.npz"))
     assert video.name == "made" and video.frames.shape == (FRAMES, HEIGHT, WIDTH, 3) and video.frames.dtype == np.uint8
     for part in ("xyz", "visible", "queries_txy", "intrinsics"):
         np.testing.assert_array_equal(getattr(video, part), getattr(written, part))
@@ -179,5 +179,9 @@ def test_a_file_without_pictures_is_read_before_they_are_put_in(file):
     rewrite(file, images_jpeg_bytes=None, video_means=np.zeros((FRAMES, 3)))
     arrays, pictures = read_arrays(file, pictures=False)
     assert pictures == [] and arrays["video_means"].shape == (FRAMES, 3)
-    write_arrays(file, arrays, [b"a", b"bc"])
-    assert np.load(file)["images_jpeg_bytes"].tolist() == [b"a", b"bc"]
+    write_arrays(file, arrays, [b"a", b"bc"] * 3)
+    assert np.load(file)["images_jpeg_bytes"].tolist() == [b"a", b"bc"] * 3
+    with pytest.raises(DatasetError, match="2 frames and 7 points need tracks_XYZ"):
+        write_arrays(file, arrays, [b"a", b"bc"])
+    with pytest.raises(DatasetError, match="would lack fx_fy_cx_cy"):
+        write_arrays(file, {name: array for name, array in arrays.items() if name != "fx_fy_cx_cy"}, [b"a"] * FRAMES)
