@@ -90,8 +90,8 @@ class Lifter:
             check_same_view(have, size)
         elif have != size:
             raise DepthError(
-                f"depth maps are {have[1]} x {have[0]} pixels, and the video {size[1]} x {size[0]}: resize them, taking "
-                "nearest pixels; or give --smaller-depth if they show the same view"
+                f"depth maps are {have[1]} x {have[0]} pixels, and the video {size[1]} x {size[0]}: resize them, by "
+                "nearest pixels, or give --smaller-depth if they show the same view"
             )
         frames, maps = source.known_frames, self._depth.num_maps
         if frames is not None and maps is not None and frames != maps:

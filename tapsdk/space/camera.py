@@ -94,9 +94,10 @@ def parse_poses(camera_to_world: ArrayLike, frames: int) -> Floats:
     return each
 
 
-def _refuse(broken: NDArray[np.bool_], why: str) -> None:
-    if broken.any():
-        raise DepthError(f"camera_to_world[{int(broken.argmax())}] {why}")
+def _refuse(broken: ArrayLike, why: str) -> None:
+    rows = np.flatnonzero(broken)
+    if len(rows):
+        raise DepthError(f"camera_to_world[{rows[0]}] {why}")
 
 
 def rays(xy: NDArray[np.floating], intrinsics: Floats) -> Floats:

@@ -30,8 +30,9 @@ DepthMap = NDArray[np.float32]
 
 MILLIMETRES = 1e-3
 """What a step of an integer is, as depth cameras write them; floats are metres."""
-PLAUSIBLE = (2e-3, 200.0)
-"""Metres between which half of what a camera sees is in common scenes; ten times less than a factor of 1000 apart."""
+PLAUSIBLE = (0.03, 200.0)
+"""Metres between which half of what a camera sees is farther, in common scenes. A mistake by a factor of 1000 leads out
+of them from anywhere between 0.2 and 30 m."""
 WHAT_DEPTH_IS = (
     f"pass an array [T, H, W], a folder of {', '.join(SUFFIXES)}, a .npy or .npz file, or an iterable of maps [H, W]"
 )
@@ -153,7 +154,7 @@ def open_depth(depth: Any, depth_scale: float | None = None) -> DepthMaps:
 def _open(depth: Any, stack: ExitStack) -> tuple[Iterable[Any], str]:
     if isinstance(depth, (str, os.PathLike)):
         return _open_path(depth, stack)
-    if hasattr(depth, "__array__") or (isinstance(depth, (list, tuple)) and np.ndim(depth[:1]) == 3):
+    if hasattr(depth, "__array__"):
         return _stack_of(np.asarray(depth), "depth"), ""
     if isinstance(depth, Iterable) and not isinstance(depth, (dict, set, bytes)):
         return depth, ""

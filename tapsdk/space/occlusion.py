@@ -2,7 +2,7 @@
 
 A tracker that believes that it sees a point where something else has come before it gives the depth of that. So a
 point is followed in depth, from its query forwards and backwards: wherever it is seen, its surface must be about where
-its own motion, and the camera's, would have put it. Where it is not, but another surface within a pixel and a half is,
+its own motion, and the camera's, would have put it. Where it is not, but another surface within a pixel is,
 as at the edge of an object, that one is the point's. Where none is, the point is not seen. What is nearer than the
 point by less than the tolerance cannot be told from it.
 """
@@ -20,7 +20,8 @@ Flags = NDArray[np.bool_]
 
 WINDOW = 9
 """Frames whose median says how fast a point comes nearer; an occluder's coming and going are two steps among them."""
-FEWEST_STEPS = 3
+FEWEST_STEPS, MOST_STEPS, STEADY = 3, 0.7, 0.05
+"""How many steps must be known, and which share of them must be alike, to so much of the depth."""
 FADE = 0.9
 """A frame, of what a point that is not seen has gone beside what most points go."""
 GROWTH, MOST_GROWN = 0.1, 2.0
@@ -163,7 +164,7 @@ def _depth_from(to_camera: Floats, place: Floats) -> Floats:
 
 def _paces(found: Sightings) -> Floats:
     """[N, T] how far a point goes in depth to each frame from the one before, metres, beside what the poses of the
-    camera explain: the median over neighbouring steps, NaN where too few are known."""
+    camera explain: the median over neighbouring steps, NaN where these are too few or too different."""
     to_camera = inverse(found.poses)
     paces, steps = (np.full(found.near.shape, np.nan) for _ in range(2))
     both = found.seen[:, 1:] & found.seen[:, :-1]
@@ -175,5 +176,7 @@ def _paces(found: Sightings) -> Floats:
         window = np.sort(padded[:, t : t + WINDOW], axis=1)  # NaN last
         count = np.isfinite(window).sum(axis=1)
         middle = window[np.arange(len(window)), np.maximum(count - 1, 0) // 2]
-        paces[:, t] = np.where(count >= FEWEST_STEPS, middle, np.nan)
+        alike = (abs(window - middle[:, None]) <= STEADY * found.near[:, t, None]).sum(axis=1)
+        steady = (count >= FEWEST_STEPS) & (alike >= MOST_STEPS * count)
+        paces[:, t] = np.where(steady, middle, np.nan)
     return paces

@@ -56,7 +56,9 @@ def random_room(rng: np.random.Generator, config: SceneConfig) -> Room:
     density = focal / TEXTURE_DISTANCE
     view = View((config.height, config.width), focal, *_camera(rng, config, times))
     still = np.zeros((config.frames, 3))
-    shell = Block.of(np.array([3.2, 1.6, 5.5]), still + np.array([0, 0, 3.5]), still, density, rng, config, inside_out=True)
+    shell = Block.of(
+        np.array([3.2, 1.6, 5.5]), still + np.array([0, 0, 3.5]), still, density, rng, config, inside_out=True
+    )
     blocks = [shell]
     count = int(rng.integers(max(config.layers[0], 1), max(config.layers[1], 1) + 1))
     for index in range(count):
