@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tapsdk.geometry import scale_points as scale_points
     from tapsdk.points import grid_points as grid_points
     from tapsdk.runtime.model import Model as Model
+    from tapsdk.space.lifting import lift as lift
+    from tapsdk.space.tracks3d import Tracks3D as Tracks3D
     from tapsdk.tracker import Tracker as Tracker
     from tapsdk.tracks import RunReport as RunReport
     from tapsdk.tracks import Tracks as Tracks
@@ -42,12 +44,14 @@ _HOMES = {
     "TrackPainter": "tapsdk.video.draw",
     "Tracker": "tapsdk.tracker",
     "Tracks": "tapsdk.tracks",
+    "Tracks3D": "tapsdk.space.tracks3d",
     "VideoWriter": "tapsdk.video.writer",
     "check_output": "tapsdk.api",
     "distinct_colors": "tapsdk.video.colors",
     "draw": "tapsdk.video.draw",
     "draw_rainbow": "tapsdk.video.rainbow",
     "grid_points": "tapsdk.points",
+    "lift": "tapsdk.space.lifting",
     "load": "tapsdk.api",
     "open_artifact": "tapsdk.artifact",
     "open_frames": "tapsdk.video.files",
@@ -65,6 +69,7 @@ __all__ = [
     "TrackPainter",
     "Tracker",
     "Tracks",
+    "Tracks3D",
     "VideoWriter",
     "__version__",
     "check_output",
@@ -73,6 +78,7 @@ __all__ = [
     "draw_rainbow",
     "errors",
     "grid_points",
+    "lift",
     "load",
     "motion",
     "open_artifact",

@@ -7,10 +7,11 @@ size may well hold. Arrays of Python objects are refused: they are pickles, whic
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -53,6 +54,19 @@ def read_npz(file: BinaryIO, names: Collection[str] | None = None) -> dict[str, 
         wanted = {name: info for name, info in members.items() if names is None or name in names}
         _check_total(sum(_checked(archive, name, info) for name, info in wanted.items()), size)
         return {name: _array(archive, info) for name, info in wanted.items()}
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """Arrays by name as a compressed .npz file, or as one that is not where `read_npz` would refuse it."""
+    # By way of memory: numpy leaves its archive open when writing to a file fails.
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    size = sum(np.asarray(array).nbytes for array in arrays.values())
+    if size > max(FREE_BYTES, MOST_RATIO * archive.tell()) // 2:
+        # What hardly changes compresses as bombs do, which no reader takes.
+        archive = io.BytesIO()
+        np.savez(archive, **arrays)
+    file.write(archive.getbuffer())
 
 
 def names_in(file: BinaryIO) -> list[str]:
