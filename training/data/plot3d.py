@@ -100,10 +100,10 @@ def _frame(axes: Any, points: NDArray[np.float64], path: NDArray[np.float64] | N
     margin = np.maximum(0.05 * (high - low).max(), 1e-3)
     low, high = (low - margin)[list(AXES)], (high + margin)[list(AXES)]
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(high[2], low[2]))
-    axes.set_box_aspect(high - low)
+    axes.set_box_aspect(high - low, zoom=1.08)
     for axis, label in zip((axes.xaxis, axes.yaxis, axes.zaxis), ("x, m", "z, m", "y, m"), strict=True):
         axis.set_label_text(label)
-        axis.labelpad = 14
+        axis.labelpad = 9
         axis.set_major_locator(_locator(5))
     axes.tick_params(labelsize=8)
     axes.view_init(elev=20, azim=-70)
@@ -128,4 +128,4 @@ def _figure() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DatasetError("plots are drawn with Matplotlib: pip install 'tapsdk[plots]'") from error
-    return Figure(figsize=(8, 6), layout="constrained")
+    return Figure(figsize=(8, 5.5), layout="constrained")

@@ -63,6 +63,7 @@ def evaluate3d(
     sources: tuple[str, ...] = SOURCES,
     scaling: str = "median",
     fixed_thresholds: bool = False,
+    progress: bool = False,
 ) -> dict[str, Evaluation]:
     """By source, the metrics of every video in `data` that belongs to the split (`training.data.tapvid3d.truths`).
 
@@ -73,7 +74,7 @@ def evaluate3d(
     chosen = truths(data, split, sources)
     found = {source: Evaluation() for source in chosen}
     todo = [(source, file) for source, files in chosen.items() for file in files]
-    for source, file in tqdm(todo, unit="video"):
+    for source, file in tqdm(todo, unit="video", disable=not progress):
         truth, size = read_truth(file)
         try:
             xyz, visible = read_prediction(predictions / source / file.name, truth.visible.shape)
@@ -140,7 +141,9 @@ def add_parser(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> None:
     if args.json:
         check_output(args.json, args.predictions, args.data)
-    found = evaluate3d(args.predictions, args.data, args.split, tuple(args.sources), args.scaling, args.fixed)
+    found = evaluate3d(
+        args.predictions, args.data, args.split, tuple(args.sources), args.scaling, args.fixed, progress=True
+    )
     for source, one in found.items():
         if one.missing:
             first, why = next(iter(one.missing.items()))

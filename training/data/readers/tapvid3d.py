@@ -117,8 +117,11 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], pictures: Seque
     if missing:
         raise DatasetError(f"{path} would lack {', '.join(sorted(missing))}")
     _check(arrays, path, len(pictures))
+    # By way of memory: numpy leaves its archive open when writing to a file fails.
+    archive = io.BytesIO()
+    np.savez(archive, **{**arrays, PICTURES: np.array(pictures)})  # type: ignore[arg-type]
     with AtomicFile(path) as file:
-        np.savez(file, **arrays, **{PICTURES: np.array(pictures)})  # type: ignore[arg-type]
+        file.write(archive.getbuffer())
 
 
 def read_arrays(path: Path, *, pictures: bool = True) -> tuple[Arrays, list[bytes]]:
