@@ -55,6 +55,7 @@ def video_named(videos: Iterator[LabelledVideo], name: str) -> LabelledVideo:
 
 
 def no_such_video(name: str, others: list[str]) -> DatasetError:
+    """What to raise where there is none of this name, but these."""
     some = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
     return DatasetError(f"there is no video {name!r}; there are {len(others)}: {some}")
 

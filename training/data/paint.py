@@ -23,7 +23,7 @@ from training.data.readers.tapvid3d import files_in, read_truth
 
 FPS = 25.0
 Video = TypeVar("Video")
-PICTURES = f"a video; or, of TAPVid-3D, a picture in three dimensions ({', '.join(SUFFIXES)})"
+PICTURES = f"a video; or, of TAPVid-3D, a page or a picture in three dimensions ({', '.join(SUFFIXES)})"
 
 
 def choose(videos: Iterable[Video], seed: int | None) -> Video:

@@ -1,4 +1,4 @@
-"""Tracks in three dimensions as a picture: where the points go, and the camera, seen from the side."""
+"""Tracks in three dimensions as a picture, or as a page to turn them in: where the points and the camera go."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from tapsdk.system.files import AtomicFile
 from training.data.errors import DatasetError
-from training.data.tracked_video3d import TrackedVideo3D, in_world
+from training.data.tracked_video3d import TrackedVideo3D
 
-SUFFIXES = (".png", ".svg", ".pdf")
+PAGE = ".html"
+SUFFIXES = (PAGE, ".png", ".svg", ".pdf")
+"""A page in which tracks can be turned and played, and pictures of Matplotlib's."""
 MOST_POINTS = 500
 """That are drawn; of more, so many at even distances in the order of the file."""
 OUTSIDE = 2
@@ -27,12 +29,16 @@ def check_plot3d(path: Path) -> None:
     """Raises, before any work, what `write_plot3d` would: DatasetError for another kind of file, too."""
     if path.suffix.lower() not in SUFFIXES:
         raise DatasetError(f"{path}: a plot is one of {', '.join(SUFFIXES)}")
-    _figure()
+    if path.suffix.lower() != PAGE:
+        _figure()
     AtomicFile(path).discard()
 
 
 def write_plot3d(path: Path, video: TrackedVideo3D) -> None:
-    """Draws `plot3d` into a file. Raises DatasetError without Matplotlib, SaveError."""
+    """Draws `plot3d` into a file, or writes a page. Raises DatasetError without Matplotlib, SaveError."""
+    if path.suffix.lower() == PAGE:
+        video.spatial().view(path, title=video.name)
+        return
     figure = plot3d(video)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=150)
@@ -47,49 +53,34 @@ def plot3d(video: TrackedVideo3D) -> Any:
     a black line, with its line of sight at the start and at the end; else each frame is drawn in its own camera.
     Raises DatasetError without Matplotlib, for a video without visible points, and for a matrix without an inverse.
     """
-    seen = np.flatnonzero(video.visible.any(axis=1))
+    tracks = video.spatial()
+    seen = np.flatnonzero(tracks.visible.any(axis=1))
     if not seen.size:
         raise DatasetError(f"{video.name} has no visible point to draw")
     chosen = seen[np.linspace(0, len(seen) - 1, min(len(seen), MOST_POINTS)).round().astype(int)]
-    xyz, visible = video.xyz[chosen], video.visible[chosen]
-    cameras, path = _cameras(video), None
-    if cameras is not None:
-        xyz = in_world(xyz, cameras)
-        path = in_world(np.zeros((1, len(cameras), 3)), cameras)[0]
+    shown = np.where(tracks.visible[chosen, :, None], tracks.xyz[chosen], np.nan)
     figure = _figure()
     axes = figure.add_subplot(projection="3d")
-    shown = np.where(visible[..., None], xyz, np.nan)
     for track, colour in zip(shown, _colours(shown), strict=True):
         axes.plot(*track[:, AXES].T, color=colour, linewidth=1)
         axes.scatter(*track[np.flatnonzero(np.isfinite(track[:, 0]))[-1], AXES], color=colour, s=6)
-    corners = shown[visible]
-    if cameras is not None and path is not None:
+    path = None
+    if tracks.camera_to_world is not None:
+        path = tracks.camera_to_world[:, :3, 3]
         axes.plot(*path[:, AXES].T, color="black", linewidth=2, label="camera")
-        _draw_sight(axes, cameras, path, float(np.median(video.xyz[chosen][visible][:, 2])))
+        _draw_sight(axes, tracks.camera_to_world, float(np.median(video.xyz[video.visible][:, 2])) / 5)
         axes.legend(loc="upper left")
-    _frame(axes, corners, path)
-    axes.set_title(f"{video.name}: {len(chosen)} points, {video.visible.shape[1]} frames", fontsize=9)
+    _frame(axes, shown[np.isfinite(shown).all(axis=-1)], path)
+    axes.set_title(f"{video.name}: {len(chosen)} points, {tracks.num_frames} frames", fontsize=9)
     return figure
 
 
-def _cameras(video: TrackedVideo3D) -> NDArray[np.float64] | None:
-    """[T, 4, 4] from the first frame's camera to each frame's, None where nobody knows. Raises DatasetError."""
-    matrices = video.world_to_camera
-    if matrices is None:
-        return None
-    if not (np.abs(np.linalg.det(matrices)) > 0).all():
-        raise DatasetError(f"{video.name}: a matrix of world_to_camera has no inverse")
-    return matrices @ np.linalg.inv(matrices[0])
-
-
-def _draw_sight(axes: Any, cameras: NDArray[np.float64], path: NDArray[np.float64], depth: float) -> None:
-    """Where the camera looks at the start and at the end: a line of a fifth of the usual depth."""
-    ahead = np.tile([[0.0, 0.0, depth / 5]], (1, len(path), 1)).reshape(1, -1, 3)
-    ends = in_world(ahead, cameras)[0]
-    for t, marker in ((0, "o"), (-1, "^")):
-        line = np.stack([path[t], ends[t]])[:, AXES]
+def _draw_sight(axes: Any, poses: NDArray[np.float64], length: float) -> None:
+    """Where the camera looks at the start and at the end."""
+    for pose, marker in ((poses[0], "o"), (poses[-1], "^")):
+        line = np.stack([pose[:3, 3], pose[:3, 3] + length * pose[:3, 2]])[:, AXES]
         axes.plot(*line.T, color="black", linewidth=1, linestyle="dotted")
-        axes.scatter(*path[t, AXES], color="black", marker=marker, s=20)
+        axes.scatter(*line[0], color="black", marker=marker, s=20)
 
 
 def _frame(axes: Any, points: NDArray[np.float64], path: NDArray[np.float64] | None) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk import Tracks3D
+from training.data.errors import DatasetError
 from training.data.labelled_video import LabelledVideo
 
 Numbers = NDArray[np.float64]
@@ -44,16 +46,24 @@ class TrackedVideo3D:
         visible = self.visible & np.isfinite(xy).all(axis=-1)
         return LabelledVideo(self.frames, xy, visible, queries, name=self.name)
 
+    def spatial(self) -> Tracks3D:
+        """Its tracks as `tapsdk.lift` would give them: to be plotted, viewed and saved.
+
+        Where it is known how the camera moves, the world is that of the first frame's camera. Raises DatasetError for a
+        pose without an inverse.
+        """
+        sure, queries = self.visible.astype(np.float32), self.queries_txy.astype(np.float32)
+        if self.world_to_camera is None:
+            return Tracks3D(self.xyz.astype(np.float32), self.visible, sure, queries)
+        if not (np.abs(np.linalg.det(self.world_to_camera)) > 0).all():
+            raise DatasetError(f"{self.name}: a matrix of world_to_camera has no inverse")
+        poses = self.world_to_camera[0] @ np.linalg.inv(self.world_to_camera)
+        xyz = np.einsum("tij,ntj->nti", poses[:, :3, :3], self.xyz) + poses[:, :3, 3]
+        return Tracks3D(xyz.astype(np.float32), self.visible, sure, queries, frame="world", camera_to_world=poses)
+
 
 def project(xyz: Numbers, intrinsics: Numbers) -> Numbers:
     """[..., 2] pixels of points [..., 3] in the camera; NaN for those that are not in front of it."""
     depth = np.where(xyz[..., 2:] > 0, xyz[..., 2:], np.nan)
     with np.errstate(over="ignore"):
         return xyz[..., :2] / depth * intrinsics[:2] + intrinsics[2:]
-
-
-def in_world(points: Numbers, world_to_camera: Numbers) -> Numbers:
-    """Points [N, T, 3] in the camera of each frame, in the world of these matrices [T, 4, 4]. Raises LinAlgError for
-    matrices without an inverse."""
-    to_world = np.linalg.inv(world_to_camera)
-    return np.einsum("tij,ntj->nti", to_world[:, :3, :3], points) + to_world[:, :3, 3]

@@ -133,6 +133,6 @@ def write_json(path: Place, scores: Scores, context: Mapping[str, Any], pool: Po
 
 
 def write_records(path: Place, records: Mapping[str, Any]) -> None:
-    """Raises SaveError."""
+    """As JSON, with null for what is not a number. Raises SaveError."""
     with AtomicFile(path) as file:
         file.write((json.dumps(as_json(records), indent=1, allow_nan=False) + "\n").encode())

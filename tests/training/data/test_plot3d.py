@@ -35,7 +35,7 @@ def test_tracks_of_still_points_are_points_and_the_camera_has_a_path():
     *tracks, path, first_sight, _ = lines(video)
     assert len(tracks) == 4 and path.shape == (3, FRAMES)
     for track, point in zip(tracks, video.xyz[:, 0], strict=True):
-        np.testing.assert_allclose(np.nanmean(track, axis=1), point[[0, 2, 1]], atol=1e-9)
+        np.testing.assert_allclose(np.nanmean(track, axis=1), point[[0, 2, 1]], atol=1e-6)
     np.testing.assert_allclose(path[:, 0], 0, atol=1e-12)
     assert path[1, -1] > 0.1  # ahead
     np.testing.assert_allclose(first_sight[:, 1][[0, 2]], 0, atol=1e-12)
@@ -45,7 +45,8 @@ def test_without_a_path_each_frame_is_drawn_in_its_own_camera():
     video = scene(points=4, moving=False)
     tracks = lines(video)
     assert len(tracks) == 4
-    np.testing.assert_allclose(tracks[0].T, np.where(video.visible[0, :, None], video.xyz[0][:, [0, 2, 1]], np.nan))
+    expected = np.where(video.visible[0, :, None], video.xyz[0][:, [0, 2, 1]], np.nan)
+    np.testing.assert_allclose(tracks[0].T, expected, rtol=1e-6)
 
 
 def test_of_many_points_some_are_drawn():
@@ -66,6 +67,12 @@ def test_the_command_draws_a_video_of_the_dataset(folder, tmp_path, capsys):
     assert capsys.readouterr().out == f"{picture}: two, 7 points\n"
     pixels = np.asarray(pillow.open(picture).convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_a_page_is_written_to_turn_them_in(folder, tmp_path):
+    page = tmp_path / "out.html"
+    assert main(["paint", "--dataset", str(folder), "--video", "one", "-o", str(page)]) == 0
+    assert "<title>one</title>" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 from tapsdk.system.console import tell
 from tapsdk.system.places import Url, place
 from training.data.annotate.adt import AdtPictures
-from training.data.annotate.making import URL, Pictures, Place, make
+from training.data.annotate.making import URL, Pictures, SourceFolder, make
 from training.data.annotate.pstudio import pstudio_pictures
 from training.data.errors import DatasetError
 from training.data.readers.tapvid3d import SOURCES
@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> None:
         if args.most < 1:
             raise DatasetError(f"--most must be 1 or more, got {args.most}")
         names = names[: args.most]
-    folder = Place(args.source, args.output / args.source, args.url)
+    folder = SourceFolder(args.source, args.output / args.source, args.url)
     if args.source == "drivetrack" and args.videos is not None:
         raise DatasetError("drivetrack comes with its pictures; leave --videos out")
     if args.source == "adt" and isinstance(args.videos, Url):
@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.source == "pstudio":
         pictures = pstudio_pictures(folder, args.videos)
     done, new = make(folder, names, pictures)
-    print(f"{folder.folder}: {done} videos, {new} of them new")
+    print(f"{folder.path}: {done} videos, {new} of them new")
 
 
 def agree(source: str, accepted: bool) -> None:

@@ -48,16 +48,16 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceFolder:
     """The folder of a source, and where its annotations come from."""
 
     source: str
-    folder: Path
+    path: Path
     url: str = URL
 
     @property
     def downloads(self) -> Path:
-        return self.folder / DOWNLOADS
+        return self.path / DOWNLOADS
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -67,22 +67,22 @@ class Place:
             with file_lock(self.downloads / ".lock"):
                 yield
         except OSError as error:
-            raise FetchError(f"cannot keep files in {self.folder}: {error.strerror or error}") from error
+            raise FetchError(f"cannot keep files in {self.path}: {error.strerror or error}") from error
 
 
-def make(place: Place, names: Iterable[str], pictures: Pictures | None) -> tuple[int, int]:
+def make(folder: SourceFolder, names: Iterable[str], pictures: Pictures | None) -> tuple[int, int]:
     """Makes the videos of these names, and returns how many there are now, and how many of them are new.
 
     pictures: None for a source whose files come with them.
     Raises DatasetError in the end if some failed, at once if several in a row did; FetchError where the folder cannot
     be written to.
     """
-    wanted = _at_hand(list(names), pictures, place.source)
+    wanted = _at_hand(list(names), pictures, folder.source)
     new, failed, in_a_row = 0, dict[str, str](), 0
-    with place.held():
-        for name in tqdm(wanted, unit="video", desc=place.source):
+    with folder.held():
+        for name in tqdm(wanted, unit="video", desc=folder.source):
             try:
-                new += _make_one(place, name, pictures)
+                new += _make_one(folder, name, pictures)
                 in_a_row = 0
             except (DatasetError, FetchError) as error:
                 failed[name], in_a_row = str(error), in_a_row + 1
@@ -93,7 +93,7 @@ def make(place: Place, names: Iterable[str], pictures: Pictures | None) -> tuple
         first = next(iter(failed.values()))
         stopped = ", and no more were tried" if in_a_row == FAILURES else ""
         raise DatasetError(
-            f"{len(failed)} of {len(wanted)} videos of {place.source} could not be made{stopped}: {first}. Run it "
+            f"{len(failed)} of {len(wanted)} videos of {folder.source} could not be made{stopped}: {first}. Run it "
             "again to go on from here"
         )
     return len(wanted), new
@@ -110,16 +110,16 @@ def _at_hand(names: list[str], pictures: Pictures | None, source: str) -> list[s
     return there
 
 
-def _make_one(place: Place, name: str, pictures: Pictures | None) -> bool:
+def _make_one(folder: SourceFolder, name: str, pictures: Pictures | None) -> bool:
     """Whether there was anything to do. Raises DatasetError, FetchError, SaveError."""
-    path = place.folder / f"{name}.npz"
+    path = folder.path / f"{name}.npz"
     if _is_there(path, {PICTURES, "tracks_XYZ"}):
         return False
-    url = f"{place.url.rstrip('/')}/{place.source}/{name}.npz"
+    url = f"{folder.url.rstrip('/')}/{folder.source}/{name}.npz"
     if pictures is None:
         fetch_file(url, path, pictures=True)
         return True
-    annotations = place.downloads / path.name
+    annotations = folder.downloads / path.name
     if not _is_there(annotations, {"tracks_XYZ"}):
         fetch_file(url, annotations, pictures=False)
     arrays, _ = read_arrays(annotations, pictures=False)

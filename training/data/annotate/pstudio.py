@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tapsdk.system.places import Url
 from tapsdk.system.reading import reading
-from training.data.annotate.making import Arrays, Place, fetch_part
+from training.data.annotate.making import Arrays, SourceFolder, fetch_part
 from training.data.errors import DatasetError
 from training.data.images import natural_order
 
@@ -59,7 +59,7 @@ class PstudioPictures:
                 return archive.namelist()
 
 
-def pstudio_pictures(place: Place, given: Path | Url | None) -> PstudioPictures:
+def pstudio_pictures(folder: SourceFolder, given: Path | Url | None) -> PstudioPictures:
     """Those at a path, or in an archive of this URL, by default the published one, which is fetched unless it is there.
 
     Raises DatasetError, FetchError.
@@ -70,8 +70,8 @@ def pstudio_pictures(place: Place, given: Path | Url | None) -> PstudioPictures:
                 f"{given}: no such file or folder; it must be data.zip of Dynamic 3D Gaussians, or its data"
             )
         return PstudioPictures(given)
-    path = place.downloads / "data.zip"
-    with place.held():
+    path = folder.downloads / "data.zip"
+    with folder.held():
         if not path.exists():
             part = fetch_part(URL if given is None else given.text, path)
             if not zipfile.is_zipfile(part):

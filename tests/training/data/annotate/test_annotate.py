@@ -16,7 +16,7 @@ from tests.training.data.scene3d import FRAMES, scene
 from training.__main__ import main
 from training.data.annotate import adt
 from training.data.annotate.adt import AdtPictures
-from training.data.annotate.making import Place, make
+from training.data.annotate.making import SourceFolder, make
 from training.data.errors import DatasetError
 from training.data.images import encode_jpeg
 from training.data.readers.tapvid3d import PICTURES, read_tapvid3d, write_tapvid3d
@@ -197,7 +197,7 @@ def test_adt_gets_upright_pictures_and_its_camera(annotations, site, tmp_path):
     (name,) = names_of("adt", "minival")[:1]
     annotations("adt", 1, video_means=means_of(name), fx_fy_cx_cy=np.ones(4))
     pictures = AdtPictures(recordings(tmp_path / "sequences", [name]), opened)
-    assert make(Place("adt", tmp_path / "out", site.url), [name], pictures) == (1, 1)
+    assert make(SourceFolder("adt", tmp_path / "out", site.url), [name], pictures) == (1, 1)
     video = read_tapvid3d(tmp_path / "out" / f"{name}.npz")
     np.testing.assert_array_equal(video.intrinsics, [280, 280, 256, 256])
     np.testing.assert_array_equal(video.world_to_camera, scene().world_to_camera)
@@ -228,7 +228,7 @@ def test_adt_refuses_frames_that_were_not_annotated(annotations, site, tmp_path,
     (name,) = annotations("adt", 1, **more)
     pictures = AdtPictures(recordings(tmp_path / "sequences", [name]), opened)
     with pytest.raises(DatasetError, match=says):
-        make(Place("adt", tmp_path / "out", site.url), [name], pictures)
+        make(SourceFolder("adt", tmp_path / "out", site.url), [name], pictures)
     assert files(tmp_path / "out") == [f"downloads/{name}.npz"]
 
 
@@ -236,10 +236,10 @@ def test_adt_makes_those_of_which_there_is_a_recording(annotations, site, tmp_pa
     names = annotations("adt", 6)
     some = [name for name in names if recording_of(name) == recording_of(names[0])]
     pictures = AdtPictures(recordings(tmp_path / "sequences", names[:1]), opened)
-    assert make(Place("adt", tmp_path / "out", site.url), names, pictures)[0] == len(some)
+    assert make(SourceFolder("adt", tmp_path / "out", site.url), names, pictures)[0] == len(some)
     assert f"the pictures of {len(some)} of 6 videos are there" in caplog.text
     with pytest.raises(DatasetError, match="the pictures of none of these 1 videos of adt are there"):
-        make(Place("adt", tmp_path / "out", site.url), ["Apartment_release_clean_seq999_0"], pictures)
+        make(SourceFolder("adt", tmp_path / "out", site.url), ["Apartment_release_clean_seq999_0"], pictures)
 
 
 def test_a_folder_that_is_no_recording_is_named(annotations, site, tmp_path):
@@ -250,7 +250,7 @@ def test_a_folder_that_is_no_recording_is_named(annotations, site, tmp_path):
 
     pictures = AdtPictures(recordings(tmp_path / "sequences", [name]), fails)
     with pytest.raises(DatasetError, match=r"is not a sequence of Aria Digital Twin.*no main_recording\.vrs"):
-        make(Place("adt", tmp_path / "out", site.url), [name], pictures)
+        make(SourceFolder("adt", tmp_path / "out", site.url), [name], pictures)
 
 
 def test_without_arias_tools_or_sequences_adt_says_what_it_needs(annotate, site, monkeypatch, tmp_path, capsys):

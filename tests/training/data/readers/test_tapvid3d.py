@@ -13,7 +13,7 @@ from tests.training.data.scene3d import FRAMES, HEIGHT, WIDTH, scene
 from training.data.datasets import open_dataset, recognise
 from training.data.errors import DatasetError
 from training.data.readers.tapvid3d import read_arrays, read_tapvid3d, read_truth, write_arrays, write_tapvid3d
-from training.data.tracked_video3d import in_world, project
+from training.data.tracked_video3d import project
 
 POINTS = 7
 
@@ -87,8 +87,10 @@ def test_a_query_is_where_its_point_is_projected(file):
 
 def test_points_that_stand_still_stand_still_in_the_world(file):
     video = read_tapvid3d(file)
-    world = in_world(video.xyz, video.world_to_camera)
-    np.testing.assert_allclose(world, np.broadcast_to(world[:, :1], world.shape), atol=1e-12)
+    world = video.spatial()
+    np.testing.assert_allclose(world.xyz, np.broadcast_to(video.xyz[:, :1], video.xyz.shape), atol=1e-6)
+    np.testing.assert_allclose(world.camera_to_world[0], np.eye(4), atol=1e-12)
+    assert world.frame == "world" and world.camera_to_world[-1, 2, 3] > 0.1
 
 
 def test_a_point_behind_the_camera_is_nowhere_in_the_picture():
