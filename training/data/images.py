@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,6 @@ def stack_frames(frames: Iterable[Image], size: Size | None, name: str) -> NDArr
     return np.stack(stack)
 
 
-def natural_order(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: PurePath) -> list[tuple[int, str]]:
     """Sort key that counts: frame9 comes before frame10."""
     return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", path.name)]

@@ -18,12 +18,12 @@ from training.data.errors import DatasetError
 from training.data.readers.tapvid3d import SOURCES, read_tapvid3d
 from training.data.tracked_video3d import TrackedVideo3D
 
-__all__ = ["SPLITS", "TERMS", "TrackedVideo3D", "names_of", "read_tapvid3d", "recording_of", "source_of", "truths"]
+__all__ = ["SPLITS", "TERMS", "TrackedVideo3D", "names_of", "read_tapvid3d", "recording_of", "truths"]
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("minival", "full")
-"""50 videos of each source to develop with, and 4,419 others, which the published tables are of."""
+"""50 videos of each source to develop with, and 4,419 others for the full evaluation."""
 NAMES = "tapvid3d_names.json.gz"
 """By split and source; and by the name of a sequence in version 1 of ADT, which the files go by, its name in version 2.
 They are as tapnet/tapvid3d of Google DeepMind lists them (CC BY 4.0)."""
@@ -58,13 +58,6 @@ def recording_of(name: str) -> str | None:
     """The recording in version 2 of ADT that a video of adt is a part of; None for another video."""
     recording: str | None = _table()["adt_recordings"].get(name.rpartition("_")[0])
     return recording
-
-
-def source_of(name: str) -> str:
-    """The source of a video, by its name."""
-    if name.startswith("tapvid3d_"):
-        return "drivetrack"
-    return "adt" if name.startswith(("Apartment", "Lite")) else "pstudio"
 
 
 def truths(folder: Path, split: str, sources: tuple[str, ...] = SOURCES) -> dict[str, list[Path]]:
