@@ -97,7 +97,7 @@ def test_smaller_maps_are_taken_where_that_is_said(run, video, video_file, tmp_p
 )
 def test_what_cannot_be_is_said_before_any_work(run, video_file, tmp_path, capfd, arguments, says):
     (tmp_path / "p.txt").write_text("1 2 3\n")
-    np.save("q.npy", 2 * np.eye(4))
+    np.save("q.npy", np.diag([2.0, 2, 2, 1]))
     before = files(tmp_path)
     assert run(video_file, *arguments) == 1
     told = capfd.readouterr().err
