@@ -20,6 +20,8 @@ from training.data.synthetic.solids import euler
 
 TEXTURE_DISTANCE = 3.5
 """Metres at which a texel is as large as a pixel."""
+START = 0.8
+"""Metres into the room, where the middle of the camera's way is."""
 _STREAM = 3
 """Of random numbers: after those of flat clips, so that a seed gives different rooms and clips."""
 _ROUNDS = 20
@@ -63,7 +65,10 @@ def random_room(rng: np.random.Generator, config: SceneConfig) -> Room:
     count = int(rng.integers(max(config.layers[0], 1), max(config.layers[1], 1) + 1))
     for index in range(count):
         half = rng.uniform(0.15, 0.5, 3)
-        at = np.array([rng.uniform(-2.2, 2.2), rng.uniform(-1, 1), rng.uniform(3.2, 7)])
+        ahead = rng.uniform(2.4, 6)
+        # Within the view from the middle of the camera's way.
+        aside = rng.uniform(-0.8, 0.8, 2) * np.array([config.width, config.height]) / (2 * focal) * ahead
+        at = np.append(np.clip(aside, (-2.5, -1.2), (2.5, 1.2)), ahead + START)
         angles = rng.uniform(-np.pi, np.pi, 3) * [0.1, 1, 0.1]
         path, turn = still + at, still + angles
         # The first moves whatever happens, before the others.
@@ -81,7 +86,7 @@ def _camera(rng: np.random.Generator, config: SceneConfig, times: Array) -> tupl
     travel = config.camera * rng.uniform(0.8, 2.0) * min(1.0, len(times) / 16) * rng.choice([-1, 1])
     share = times / max(len(times) - 1, 1) - 0.5
     sway = wander(rng, len(times), 0.02 * config.camera, 3, reach=0.3)(times)
-    position = sway + np.stack([0 * share, 0 * share, 0.8 + travel * share], -1)
+    position = sway + np.stack([0 * share, 0 * share, START + travel * share], -1)
     position[:, 2] = np.clip(position[:, 2], -1.5, 2.2)
     turn = wander(rng, len(times), 0.008 * config.camera, 3, reach=0.12)(times)
     return position, euler(turn)
