@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tapsdk.points import grid_points as grid_points
     from tapsdk.points import in_mask as in_mask
     from tapsdk.runtime.model import Model as Model
+    from tapsdk.space.lifting import lift as lift
+    from tapsdk.space.tracks3d import Tracks3D as Tracks3D
     from tapsdk.tracker import Tracker as Tracker
     from tapsdk.tracks import RunReport as RunReport
     from tapsdk.tracks import Track as Track
@@ -45,6 +47,7 @@ _HOMES = {
     "TrackPainter": "tapsdk.video.draw",
     "Tracker": "tapsdk.tracker",
     "Tracks": "tapsdk.tracks",
+    "Tracks3D": "tapsdk.space.tracks3d",
     "VideoWriter": "tapsdk.video.writer",
     "check_output": "tapsdk.api",
     "distinct_colors": "tapsdk.video.colors",
@@ -52,6 +55,7 @@ _HOMES = {
     "draw_rainbow": "tapsdk.video.rainbow",
     "grid_points": "tapsdk.points",
     "in_mask": "tapsdk.points",
+    "lift": "tapsdk.space.lifting",
     "load": "tapsdk.api",
     "open_artifact": "tapsdk.artifact",
     "open_frames": "tapsdk.video.files",
@@ -70,6 +74,7 @@ __all__ = [
     "TrackPainter",
     "Tracker",
     "Tracks",
+    "Tracks3D",
     "VideoWriter",
     "__version__",
     "check_output",
@@ -79,6 +84,7 @@ __all__ = [
     "errors",
     "grid_points",
     "in_mask",
+    "lift",
     "load",
     "motion",
     "open_artifact",

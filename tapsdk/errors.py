@@ -29,6 +29,10 @@ class TracksError(TapsdkError, ValueError):
     """Tracks whose arrays do not fit together, or a tracks file that cannot be read."""
 
 
+class DepthError(TapsdkError, ValueError):
+    """Depth maps, intrinsics or poses that do not fit to the tracks, that cannot be, or that cannot be read."""
+
+
 class ModelError(TapsdkError):
     """A model or variant that does not exist or is not at hand."""
 

@@ -31,3 +31,18 @@ def scale_points(xy: ArrayLike, from_size: Size, to_size: Size) -> NDArray[np.fl
     # Multiply before dividing: the outer corners then map exactly onto the outer corners.
     scaled = points * (to_size[1], to_size[0]) / (from_size[1], from_size[0])
     return scaled.astype(np.float32)
+
+
+def from_pixel_centers(xy: ArrayLike) -> NDArray[np.float64]:
+    """Positions [..., 2] that count from the centre of the top-left pixel, as OpenCV's and ROS's do, in ours."""
+    return np.asarray(xy, np.float64) + 0.5
+
+
+def pixels_of(xy: NDArray[np.floating], size: Size) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The pixel [..., 2] (column, row) that each position [..., 2] lies in, and how far from its centre it is.
+
+    A position on the far border is in the last pixel; those outside of the frame are in the nearest.
+    """
+    points = np.nan_to_num(np.asarray(xy, np.float64))
+    pixel = np.floor(np.clip(points, 0, (size[1] - 1, size[0] - 1))).astype(np.intp)
+    return pixel, points - from_pixel_centers(pixel)

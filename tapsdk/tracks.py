@@ -108,15 +108,15 @@ class Tracks:
             raise TracksError(f"xy must have shape [N, T, 2], got {list(xy.shape)}")
         checked = {
             "xy": xy,
-            "visible": _as_shape("visible", self.visible, np.bool_, xy.shape[:2]),
-            "confidence": _as_shape("confidence", self.confidence, np.float32, xy.shape[:2]),
+            "visible": as_shape("visible", self.visible, np.bool_, xy.shape[:2]),
+            "confidence": as_shape("confidence", self.confidence, np.float32, xy.shape[:2]),
         }
         if self.queries is not None:
-            checked["queries"] = _as_shape("queries", self.queries, np.float32, (len(xy), 3))
+            checked["queries"] = as_shape("queries", self.queries, np.float32, (len(xy), 3))
         if self.times is not None:
-            checked["times"] = _as_shape("times", self.times, np.float64, xy.shape[1:2])
+            checked["times"] = as_shape("times", self.times, np.float64, xy.shape[1:2])
         checked["ids"] = np.arange(len(xy)) if self.ids is None else _as_ids(self.ids, len(xy))
-        for name, value in {**checked, "fps": _as_rate(self.fps)}.items():
+        for name, value in {**checked, "fps": as_rate(self.fps)}.items():
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -249,7 +249,7 @@ def _report_from(values: dict[str, Any] | None) -> RunReport | None:
     return report
 
 
-def _as_rate(fps: Any) -> float | None:
+def as_rate(fps: Any) -> float | None:
     """Frames per second, None for what is no rate. Raises TracksError for what is no number."""
     if fps is not None and (isinstance(fps, (bool, str)) or not isinstance(fps, SupportsFloat)):
         raise TracksError(f"fps must be a number or None, got {fps!r}")
@@ -267,8 +267,9 @@ def _as_ids(value: Any, count: int) -> NDArray[np.int64]:
     return ids.astype(np.int64)
 
 
-def _as_shape(name: str, value: Any, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+def as_shape(name: str, value: Any, dtype: type[np.generic], shape: tuple[int, ...], fits: str = "xy") -> NDArray[Any]:
+    """`value` as an array of this shape. Raises TracksError that names the array which it should fit."""
     array = np.asarray(value, dtype=dtype)
     if array.shape != shape:
-        raise TracksError(f"{name} must have shape {list(shape)} to fit xy, got {list(array.shape)}")
+        raise TracksError(f"{name} must have shape {list(shape)} to fit {fits}, got {list(array.shape)}")
     return array

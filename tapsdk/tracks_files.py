@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,18 +14,17 @@ from numpy.typing import NDArray
 from tapsdk.errors import SaveError, TracksError
 from tapsdk.system.files import AtomicFile, is_special_file
 from tapsdk.system.json_text import as_json, parse_json
-from tapsdk.system.npz import FREE_BYTES, MOST_RATIO, read_npz
+from tapsdk.system.npz import read_npz, write_npz
 from tapsdk.system.places import local_copy
 from tapsdk.system.reading import MOST_DATA_BYTES, reading
+from tapsdk.tracks_csv import read_csv, short_floats, write_csv
 
 FORMAT = "tapsdk.tracks"
 VERSION = 1
 NO_TRACKS = "is not a tracks file"
-CSV_COLUMNS = ["point", "frame", "x", "y", "visible", "confidence"]
+AXES = ("x", "y")
 MOST_FRAMES = 1 << 40
 """A video of a thousand years; tracks of no points may say that they have any number."""
-CSV_TIME = "time"
-"""A column more, seconds, where the times of frames are known."""
 
 Fields = Mapping[str, Any]
 """xy [N, T, 2], visible [N, T], confidence [N, T], ids [N]; queries [N, 3], times [T], fps and report (a
@@ -68,11 +65,6 @@ def _save_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def _short_floats(array: NDArray[np.float32]) -> list[str]:
-    """Each value, in order, as the shortest decimal that reads back as the same float32."""
-    return [str(value) for value in array.ravel()]
-
-
 def _check_tag(kind: Any, version: Any) -> None:
     if kind != FORMAT:
         raise ValueError(f"the format is {kind!r}, not {FORMAT!r}")
@@ -87,15 +79,7 @@ def _write_npz(tracks: Fields, file: BinaryIO) -> None:
     if "report" in arrays:
         arrays["report"] = np.str_(json.dumps(arrays["report"]))
     arrays = {"format": np.str_(FORMAT), "version": np.int64(VERSION), **arrays}
-    # By way of memory: numpy leaves its archive open when writing to a file fails.
-    archive = io.BytesIO()
-    np.savez_compressed(archive, **arrays)
-    size = sum(np.asarray(array).nbytes for array in arrays.values())
-    if size > max(FREE_BYTES, MOST_RATIO * archive.tell()) // 2:
-        # Tracks that hardly change compress as bombs do, which no reader takes.
-        archive = io.BytesIO()
-        np.savez(archive, **arrays)
-    file.write(archive.getbuffer())
+    write_npz(file, arrays)
 
 
 def _read_npz(file: BinaryIO) -> dict[str, Any]:
@@ -111,72 +95,17 @@ def _read_npz(file: BinaryIO) -> dict[str, Any]:
 
 
 def _write_csv(tracks: Fields, file: BinaryIO) -> None:
-    times = tracks["times"]
-    header = [*CSV_COLUMNS, *([] if times is None else [CSV_TIME])]
-    file.write((",".join(header) + "\n").encode("ascii"))
-    shown = [] if times is None else [list(map(repr, times.tolist()))]
-    for point, id in enumerate(tracks["ids"].tolist()):
-        columns = zip(
-            _short_floats(tracks["xy"][point, :, 0]),
-            _short_floats(tracks["xy"][point, :, 1]),
-            tracks["visible"][point].astype(int).tolist(),
-            _short_floats(tracks["confidence"][point]),
-            *shown,
-            strict=True,
-        )
-        lines = [f"{id},{frame},{','.join(map(str, values))}\n" for frame, values in enumerate(columns)]
-        file.write("".join(lines).encode("ascii"))
+    write_csv(file, AXES, tracks["xy"], tracks)
 
 
 def _read_csv(file: BinaryIO) -> dict[str, Any]:
-    reader = csv.reader(file.read().decode("ascii").splitlines())
-    header = next(reader, [])
-    if header not in (CSV_COLUMNS, [*CSV_COLUMNS, CSV_TIME]):
-        raise ValueError(f"the first line must be {','.join(CSV_COLUMNS)}, or that and {CSV_TIME}")
-    rows = [row for row in reader if row]
-    if any(len(row) != len(header) for row in rows):
-        raise ValueError(f"every line must have {len(header)} columns")
-    id = np.array([int(row[0]) for row in rows], dtype=np.int64)
-    frame = np.array([int(row[1]) for row in rows], dtype=np.int64)
-    ids, point = _rows_of(id, frame)
-    shape = (len(ids), int(frame.max(initial=-1)) + 1)
-    cells = set(zip(point.tolist(), frame.tolist(), strict=True))
-    negative = min(id.min(initial=0), frame.min(initial=0)) < 0
-    if negative or len(cells) != len(rows) or shape[0] * shape[1] != len(rows):
-        raise ValueError("every point must have one line for every frame")
-    if any(row[4] not in ("0", "1") for row in rows):
-        raise ValueError("visible must be 0 or 1")
-    xy = np.zeros((*shape, 2), dtype=np.float32)
-    visible = np.zeros(shape, dtype=np.bool_)
-    confidence = np.zeros(shape, dtype=np.float32)
-    xy[point, frame] = np.array([(float(row[2]), float(row[3])) for row in rows]).reshape(-1, 2)
-    visible[point, frame] = [row[4] == "1" for row in rows]
-    confidence[point, frame] = [float(row[5]) for row in rows]
-    times = _times_of(frame, [float(row[-1]) for row in rows]) if header[-1] == CSV_TIME and rows else None
-    return {"xy": xy, "visible": visible, "confidence": confidence, "times": times, "ids": ids}
-
-
-def _rows_of(id: NDArray[np.int64], frame: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The ids [N], and the row of each line: in the order in which they were written, or by number if lines moved."""
-    ids, first, point = np.unique(id, return_index=True, return_inverse=True)
-    as_written = np.array_equal(frame, np.arange(len(frame)) % (frame.max(initial=0) + 1))
-    order = np.argsort(first) if as_written else np.arange(len(ids))
-    return ids[order], np.argsort(order)[point.reshape(-1)]
-
-
-def _times_of(frame: NDArray[np.int64], seconds: list[float]) -> NDArray[np.float64]:
-    """[T] of the times in lines of any order."""
-    given = np.array(seconds)
-    times = np.zeros(frame.max() + 1)
-    times[frame] = given
-    if not np.array_equal(times[frame], given, equal_nan=True):
-        raise ValueError("a frame must have the same time for every point")
-    return times
+    _, xy, others = read_csv(file, [AXES])
+    return {"xy": xy, **others}
 
 
 def _to_json(array: NDArray[np.float32]) -> Any:
     """Nested lists whose numbers print as short as float32 allows; null for what JSON lacks."""
-    flat = [float(text) for text in _short_floats(array)]
+    flat = [float(text) for text in short_floats(array)]
     values = np.array([value if np.isfinite(value) else None for value in flat], dtype=object)
     return values.reshape(array.shape).tolist()
 

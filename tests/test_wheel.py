@@ -129,7 +129,7 @@ def names(wheel: Path) -> list[str]:
 
 def test_it_holds_every_file_of_the_packages_and_the_compiled_module(wheel: Path) -> None:
     sources = {"tapkernels": ROOT / "bindings" / "tapkernels", **{p: ROOT / p for p in PACKAGES - {"tapkernels"}}}
-    kinds = {".py", ".pyi", ".typed", ".onnx", ".json", ".npz", ".toml", ".html", ".safetensors"}
+    kinds = {".py", ".pyi", ".typed", ".onnx", ".json", ".npz", ".toml", ".html", ".gz", ".safetensors"}
     expected = {
         f"{package}/{path.relative_to(folder).as_posix()}"
         for package, folder in sources.items()

@@ -1,4 +1,4 @@
-"""python -m training train | convert | release | evaluate | compare | masks | calibrate | cluster | pack | paint."""
+"""The commands of `python -m training`: from data to weights to scores."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     from training.checkpoints import cli as checkpoints_cli
     from training.clustering import cli as clustering_cli
     from training.data import pack, paint
-    from training.evaluation import calibration, compare, evaluate, masks
+    from training.data.annotate import cli as annotate_cli
+    from training.evaluation import calibration, compare, evaluate, evaluate3d, masks
     from training.run import release
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and evaluate trackers.")
@@ -81,12 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     checkpoints_cli.add_parser(commands)
     release.add_parser(commands)
     evaluate.add_parser(commands)
+    evaluate3d.add_parser(commands)
     compare.add_parser(commands)
     masks.add_parser(commands)
     calibration.add_parser(commands)
     clustering_cli.add_parser(commands)
     pack.add_parser(commands)
     paint.add_parser(commands)
+    annotate_cli.add_parser(commands)
     return parser
 
 

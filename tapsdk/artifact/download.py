@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
 import os
@@ -147,6 +148,24 @@ def download(url: str, path: Path, *, label: str = "", progress: bool = False) -
     except OSError as error:
         raise FetchError(f"could not write {path}: {error.strerror or error}") from error
     return partial.remote.md5 if partial.remote else None
+
+
+def check_arrived(url: str, path: Path, md5: str | None) -> None:
+    """Raises FetchError for what came of `url` if it is a web page, or has another MD5 than `download` returned."""
+    with open(path, "rb") as stream:
+        beginning = stream.read(64)
+    if beginning.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise FetchError(f"{url} sent a web page instead of a file; is there a log-in or a proxy between?")
+    if md5 is not None and _md5_of(path) != md5:
+        raise FetchError(f"{url} arrived damaged: its MD5 is not what the server states; fetch it again")
+
+
+def _md5_of(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return base64.b64encode(digest.digest()).decode()
 
 
 def _until_complete(url: str, partial: _Partial, bar: ByteBar) -> None:

@@ -6,9 +6,7 @@ JSON beside the file, and from then on only that file passes for it, be it from 
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 import json
 import logging
 import os
@@ -19,12 +17,12 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from tapsdk.artifact import bundled_models
-from tapsdk.artifact.download import download
+from tapsdk.artifact.download import check_arrived, download
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.errors import FetchError, ModelError, SaveError
 from tapsdk.system import remote
 from tapsdk.system.cache import cache_directory, file_lock
-from tapsdk.system.files import CHUNK, AtomicFile, sha256
+from tapsdk.system.files import AtomicFile, sha256
 from tapsdk.system.places import Place, Url, local_copy, place
 from tapsdk.system.progress import ByteBar
 from tapsdk.system.reading import MOST_JSON_BYTES, read_json, reading, reason
@@ -237,22 +235,9 @@ def _copy(source: Url, part: Path, progress: bool) -> None:
 
 def _describe(name: str, url: str, file: str, part: Path, md5: str | None) -> Pin:
     """Reads what came. Raises FetchError if it is not what the server said it would be."""
-    with open(part, "rb") as stream:
-        beginning = stream.read(64)
-    if beginning.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise FetchError(f"{url} sent a web page instead of a file; is there a log-in or a proxy between?")
-    if md5 is not None and _md5(part) != md5:
-        raise FetchError(f"{url} arrived damaged: its MD5 is not what the server states; fetch it again")
+    check_arrived(url, part, md5)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return Pin(name, url, file, part.stat().st_size, sha256(part), now)
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return base64.b64encode(digest.digest()).decode()
 
 
 def _check_same(pinned: Pin, new: Pin, pin_path: Place) -> None:

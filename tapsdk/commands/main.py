@@ -153,6 +153,20 @@ def _add_track(commands: Any) -> None:
         choices=("distinct", "position"),
         help="neighbours differ, or a rainbow by where points begin (default: position for --grid)",
     )
+    space = track.add_argument_group("tracks in space", "in metres, from depth maps of the video")
+    space.add_argument(
+        "--depth", metavar="D", help="a folder of 16-bit PNG, EXR or .npy, a file a frame; a .npy or .npz"
+    )
+    space.add_argument("--intrinsics", metavar="FX,FY,CX,CY", help="of the camera, in pixels of the video")
+    space.add_argument(
+        "--pixel-centers", action="store_true", help="CX,CY count from the first pixel's centre, as OpenCV's do"
+    )
+    scale = "metres of a step (default: 0.001 for integers, 1 for floats)"
+    space.add_argument("--depth-scale", type=float, metavar="S", help=scale)
+    space.add_argument("--smaller-depth", action="store_true", help="the maps show the same view in fewer pixels")
+    space.add_argument("--poses", metavar="FILE", help="camera to world, a pose a frame: .npy, .npz, .txt or .csv")
+    save_3d = ".npz, .csv, .ply, .rrd, .svg (a plot) or .html (a view); default: OUT-3d.npz beside --save OUT.npz"
+    space.add_argument("--save-3d", nargs="+", metavar="OUT", help=save_3d)
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
 

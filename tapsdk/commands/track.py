@@ -16,6 +16,7 @@ from typing import Any
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.commands.query import read_query
+from tapsdk.commands.spatial import Lifter, outputs3d
 from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
@@ -41,6 +42,7 @@ KEPT_BYTES = 256 << 20
 def track(args: argparse.Namespace) -> int:
     """Returns the exit status. Raises what comes before the first frame is tracked, and KeyboardInterrupt."""
     artifact = _check_outputs(args)
+    paths3d = outputs3d(args)
     wrap = no_progress if args.quiet else terminal_bars
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video, args.fps))
@@ -50,6 +52,7 @@ def track(args: argparse.Namespace) -> int:
         kept = KeptFrames(source) if writer and source.read_once else None
         if kept is not None:
             stack.enter_context(kept)
+        lifter = stack.enter_context(Lifter(args, source, paths3d)) if paths3d else None
         model = loaded(artifact, _options(args, len(query)))
         status = 0
         try:
@@ -60,20 +63,22 @@ def track(args: argparse.Namespace) -> int:
                 raise
             tracks, status = found, _stopped(error, found.num_frames)
         failed = bool(args.save) and not _save(args.save, tracks, outdates=args.output)
+        if lifter is not None:
+            failed = not lifter.write(tracks, whole=status == 0) or failed
         if writer is not None:
             painting = partial(_paint, args, writer, tracks, wrap, kept.again() if kept else None)
             failed = not _painted_or_rescued(args, tracks, painting, interrupted=status > 128) or failed
     if failed:
         return status if status > 128 else 1
     if not args.quiet:
-        _summarise(args, tracks)
+        _summarise(tracks, [args.output, args.save, *paths3d])
     return status
 
 
 def _check_outputs(args: argparse.Namespace) -> Artifact:
     """The artifact to run. Raises TapsdkError for what cannot be written, or would replace what is read, before any
     work."""
-    if not (args.output or args.save):
+    if not (args.output or args.save or args.save_3d):
         raise TapsdkError("nothing to write: give -o OUT.mp4, --save OUT.npz, or both")
     for option in ("rainbow", "hide_lost", "colors"):
         if getattr(args, option) and not args.output:
@@ -234,13 +239,13 @@ def _named(path: str, error: Exception) -> str:
     return f"could not write {path}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
 
 
-def _summarise(args: argparse.Namespace, tracks: Tracks) -> None:
+def _summarise(tracks: Tracks, paths: list[str | None]) -> None:
     report = tracks.report
     if report is None:
         return
     speed = f"{report.frames_per_second:.1f} frames per second" if report.frames_per_second else ""
     say(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
     say(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
-    for path in (args.output, args.save):
+    for path in paths:
         if path:
             say(f"wrote {path}")

@@ -7,10 +7,11 @@ size may well hold. Arrays of Python objects are refused: they are pickles, whic
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -55,6 +56,19 @@ def read_npz(file: BinaryIO, names: Collection[str] | None = None) -> dict[str, 
         return {name: _array(archive, info) for name, info in wanted.items()}
 
 
+def write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """Arrays by name as a compressed .npz file, or as one that is not where `read_npz` would refuse it."""
+    # By way of memory: numpy leaves its archive open when writing to a file fails.
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    size = sum(np.asarray(array).nbytes for array in arrays.values())
+    if size > max(FREE_BYTES, MOST_RATIO * archive.tell()) // 2:
+        # What hardly changes compresses as bombs do, which no reader takes.
+        archive = io.BytesIO()
+        np.savez(archive, **arrays)
+    file.write(archive.getbuffer())
+
+
 def names_in(file: BinaryIO) -> list[str]:
     """The names of the arrays in an open .npz file. Raises what `read_npz` raises."""
     with zipfile.ZipFile(file) as archive:
@@ -73,15 +87,26 @@ def read_npy(file: BinaryIO) -> NDArray[Any]:
 
 def read_header(file: IO[bytes]) -> Header:
     """The header of an array at the start of a file, which then stands behind it. Raises ValueError."""
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"an array of version {version}")
-    shape, _, dtype = _HEADERS[version](file)
+    shape, dtype = _parsed(file)
     if dtype.hasobject:
         raise ValueError("an array of Python objects")
     if dtype.kind not in _KINDS or dtype.names or dtype.subdtype or min(shape, default=0) < 0 or not dtype.itemsize:
         raise ValueError(f"an array {list(shape)} of {dtype}")
     return Header(shape, dtype, file.tell())
+
+
+def holds_objects(file: IO[bytes]) -> bool:
+    """Whether the array at the start of a file is one of Python objects. Their pickle is where the file then stands,
+    for whoever can read one without running it. Raises ValueError."""
+    return _parsed(file)[1].hasobject
+
+
+def _parsed(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"an array of version {version}")
+    shape, _, dtype = _HEADERS[version](file)
+    return shape, dtype
 
 
 def check_unpacked(path: Path) -> None:

@@ -30,7 +30,7 @@ def outputs(path: Path) -> list[Any]:
 
 
 def test_there_is_one_for_each_of_the_reference() -> None:
-    assert len(NOTEBOOKS) == 9
+    assert len(NOTEBOOKS) == 10
 
 
 @each

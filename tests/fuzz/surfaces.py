@@ -33,6 +33,7 @@ from tests.fuzz.mutators import (
     spoil_table,
     spoil_zip,
 )
+from tests.tapsdk.space.test_depth_maps import exr
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 255, (4, 48, 64, 3), np.uint8)
@@ -65,6 +66,39 @@ def _tracks(folder: Path) -> None:
 def _load_tracks(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         tapsdk.Tracks.load(path)
+
+
+def _spatial(folder: Path) -> None:
+    xyz = RNG.uniform(1, 2, (2, 4, 3)).astype(np.float32)
+    tracks = tapsdk.Tracks3D(xyz, np.ones((2, 4)), np.ones((2, 4)), times=np.arange(4) / 30, frame="world")
+    tracks.save(folder / "tracks.npz")
+    tracks.save(folder / "tracks.csv")
+
+
+def _load_spatial(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        tapsdk.Tracks3D.load(path)
+
+
+def _depth(folder: Path) -> None:
+    depth = RNG.uniform(1, 3, (4, 12, 16)).astype(np.float32)
+    np.save(folder / "depth.npy", depth)
+    np.savez(folder / "depth.npz", depth=depth)
+    (folder / "poses.txt").write_text("".join(f"{t} 0 0 {t} 0 0 0 1\n" for t in range(4)))
+    (folder / "map.exr").write_bytes(exr({"Z": depth[0]}))
+
+
+def _read_depth(folder: Path) -> None:
+    from tapsdk.space.camera import parse_poses
+    from tapsdk.space.depth_images import read_depth_image
+    from tapsdk.space.depth_maps import open_depth
+    from tapsdk.space.poses_file import read_poses
+
+    read_depth_image(folder / "map.exr")
+    for name in ("depth.npy", "depth.npz"):
+        with open_depth(folder / name) as maps:
+            list(maps)
+    parse_poses(read_poses(folder / "poses.txt"), 4)
 
 
 def _points(folder: Path) -> None:
@@ -156,6 +190,24 @@ def _read_datasets(folder: Path) -> None:
         list(open_dataset(str(path)))
 
 
+def _tracks_3d(folder: Path) -> None:
+    """Pictures as bytes of one length, and as objects."""
+    from tests.training.data.scene3d import scene
+    from training.data.readers.tapvid3d import PICTURES, write_tapvid3d
+
+    write_tapvid3d(folder / "bytes.npz", scene())
+    arrays = dict(np.load(folder / "bytes.npz"))
+    arrays[PICTURES] = arrays[PICTURES].astype(object)
+    np.savez(folder / "objects.npz", **arrays)
+
+
+def _read_tracks_3d(folder: Path) -> None:
+    from training.data.readers.tapvid3d import read_tapvid3d
+
+    for path in sorted(folder.iterdir()):
+        read_tapvid3d(path)
+
+
 def _joints(folder: Path) -> None:
     """The parts of JHMDB with one video, side by side."""
     from PIL import Image
@@ -245,6 +297,12 @@ SURFACES = {
     "tracks": Surface(
         _tracks, _load_tracks, {".npz": _ZIP, ".csv": (spoil_table, spoil_bytes), ".json": (spoil_json,)}
     ),
+    "spatial": Surface(_spatial, _load_spatial, {".npz": _ZIP, ".csv": (spoil_table, spoil_bytes)}),
+    "depth": Surface(
+        _depth,
+        _read_depth,
+        {".npy": (spoil_npy,), ".npz": _ZIP, ".exr": (spoil_bytes,), ".txt": (spoil_table, spoil_bytes)},
+    ),
     "points": Surface(_points, _read_points, {".npy": (spoil_npy,), ".csv": (spoil_table,), ".json": (spoil_json,)}),
     "tracker": Surface(_tracker, _load_tracker, {".npz": _ZIP}),
     "pictures": Surface(
@@ -267,5 +325,6 @@ SURFACES = {
     ),
     "replies": Surface(_replies, _fetch_each, {".http": (spoil_reply, spoil_bytes)}),
     "datasets": Surface(_datasets, _read_datasets, {".pkl": (spoil_pickle,)}),
+    "tracks3d": Surface(_tracks_3d, _read_tracks_3d, {".npz": (*_ZIP, partial(spoil_zip, member=spoil_pickle))}),
     "joints": Surface(_joints, _read_joints, {".mat": (spoil_bytes,), ".txt": (spoil_bytes,)}),
 }

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tapsdk import tracks_files
 from tapsdk.errors import SaveError, TracksError
 from tapsdk.system import npz
 from tapsdk.tracks import RunReport, Tracks
@@ -350,7 +349,6 @@ def test_json_holds_any_report(tmp_path, value):
 
 def test_tracks_that_hardly_change_are_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(npz, "FREE_BYTES", 10_000)
-    monkeypatch.setattr(tracks_files, "FREE_BYTES", 10_000)
     still = Tracks(np.zeros((40, 5000, 2)), np.zeros((40, 5000)), np.zeros((40, 5000)))
     still.save(tmp_path / "tracks.npz")
     assert_same(Tracks.load(tmp_path / "tracks.npz"), still)

@@ -51,8 +51,13 @@ def video_named(videos: Iterator[LabelledVideo], name: str) -> LabelledVideo:
         if video.name == name:
             return video
         others.append(video.name)
+    raise no_such_video(name, others)
+
+
+def no_such_video(name: str, others: list[str]) -> DatasetError:
+    """What to raise where there is none of this name, but these."""
     some = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
-    raise DatasetError(f"there is no video {name!r}; there are {len(others)}: {some}")
+    return DatasetError(f"there is no video {name!r}; there are {len(others)}: {some}")
 
 
 def _data(args: argparse.Namespace) -> Path | None:

@@ -18,6 +18,7 @@ from training.data.readers.davis_full import FULL_RESOLUTION, read_davis_full
 from training.data.readers.jhmdb import FOLDERS, read_jhmdb
 from training.data.readers.kubric import KubricVideos, read_kubric
 from training.data.readers.tapvid import read_tapvid
+from training.data.readers.tapvid3d import SOURCES, read_videos
 from training.data.readers.tapvid_csv import read_tapvid_csv
 from training.data.training_videos import ClipShape, TrainingVideos, unpack
 
@@ -79,6 +80,7 @@ DATASETS = {
     "jhmdb": Dataset(read_jhmdb, f"a folder with {', '.join(FOLDERS)} of JHMDB", PUBLISHED_SIZE, "pck"),
     "kubric": Dataset(read_kubric, "TFRecords of a MOVi dataset of Kubric", PUBLISHED_SIZE, by_number=KubricVideos),
     "badja": Dataset(read_badja, f"a folder for each video, with *.jpg and {TRACKS}"),
+    "tapvid3d": Dataset(read_videos, f"TAPVid-3D's .npz files, or a folder with {', '.join(SOURCES)} with them"),
 }
 """By name; each needs its files. `SYNTHETIC` needs none."""
 
@@ -109,6 +111,8 @@ MARKS = (
     (f"*/{TRACKS}", "badja"),
     (f"{FOLDERS[0]}/*_split1.txt", "jhmdb"),
     ("*.csv", "csv"),
+    *((f"{source}/*.npz", "tapvid3d") for source in SOURCES),
+    ("*.npz", "tapvid3d"),
 )
 """What a folder has in it, and as which dataset it is then read; the first that fits. All pickles are read alike."""
 
@@ -124,18 +128,23 @@ def open_dataset(
     """
     if name in GENERATED:
         return synthetic(name, data, None if size == "published" else size)
+    name, path = locate(name, data)
+    dataset = DATASETS[name]
+    return dataset.read(path, dataset.size if size == "published" else size)
+
+
+def locate(name: str, data: Path | None) -> tuple[str, Path]:
+    """The name in DATASETS and the path of what `open_dataset` is given that is not generated. Raises DatasetError."""
     if name in DATASETS:
         if data is None:
             raise DatasetError(f"the dataset {name!r} needs its files, --data PATH: {DATASETS[name].files}")
         if not data.exists():
             raise DatasetError(f"{data}: no such file or folder; {name!r} is {DATASETS[name].files}")
-    elif Path(name).exists():
-        name, data = recognise(Path(name)), Path(name)
-    else:
-        allowed = ", ".join([*GENERATED, *DATASETS])
-        raise DatasetError(f"unknown dataset {name!r}; use one of {allowed}, or a file or folder with a dataset")
-    dataset = DATASETS[name]
-    return dataset.read(data, dataset.size if size == "published" else size)
+        return name, data
+    if Path(name).exists():
+        return recognise(Path(name)), Path(name)
+    allowed = ", ".join([*GENERATED, *DATASETS])
+    raise DatasetError(f"unknown dataset {name!r}; use one of {allowed}, or a file or folder with a dataset")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,14 @@ Image = NDArray[np.uint8]
 def decode_image(data: bytes, name: str) -> Image:
     """[H, W, 3] RGB of an encoded picture. Raises DatasetError; `name` is for its message."""
     return _decoded(data, name, lambda image: image.convert("RGB"))
+
+
+def image_size(data: bytes, name: str) -> Size:
+    """(height, width) of an encoded picture, which is not decoded. Raises DatasetError; `name` is for its message."""
+    from PIL import Image as pillow
+
+    with reading(name, "is not a picture", DatasetError), pillow.open(io.BytesIO(data)) as image:
+        return image.height, image.width
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
@@ -91,6 +99,6 @@ def stack_frames(frames: Iterable[Image], size: Size | None, name: str) -> NDArr
     return np.stack(stack)
 
 
-def natural_order(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: PurePath) -> list[tuple[int, str]]:
     """Sort key that counts: frame9 comes before frame10."""
     return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", path.name)]

@@ -17,7 +17,7 @@ from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import QUERY_MODES
 from training.evaluation.plots import check_plot, write_plot
 from training.evaluation.predictors import BASELINES, predictor
-from training.evaluation.report import Scores, table, write_json
+from training.evaluation.report import Scores, add_styles, table, write_json
 from training.evaluation.score import score as tapvid_score
 from training.evaluation.scorers import SCORERS, TRAJAN_COLUMNS, Score, with_trajan
 from training.models import load
@@ -60,10 +60,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--trajan-weights", metavar="FILE", help="of trajan/base; default: what tapsdk fetch left")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
     parser.add_argument("--details", action="store_true", help="a column for each threshold, too")
-    styles = parser.add_mutually_exclusive_group()
-    for style, title in (("markdown", "Markdown"), ("latex", "LaTeX")):
-        styles.add_argument(f"--{style}", dest="style", action="store_const", const=style, help=f"print {title}")
-    parser.set_defaults(style="text")
+    add_styles(parser)
     parser.add_argument(
         "--plot",
         type=place,

@@ -65,16 +65,22 @@ def tapvid_metrics(
 
 
 def check_shapes(
-    gt_occluded: ArrayLike, gt_tracks: ArrayLike, pred_occluded: ArrayLike, pred_tracks: ArrayLike
+    gt_occluded: ArrayLike,
+    gt_tracks: ArrayLike,
+    pred_occluded: ArrayLike,
+    pred_tracks: ArrayLike,
+    order: str = "bnt",
+    coordinates: int = 2,
 ) -> None:
-    """Raises TracksError unless flags are [B, N, T] and tracks [B, N, T, 2], the same B, N and T in all."""
+    """Raises TracksError unless flags have the axes of `order`, and tracks one more with that many coordinates; the
+    same sizes in all."""
     shape = np.shape(gt_occluded)
-    if len(shape) != 3:
-        raise TracksError(f"gt_occluded must have shape [B, N, T], got {list(shape)}")
+    if len(shape) != len(order):
+        raise TracksError(f"gt_occluded must have shape [{', '.join(order.upper())}], got {list(shape)}")
     for name, array, expected in (
-        ("gt_tracks", gt_tracks, (*shape, 2)),
+        ("gt_tracks", gt_tracks, (*shape, coordinates)),
         ("pred_occluded", pred_occluded, shape),
-        ("pred_tracks", pred_tracks, (*shape, 2)),
+        ("pred_tracks", pred_tracks, (*shape, coordinates)),
     ):
         if np.shape(array) != expected:
             found = list(np.shape(array))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,6 +109,14 @@ STYLES: dict[str, Callable[[list[str], list[list[str]]], str]] = {
 """Of tables: titles of columns, and rows that begin with a label."""
 
 
+def add_styles(parser: argparse.ArgumentParser) -> None:
+    """Adds --markdown and --latex, which set `style` to one of STYLES."""
+    styles = parser.add_mutually_exclusive_group()
+    for style, title in (("markdown", "Markdown"), ("latex", "LaTeX")):
+        styles.add_argument(f"--{style}", dest="style", action="store_const", const=style, help=f"print {title}")
+    parser.set_defaults(style="text")
+
+
 def write_json(path: Place, scores: Scores, context: Mapping[str, Any], pool: Pool | None = None) -> None:
     """One record for each predictor: the context, the means, and the metrics of each video. Raises SaveError."""
     means = summary(scores, pool)
@@ -120,5 +129,10 @@ def write_json(path: Place, scores: Scores, context: Mapping[str, Any], pool: Po
         }
         for name, rows in scores.items()
     }
+    write_records(path, records)
+
+
+def write_records(path: Place, records: Mapping[str, Any]) -> None:
+    """As JSON, with null for what is not a number. Raises SaveError."""
     with AtomicFile(path) as file:
         file.write((json.dumps(as_json(records), indent=1, allow_nan=False) + "\n").encode())

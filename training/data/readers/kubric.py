@@ -21,7 +21,8 @@ from tapsdk.system.reading import reading
 from training.data.errors import DatasetError
 from training.data.images import natural_order, stack_frames
 from training.data.labelled_video import LabelledVideo
-from training.data.readers.kubric_tracks import Camera, Scene, choose_pixels, track_pixels
+from training.data.readers.kubric_tracks import Camera, Scene, choose_pixels, follow_pixels, track_pixels
+from training.data.spatial_video import SpatialVideo
 
 VIDEO_POINTS = 256
 """Per video, as many as the published generator makes."""
@@ -83,15 +84,49 @@ def read_kubric(path: Path, size: Size | None = None) -> Iterator[LabelledVideo]
 
     size: (height, width) to resize videos to; None leaves them as they are. Raises DatasetError.
     """
-    try:
-        files = _files(path, "validation")
-    except DatasetError:
-        files = _files(path, None)
-    for index, (name, frames, scene) in enumerate(_scenes(files)):
+    for index, (name, frames, scene) in enumerate(_scenes(_evaluated(path))):
         pixels = choose_pixels(scene.segmentation, VIDEO_POINTS, np.random.default_rng(index))
         xy, visible = track_pixels(scene, pixels)
         resized = stack_frames(frames, size, name)
         yield LabelledVideo(resized, scale_points(xy, frames.shape[1:3], resized.shape[1:3]), visible, name=name)
+
+
+def read_kubric_spatial(path: Path, points: int = VIDEO_POINTS) -> Iterator[SpatialVideo]:
+    """Videos with tracks in space, depth and poses, with fixed points: those of `read_kubric`. Raises DatasetError.
+
+    Coordinates of the camera are as in OpenCV, x to the right, y down, z forward; the world is Kubric's, z up.
+    """
+    for index, (name, frames, scene) in enumerate(_scenes(_evaluated(path))):
+        pixels = choose_pixels(scene.segmentation, points, np.random.default_rng(index))
+        yield spatial_video(frames, scene, pixels, name)
+
+
+def spatial_video(frames: NDArray[np.uint8], scene: Scene, pixels: NDArray[np.integer], name: str = "") -> SpatialVideo:
+    """Tracks of pixels [N, 3] (t, y, x) of a scene, in the picture and in space."""
+    tracks, camera = follow_pixels(scene, pixels), scene.camera
+    to_world = camera.camera_to_world
+    seen = np.einsum("tji,ntj->nti", to_world[:, :3, :3], tracks.points - to_world[:, :3, 3])
+    xy, t = tracks.xy.astype(np.float32), pixels[:, 0]
+    return SpatialVideo(
+        frames=frames,
+        xy=xy,
+        xyz=seen.astype(np.float32),
+        xyz_world=tracks.points.astype(np.float32),
+        visible=tracks.visible,
+        queries=np.concatenate([t[:, None], xy[np.arange(len(t)), t]], axis=1).astype(np.float32),
+        depth=camera.depth_of(scene.depth),
+        intrinsics=camera.intrinsics,
+        camera_to_world=to_world,
+        name=name,
+    )
+
+
+def _evaluated(path: Path) -> list[Path]:
+    """The files of the validation split, where there is one."""
+    try:
+        return _files(path, "validation")
+    except DatasetError:
+        return _files(path, None)
 
 
 def _files(path: Path, split: str | None) -> list[Path]:

@@ -66,6 +66,25 @@ class Camera:
         return np.einsum("nij,nj->ni", rotations(self.quaternions)[t], direction)
 
     @property
+    def intrinsics(self) -> Array:
+        """(fx, fy, cx, cy) [4] in pixels, (0, 0) = outer corner of the top-left one."""
+        return np.array([self._pixels, self._pixels, self.size[1] / 2, self.size[0] / 2])
+
+    @property
+    def camera_to_world(self) -> Array:
+        """Poses [T, 4, 4] of a camera that looks along its z, y down, as OpenCV's do."""
+        matrices = np.tile(np.eye(4), (len(self.positions), 1, 1))
+        matrices[:, :3, :3], matrices[:, :3, 3] = rotations(self.quaternions) * (1, -1, -1), self.positions
+        return matrices
+
+    def depth_of(self, distance: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Depth [T, H, W] from the plane of the camera, of distances from its centre at the pixels' centres."""
+        height, width = self.size
+        y, x = np.mgrid[:height, :width] + 0.5
+        slope = np.hypot(x - width / 2, y - height / 2) / self._pixels
+        return (distance / np.sqrt(1 + slope**2)).astype(np.float32)
+
+    @property
     def _pixels(self) -> float:
         """The focal length in pixels, the same both ways: pixels are square, whatever the frame is."""
         return self.focal_length / self.sensor_width * self.size[1]
@@ -140,8 +159,26 @@ def choose_pixels(
     return pixels * stride + offset
 
 
+@dataclass(frozen=True, eq=False)
+class PixelTracks:
+    """What is at the centres of N pixels, followed through T frames.
+
+    points: [N, T, 3] of the world. xy: [N, T, 2] pixels. visible: [N, T].
+    """
+
+    points: Array
+    xy: Array
+    visible: NDArray[np.bool_]
+
+
 def track_pixels(scene: Scene, pixels: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Tracks of what is at the centres of pixels [N, 3] (t, y, x): xy [N, T, 2] in pixels, and visible [N, T]."""
+    tracks = follow_pixels(scene, pixels)
+    return tracks.xy.astype(np.float32), tracks.visible
+
+
+def follow_pixels(scene: Scene, pixels: NDArray[np.integer]) -> PixelTracks:
+    """Of pixels [N, 3] (t, y, x)."""
     t, y, x = pixels.T
     frames = len(scene.segmentation)
     camera, label = scene.camera, scene.segmentation[t, y, x].astype(int)
@@ -161,7 +198,7 @@ def track_pixels(scene: Scene, pixels: NDArray[np.integer]) -> tuple[NDArray[np.
         rotation = inverses[label].swapaxes(-1, -2) @ matrices[label, t].swapaxes(-1, -2)[:, None]
         visible &= ~_faces_away(scene, pixels, points, label, rotation)
     visible[np.arange(len(t)), t] = True
-    return xy.astype(np.float32), visible
+    return PixelTracks(points, xy, visible)
 
 
 def _is_nearest(scene: Scene, xy: Array, distance: Array, label: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import pytest
 from tests.training.data.synthetic.scenes import moving_box
 from training.data.datasets import training_videos
 from training.data.errors import DatasetError
-from training.data.readers.kubric import KubricVideos, kubric_clips, read_kubric
+from training.data.readers.kubric import KubricVideos, kubric_clips, read_kubric, read_kubric_spatial
 from training.data.readers.kubric_tracks import track_pixels
 from training.data.training_videos import ClipShape, cut_clip
 
@@ -99,6 +99,15 @@ def test_evaluation_takes_the_validation_split_and_resizes(tmp_path, movi):
     np.testing.assert_allclose(resized.xy, native.xy * [0.5, 2], rtol=1e-5, atol=1e-4)
     assert len(list(kubric_clips(tmp_path, points=3, split="train"))) == 3
     assert len(list(kubric_clips(tmp_path, points=3))) == 4
+
+
+def test_tracks_in_space_come_with_depth_and_poses(tmp_path, movi):
+    path = write_records(tmp_path / "movi_e-train.tfrecord-00000-of-00001", [movi[0]])
+    (video,) = read_kubric_spatial(path, points=50)
+    assert video.name == "17" and video.xyz.shape == (50, FRAMES, 3) and video.depth.shape == (FRAMES, HEIGHT, WIDTH)
+    (flat,) = read_kubric(path)
+    assert video.flat().frames.shape == flat.frames.shape
+    np.testing.assert_allclose(video.depth, movi[1].camera.depth_of(movi[1].depth), atol=1e-3)  # in 16 bits
 
 
 def test_training_takes_any_video_by_its_number(tmp_path, movi):

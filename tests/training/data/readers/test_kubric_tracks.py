@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tapsdk
 from tests.training.data.synthetic.scenes import Box, Truth, moving_box, turn
+from training.data.readers.kubric import spatial_video
 from training.data.readers.kubric_tracks import CORNERS, Camera, Scene, choose_pixels, poses, rotations, track_pixels
 
 
@@ -145,6 +147,52 @@ def test_rays_and_projection_are_inverse(seed, height, width):
     found, ahead = camera.project(np.repeat(points[:, None], 2, 1))
     np.testing.assert_allclose(found[np.arange(5), t], xy, atol=1e-6)
     assert ahead[np.arange(5), t].all()
+
+
+# In space
+
+
+def test_tracks_in_space_agree_with_those_in_the_picture_and_with_depth(rendered):
+    _, scene = rendered
+    pixels = some_pixels(scene)
+    frames = np.zeros((*scene.depth.shape, 3), np.uint8)
+    video = spatial_video(frames, scene, pixels, "box")
+    xy, visible = track_pixels(scene, pixels)
+    np.testing.assert_array_equal(video.xy, xy)
+    np.testing.assert_array_equal(video.visible, visible)
+    fx, fy, cx, cy = video.intrinsics
+    at = video.xyz[..., :2] / video.xyz[..., 2:] * (fx, fy) + (cx, cy)
+    np.testing.assert_allclose(at[visible], xy[visible], atol=1e-3)
+    turn, offset = video.camera_to_world[:, :3, :3], video.camera_to_world[:, :3, 3]
+    np.testing.assert_allclose(np.einsum("tij,ntj->nti", turn, video.xyz) + offset, video.xyz_world, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.det(turn), 1)
+    t, y, x = pixels.T
+    np.testing.assert_allclose(video.depth[t, y, x], video.xyz[np.arange(len(t)), t, 2], rtol=1e-5)
+
+
+def test_the_background_stands_still_in_the_world_and_objects_keep_their_size(rendered):
+    _, scene = rendered
+    pixels = some_pixels(scene)
+    video = spatial_video(np.zeros((*scene.depth.shape, 3), np.uint8), scene, pixels)
+    label = scene.segmentation[tuple(pixels.T)]
+    assert np.ptp(video.xyz_world[label == 0], axis=1).max() < 1e-5
+    for index in (1, 2):
+        mine = video.xyz_world[label == index]
+        apart = np.linalg.norm(mine - mine[:1], axis=-1)
+        np.testing.assert_allclose(apart, apart[:, :1].repeat(apart.shape[1], 1), atol=1e-5)
+        assert np.ptp(mine, axis=1).max() > 0.1
+
+
+def test_lifting_true_tracks_finds_them_in_space_again(rendered):
+    _, scene = rendered
+    pixels = some_pixels(scene)
+    video = spatial_video(np.zeros((*scene.depth.shape, 3), np.uint8), scene, pixels)
+    tracks = tapsdk.Tracks(video.xy, video.visible, video.visible.astype(np.float32), queries=video.queries)
+    found = tapsdk.lift(tracks, video.depth, video.intrinsics, video.camera_to_world)
+    both = found.visible & video.visible
+    off = np.linalg.norm(found.xyz - video.xyz_world, axis=-1)[both] / video.xyz[both][:, 2]
+    assert np.median(off) < 1e-3 and np.quantile(off, 0.9) < 0.01
+    assert (found.visible == video.visible).mean() > 0.95
 
 
 # Which pixels are tracked

@@ -1,0 +1,1 @@
+"""python -m training annotate: TAPVid-3D's files fetched, and the pictures put in that may not be handed on."""
