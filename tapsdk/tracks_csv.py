@@ -24,7 +24,7 @@ def short_floats(array: NDArray[np.float32]) -> list[str]:
 
 
 def write_csv(file: BinaryIO, axes: Axes, positions: NDArray[np.float32], others: Mapping[str, Any]) -> None:
-    """positions: [N, T, len(axes)]. others: visible, confidence [N, T] and times [T] or None; ids [N], 0 to N - 1 if they
+    """positions: [N, T, len(axes)]. others: visible, confidence [N, T]; times [T] or None; ids [N], 0 to N - 1 if they
     are left out."""
     times = others["times"]
     header = [*POINT, *axes, *OTHERS, *([] if times is None else [TIME])]
