@@ -7,6 +7,7 @@ for more. So the track goes through every click, and a click more wherever it dr
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 
@@ -45,4 +46,11 @@ def join(tracks: tapsdk.Tracks, t: np.ndarray, xy: np.ndarray) -> tapsdk.Tracks:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", help="the video")
+    parser.add_argument("clicks_csv", help="columns t,x,y: where the point is in some frames")
+    parser.add_argument("track_csv", help="the track, a line a frame")
+    try:
+        main(**vars(parser.parse_args()))
+    except (tapsdk.errors.TapsdkError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

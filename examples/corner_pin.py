@@ -6,6 +6,7 @@ bottom left corners go. Points between them are tracked, and where most of them 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -90,4 +91,12 @@ def paste(frame: NDArray[np.uint8], image: NDArray[np.uint8], to_picture: Floats
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", help="the video")
+    parser.add_argument("picture", help="an image")
+    parser.add_argument("corners", help='"x,y;x,y;x,y;x,y" in the first frame')
+    parser.add_argument("output", help="the new video: .mp4 and others")
+    try:
+        main(**vars(parser.parse_args()))
+    except (tapsdk.errors.TapsdkError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

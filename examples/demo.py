@@ -5,6 +5,7 @@ Without a video it takes the clip beside it, whose true tracks are known, and sa
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -54,4 +55,9 @@ def describe_error(tracks: tapsdk.Tracks, truth: tapsdk.Tracks, size: tuple[int,
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="?", help="a video of yours")
+    try:
+        main(parser.parse_args().video)
+    except tapsdk.errors.TapsdkError as error:
+        sys.exit(f"error: {error}")

@@ -4,6 +4,7 @@ SOURCE is a video, or the number of a camera (Linux, macOS), which runs until Ct
 second is removed; every second, points are added where there are none.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,8 +40,7 @@ def tracked(frames: tapsdk.FrameSource) -> Iterator[Picture]:
         tracker.remove(i for i, count in unseen.items() if count >= second)
 
 
-if __name__ == "__main__":
-    source, output = sys.argv[1:]
+def main(source: str, output: str) -> None:
     tapsdk.check_output(output, source)
     opened = tapsdk.open_frames(camera(source) if source.isdigit() else source)
     with (
@@ -50,3 +50,13 @@ if __name__ == "__main__":
     ):
         for frame in tracked(frames):
             writer.write(frame)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="a video, or the number of a camera")
+    parser.add_argument("output", help="the new video: .mp4 and others")
+    try:
+        main(**vars(parser.parse_args()))
+    except (tapsdk.errors.TapsdkError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

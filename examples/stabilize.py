@@ -5,6 +5,7 @@ Points all over the first frame say how each frame moved, turned and grew agains
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -66,4 +67,10 @@ def move_back(frame: NDArray[np.uint8], a: complex, b: complex) -> NDArray[np.ui
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", help="the video")
+    parser.add_argument("output", help="the new video: .mp4 and others")
+    try:
+        main(**vars(parser.parse_args()))
+    except (tapsdk.errors.TapsdkError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

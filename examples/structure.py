@@ -14,6 +14,7 @@ OUT is a view (.html), a plot (.svg), or tracks in space (.npz, .csv, .ply).
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from itertools import combinations
@@ -150,6 +151,11 @@ def as_tracks(
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", help="the video")
+    parser.add_argument("output", help=".html, .svg, .npz, .csv or .ply")
+    parser.add_argument("focal", type=float, nargs="?", help="focal length in pixels")
+    try:
+        main(**vars(parser.parse_args()))
+    except tapsdk.errors.TapsdkError as error:
+        sys.exit(f"error: {error}")

@@ -150,3 +150,32 @@ def test_every_example_is_listed():
     found = {path.name for path in EXAMPLES.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert found - {"__pycache__"} <= {target.split("/")[0] for target in listed}
     assert all((EXAMPLES / target).exists() for target in listed if "://" not in target)
+
+
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_example_explains_itself(program: str):
+    done = subprocess.run([sys.executable, EXAMPLES / program, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "program, arguments",
+    [
+        ("demo.py", ["none.mp4"]),
+        ("points_to_csv.py", ["none.mp4", "none.csv", "out.csv"]),
+        ("annotate.py", ["none.mp4", "none.csv", "out.csv"]),
+        ("live.py", ["none.mp4", "out.mp4"]),
+        ("stabilize.py", ["none.mp4", "out.mp4"]),
+        ("corner_pin.py", ["none.mp4", "none.png", "0,0;1,0;1,1;0,1", "out.mp4"]),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(program: str, arguments: list[str], tmp_path: Path):
+    command = [sys.executable, EXAMPLES / program, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=child_environment(), check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
