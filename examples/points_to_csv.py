@@ -1,8 +1,8 @@
 """Tracks the points of a CSV file into a CSV file: python examples/points_to_csv.py VIDEO POINTS.csv TRACKS.csv
 
 POINTS.csv has the columns t,x,y: a frame's index and a position in it in pixels; without t, in the first frame.
-TRACKS.csv gets a line for every point and frame: point,frame,x,y,visible,confidence, and time in seconds where the video
-says when frames are shown.
+TRACKS.csv gets a line for every point and frame: point,frame,x,y,visible,confidence, and time in seconds where the
+video says when frames are shown.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark.set_defaults(run=_benchmark)
     models = commands.add_parser("models", help="the models, and how to get them")
+    models.add_argument("--json", action="store_true", help="for programs")
     models.set_defaults(run=_models)
     get = commands.add_parser("get", help="a published model, ready to track: fetched, exported, verified, kept")
     get.add_argument("model", help="a published model's name, see `tapsdk models`")
@@ -237,6 +238,9 @@ def _benchmark(args: argparse.Namespace) -> int:
         if file:
             file.write(f"{report}\n".encode())
     say(report if args.json == "-" else render(rows))
+    if not status and not any(row.status == "ok" for row in rows):
+        tell("error: nothing ran; the last column says why")
+        return 1
     return status
 
 
@@ -266,15 +270,10 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from tapsdk.artifact import bundled_models
-    from tapsdk.artifact.registry import ALIASES, OFFICIAL
+    from tapsdk.commands.models import describe, render
 
-    short = {name: alias for alias, name in ALIASES.items()}
-    for name in bundled_models():
-        say(f"{name:20s} bundled{f', also called {short[name]}' if name in short else ''}")
-    for name, official in OFFICIAL.items():
-        use = official.use or f"get it: tapsdk get {name}"
-        say(f"{name:20s} {official.title} by Google DeepMind, {official.licence}; {use}")
+    rows = describe()
+    say(json.dumps(rows, indent=1) if args.json else render(rows))
     return 0
 
 

@@ -240,6 +240,14 @@ def test_a_table_on_the_terminal(run, capsys):
     assert err == ""
 
 
+def test_a_benchmark_of_which_nothing_ran_is_an_error(run, monkeypatch, capsys):
+    monkeypatch.setitem(BACKENDS, "absent", EngineInfo("no_such_engine", "no-such-engine", "pip install it"))
+    assert run("--backends", "absent") == 1
+    out, err = capsys.readouterr()
+    assert "not installed" in out
+    assert err == "error: nothing ran; the last column says why\n"
+
+
 def test_json_in_place_of_the_table(run, capsys):
     assert run("--json") == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 2

@@ -1,3 +1,5 @@
+import json
+
 """The command line: what a person types, and what they get to see when it goes wrong."""
 
 import os
@@ -25,14 +27,24 @@ def test_a_command_that_is_not_understood_shows_the_usage(arguments, capsys):
 # tapsdk models
 
 
-def test_models_lists_all_of_them_and_how_to_get_them(capsys):
+def test_models_lists_all_of_them_and_how_to_get_them(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAPSDK_CACHE", str(tmp_path))
     assert cli.main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines.keys() == {"tapir/tiny", *OFFICIAL}
     assert "bundled, also called tapir" in lines["tapir/tiny"]
     for name, official in OFFICIAL.items():
         assert official.licence in lines[name]
-        assert (f"tapsdk export {name}" in lines[name]) == official.can_be_exported
+        assert (f"tapsdk get {name}" in lines[name]) == official.can_be_exported
+
+
+def test_models_for_programs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAPSDK_CACHE", str(tmp_path))
+    assert cli.main(["models", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows.keys() == {"tapir/tiny", *OFFICIAL}
+    assert [name for name, row in rows.items() if row["ready"]] == ["tapir/tiny"]
+    assert rows["tapir/tiny"]["aliases"] == ["tapir"]
 
 
 def test_the_version(capsys):
