@@ -1,7 +1,6 @@
-import json
-
 """The command line: what a person types, and what they get to see when it goes wrong."""
 
+import json
 import os
 import subprocess
 import sys
