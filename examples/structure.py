@@ -31,6 +31,7 @@ MOST_FRAMES = 40  # that the camera is placed in, evenly spread
 FEWEST = 15  # points that two frames must share
 CLOSE = 8  # frames of these, side by side, that are compared with each other
 SURE = 0.7
+LEAST_ANGLE = 3  # degrees between the views of a point from the two frames that it begins with
 MOST_OFF = 1.5  # pixels that a point may be off in a frame
 
 
@@ -73,6 +74,7 @@ def reconstruct(
         options.extract_colors = False
         options.min_model_size = 3
         options.mapper.filter_max_reproj_error = MOST_OFF
+        options.mapper.init_min_tri_angle = LEAST_ANGLE
         options.mapper.abs_pose_max_error = 2 * MOST_OFF
         options.triangulation.complete_max_reproj_error = options.triangulation.merge_max_reproj_error = MOST_OFF
         options.random_seed = 0
