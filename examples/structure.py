@@ -5,7 +5,7 @@ out (pip install "tapsdk[structure]"). Its limits are those of the matter:
 
 - the scale is unknown: what is called a metre is the length of the camera's way divided by ten;
 - the camera must travel, not only turn, and past things at several distances;
-- what moves by itself is left out, and a picture that mostly moves by itself gives nothing;
+- what moves by itself is left out where it moves enough to be noticed, and a picture that mostly does gives nothing;
 - FOCAL, in pixels, is guessed as 1.2 times the longer side and refined if it is left out, which with few points or
   little travel may end far off; lenses that bend straight lines must be undone before.
 

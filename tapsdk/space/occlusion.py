@@ -108,13 +108,12 @@ class _Chain:
 
     def run(self, first: NDArray[np.intp], surface: Floats) -> Verdict:
         """first: [N] frames to begin in. surface: [N, T], the depth that points have there; NaN where they do not."""
-        self._first, self._surface = first, surface
         frames = self._found.near.shape[1]
-        self._follow(range(frames), 1)
-        self._follow(range(frames - 1, -1, -1), -1)
+        self._follow(range(frames), 1, first, surface)
+        self._follow(range(frames - 1, -1, -1), -1, first, surface)
         return Verdict(self._depth, self._beside, self._visible)
 
-    def _follow(self, order: range, direction: int) -> None:
+    def _follow(self, order: range, direction: int, first: NDArray[np.intp], surface: Floats) -> None:
         found = self._found
         points = len(found.near)
         # Where each point was last seen, how many frames ago, and how far it has gone in depth by itself since.
@@ -125,8 +124,8 @@ class _Chain:
             step = t if direction > 0 else min(t + 1, order.start)
             own = np.where(np.isnan(self._own[:, step]), FADE * own, self._own[:, step])
             drift += direction * (self._common[step] + own)
-            begins = self._first == t
-            expected = np.where(begins, self._surface[:, t], _depth_from(self._to_camera[t], place) + drift)
+            begins = first == t
+            expected = np.where(begins, surface[:, t], _depth_from(self._to_camera[t], place) + drift)
             usual = self._tolerance * np.minimum(1 + GROWTH * (ago - 1), MOST_GROWN) + PIXELS_OFF * found.slope[:, t]
             slack = np.log1p(np.where(begins, 0, usual)) + 1e-9
             fits, beside = self._choose(t, expected, slack)
