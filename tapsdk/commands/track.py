@@ -15,7 +15,7 @@ from typing import Any
 
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import Artifact, open_artifact
-from tapsdk.commands.spatial import Lifter, outputs3d
+from tapsdk.commands.spatial import Lifter, inputs3d, outputs3d
 from tapsdk.errors import FramesError, PointsError, TapsdkError
 from tapsdk.points import QueryPoints, grid_points, parse_query_points, random_points, read_points_file
 from tapsdk.runtime.options import RunOptions
@@ -85,7 +85,7 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
-    inputs = [args.video, args.points_file, artifact.directory]
+    inputs = [args.video, args.points_file, artifact.directory, *inputs3d(args)]
     for output in filter(None, (args.output, args.save)):
         check_output(output, *inputs)
     if args.output and args.save:

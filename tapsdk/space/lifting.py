@@ -142,7 +142,7 @@ def check_same_view(have: Size, size: Size) -> None:
 
 def _check_inside(xy: Floats, visible: NDArray[np.bool_], size: Size) -> None:
     seen = xy[visible]
-    outside = ~((seen >= 0) & (seen <= (size[1], size[0]))).all(axis=1)
+    outside = ((seen < 0) | (seen > (size[1], size[0]))).any(axis=1)
     if len(seen) and outside.mean() > MOST_OUTSIDE:
         x, y = seen[outside.argmax()]
         raise DepthError(

@@ -176,6 +176,7 @@ def test_positions_that_are_no_numbers_or_far_away_give_none(scene, depth):
     xy[0, 3:5], xy[1, 4] = np.nan, 1e30
     visible = tracks.visible.copy()
     visible[:2] = True
+    xy[2:6], visible[2:6] = np.nan, True
     found = tapsdk.lift(Tracks(xy, visible, visible), depth, scene.intrinsics)
     assert np.isnan(found.xyz[0, 3:5]).all() and np.isnan(found.xyz[1, 4]).all()
     assert not found.visible[0, 3:5].any() and not found.visible[1, 4]
