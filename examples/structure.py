@@ -5,7 +5,7 @@ out (pip install "tapsdk[structure]"). Its limits are those of the matter:
 
 - the scale is unknown: what is called a metre is the length of the camera's way divided by ten;
 - the camera must travel, not only turn, and past things at several distances;
-- what moves by itself is left out, and a picture that mostly moves by itself gives nothing;
+- what moves by itself is left out where it moves enough to be noticed, and a picture that mostly does gives nothing;
 - FOCAL, in pixels, is guessed as 1.2 times the longer side and refined if it is left out, which with few points or
   little travel may end far off; lenses that bend straight lines must be undone before.
 
@@ -32,6 +32,7 @@ MOST_FRAMES = 40  # that the camera is placed in, evenly spread
 FEWEST = 15  # points that two frames must share
 CLOSE = 8  # frames of these, side by side, that are compared with each other
 SURE = 0.7
+LEAST_ANGLE = 3  # degrees between the views of a point from the two frames that it begins with
 MOST_OFF = 1.5  # pixels that a point may be off in a frame
 
 
@@ -74,6 +75,7 @@ def reconstruct(
         options.extract_colors = False
         options.min_model_size = 3
         options.mapper.filter_max_reproj_error = MOST_OFF
+        options.mapper.init_min_tri_angle = LEAST_ANGLE
         options.mapper.abs_pose_max_error = 2 * MOST_OFF
         options.triangulation.complete_max_reproj_error = options.triangulation.merge_max_reproj_error = MOST_OFF
         options.random_seed = 0

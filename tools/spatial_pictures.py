@@ -19,9 +19,9 @@ import tapsdk
 from training.data.synthetic import SceneConfig
 from training.data.synthetic.rooms import make_room
 
-SIZE, FRAMES, POINTS, SEED = (240, 320), 24, 200, 1_000_003
+SIZE, FRAMES, POINTS, SEED = (240, 320), 24, 100, 1_000_003
 NAME = "three_dimensions"
-WINDOW = (900, 620)
+WINDOW = (1000, 640)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

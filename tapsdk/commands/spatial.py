@@ -24,6 +24,7 @@ from tapsdk.space.tracks3d_files import check_save_path3d
 from tapsdk.space.view import SUFFIX as VIEW
 from tapsdk.space.view import check_view_path
 from tapsdk.system.console import NO_MEMORY, tell
+from tapsdk.system.files import is_special_file
 from tapsdk.system.signals import hold_signals
 from tapsdk.tracks import Tracks
 from tapsdk.video import FrameSource
@@ -43,13 +44,14 @@ def outputs3d(args: argparse.Namespace) -> list[str]:
         return []
     if args.intrinsics is None:
         raise TapsdkError("--depth needs --intrinsics FX,FY,CX,CY, in pixels of the video")
-    paths: list[str] = args.save_3d or ([_beside(args.save)] if args.save else [])
+    beside = [_beside(args.save)] if args.save and not is_special_file(args.save) else []
+    paths: list[str] = args.save_3d or beside
     if not paths:
         raise TapsdkError("nowhere to write what --depth is for: give --save-3d OUT.npz, or --save")
     taken = [path for path in (args.output, args.save) if path]
     for path in paths:
         _CHECKS.get(Path(path).suffix.lower(), check_save_path3d)(path)
-        check_output(path, args.video, args.points_file, args.poses, args.depth, *_files(args.depth), *taken)
+        check_output(path, args.video, args.points_file, *inputs3d(args), *taken)
         taken.append(path)
     return paths
 
@@ -58,9 +60,11 @@ def _beside(path: str) -> str:
     return path[: len(path) - len(Path(path).suffix)] + BESIDE
 
 
-def _files(depth: str) -> list[str]:
-    folder = Path(depth)
-    return [str(path) for path in folder.iterdir()] if folder.is_dir() else []
+def inputs3d(args: argparse.Namespace) -> list[str]:
+    """The files that are read for tracks in space."""
+    given = [path for path in (args.depth, args.poses) if path]
+    folder = Path(args.depth or "")
+    return given + ([str(path) for path in folder.iterdir()] if args.depth and folder.is_dir() else [])
 
 
 class Lifter:

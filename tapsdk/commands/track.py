@@ -16,7 +16,7 @@ from typing import Any
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.commands.query import read_query
-from tapsdk.commands.spatial import Lifter, outputs3d
+from tapsdk.commands.spatial import Lifter, inputs3d, outputs3d
 from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
@@ -88,7 +88,7 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
-    inputs = [args.video, args.points_file, args.points, args.mask, artifact.directory]
+    inputs = [args.video, args.points_file, args.points, args.mask, artifact.directory, *inputs3d(args)]
     for output in filter(None, (args.output, args.save)):
         check_output(output, *inputs)
     if args.output and args.save:

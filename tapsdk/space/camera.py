@@ -121,12 +121,6 @@ def inverse(poses: Floats) -> Floats:
     return back
 
 
-def project(points: Floats, intrinsics: Floats) -> Floats:
-    """Pixels [N, T, 2] of points [N, T, 3] of each frame's camera; NaN for those that are not before it."""
-    ahead = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
-    return np.asarray(points[..., :2] / ahead * intrinsics[:, :2] + intrinsics[:, 2:])
-
-
 def _numbers(value: ArrayLike, name: str) -> Floats:
     try:
         return np.asarray(value, np.float64)

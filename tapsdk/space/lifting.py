@@ -72,7 +72,8 @@ def lift(
         size: (height, width) of the video, where depth maps are smaller pictures of the same view, as phones give them.
             None: they have the video's size.
         tolerance: the share of its depth by which a point's surface may be elsewhere than expected and still be its
-            own; more for depth that flickers. What covers a point and is not nearer by more is not noticed.
+            own; three standard deviations of the noise of depth where that is more. What covers a point and is not
+            nearer by more is not noticed.
     Returns:
         Tracks3D with xyz [N, T, 3], NaN where nothing is known; visible [N, T], which says that xyz is known as well;
         confidence [N, T], the tracker's, lower where depth is ambiguous, 0 where xyz is NaN.
@@ -141,7 +142,7 @@ def check_same_view(have: Size, size: Size) -> None:
 
 def _check_inside(xy: Floats, visible: NDArray[np.bool_], size: Size) -> None:
     seen = xy[visible]
-    outside = ~((seen >= 0) & (seen <= (size[1], size[0]))).all(axis=1)
+    outside = ((seen < 0) | (seen > (size[1], size[0]))).any(axis=1)
     if len(seen) and outside.mean() > MOST_OUTSIDE:
         x, y = seen[outside.argmax()]
         raise DepthError(

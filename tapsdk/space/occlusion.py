@@ -28,6 +28,10 @@ GROWTH, MOST_GROWN = 0.1, 2.0
 """How much more tolerance there is for every frame in which a point was not seen, and at most."""
 PIXELS_OFF = 1.5
 """That a tracker may be wrong by, which matters on steep surfaces."""
+NOISES, MOST_NOISE = 3.0, 0.3
+"""How many standard deviations a surface may be off, and at most."""
+NORMAL = 1.4826
+"""Standard deviations in a median deviation."""
 SIDEWAYS = 0.5
 """What a frame counts, in which the point is on the surface beside its pixel's."""
 CLEARLY = 1.2
@@ -65,9 +69,11 @@ class Verdict:
 def judge(found: Sightings, start: NDArray[np.intp], tolerance: float) -> Verdict:
     """What each point is on. start: [N], the frame that each is asked for in, where its surface is what is seen.
 
-    tolerance: share of its depth by which a point's surface may be off in the next frame.
+    tolerance: share of its depth by which a point's surface may be off in the next frame; more where depth is noisy.
     """
-    first, paces = _first_known(found, start), _paces(found)
+    first = _first_known(found, start)
+    paces, noise = _paces(found)
+    tolerance = max(tolerance, min(NOISES * noise, MOST_NOISE))
     one = _Chain(found, paces, tolerance).run(first, found.near)
     two = _Chain(found, paces, tolerance).run(first, found.other)
     swap = _support(found, two) > CLEARLY * _support(found, one)
@@ -108,13 +114,12 @@ class _Chain:
 
     def run(self, first: NDArray[np.intp], surface: Floats) -> Verdict:
         """first: [N] frames to begin in. surface: [N, T], the depth that points have there; NaN where they do not."""
-        self._first, self._surface = first, surface
         frames = self._found.near.shape[1]
-        self._follow(range(frames), 1)
-        self._follow(range(frames - 1, -1, -1), -1)
+        self._follow(range(frames), 1, first, surface)
+        self._follow(range(frames - 1, -1, -1), -1, first, surface)
         return Verdict(self._depth, self._beside, self._visible)
 
-    def _follow(self, order: range, direction: int) -> None:
+    def _follow(self, order: range, direction: int, first: NDArray[np.intp], surface: Floats) -> None:
         found = self._found
         points = len(found.near)
         # Where each point was last seen, how many frames ago, and how far it has gone in depth by itself since.
@@ -125,8 +130,8 @@ class _Chain:
             step = t if direction > 0 else min(t + 1, order.start)
             own = np.where(np.isnan(self._own[:, step]), FADE * own, self._own[:, step])
             drift += direction * (self._common[step] + own)
-            begins = self._first == t
-            expected = np.where(begins, self._surface[:, t], _depth_from(self._to_camera[t], place) + drift)
+            begins = first == t
+            expected = np.where(begins, surface[:, t], _depth_from(self._to_camera[t], place) + drift)
             usual = self._tolerance * np.minimum(1 + GROWTH * (ago - 1), MOST_GROWN) + PIXELS_OFF * found.slope[:, t]
             slack = np.log1p(np.where(begins, 0, usual)) + 1e-9
             fits, beside = self._choose(t, expected, slack)
@@ -162,11 +167,14 @@ def _depth_from(to_camera: Floats, place: Floats) -> Floats:
     return np.where(depth > 0, depth, np.nan)
 
 
-def _paces(found: Sightings) -> Floats:
+def _paces(found: Sightings) -> tuple[Floats, float]:
     """[N, T] how far a point goes in depth to each frame from the one before, metres, beside what the poses of the
-    camera explain: the median over neighbouring steps, NaN where these are too few or too different."""
+    camera explain: the median over neighbouring steps, NaN where these are too few or too different.
+
+    And the noise of depth, of which that of a step is made: a standard deviation as a share of depth.
+    """
     to_camera = inverse(found.poses)
-    paces, steps = (np.full(found.near.shape, np.nan) for _ in range(2))
+    paces, steps, off = (np.full(found.near.shape, np.nan) for _ in range(3))
     both = found.seen[:, 1:] & found.seen[:, :-1]
     for t in range(1, found.near.shape[1]):
         step = found.near[:, t] - _depth_from(to_camera[t], _places(found, t - 1, found.near[:, t - 1]))
@@ -176,7 +184,9 @@ def _paces(found: Sightings) -> Floats:
         window = np.sort(padded[:, t : t + WINDOW], axis=1)  # NaN last
         count = np.isfinite(window).sum(axis=1)
         middle = window[np.arange(len(window)), np.maximum(count - 1, 0) // 2]
+        off[:, t] = abs(steps[:, t] - middle) / found.near[:, t]
         alike = (abs(window - middle[:, None]) <= STEADY * found.near[:, t, None]).sum(axis=1)
         steady = (count >= FEWEST_STEPS) & (alike >= MOST_STEPS * count)
         paces[:, t] = np.where(steady, middle, np.nan)
-    return paces
+    known = off[np.isfinite(off)]
+    return paces, NORMAL * float(np.median(known)) if len(known) >= WINDOW else 0.0

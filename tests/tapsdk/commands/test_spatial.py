@@ -139,5 +139,11 @@ def test_no_output_replaces_a_depth_map(run, video, video_file, tmp_path, capfd)
     for t in range(len(video)):
         np.save(tmp_path / "maps" / f"{t}.npy", np.full(video.shape[1:3], 2, np.float32))
     (tmp_path / "maps.npz").symlink_to(tmp_path / "maps" / "0.npy")
-    assert run(video_file, "--depth", "maps", "--intrinsics", LENS, "--save-3d", "maps.npz") == 1
-    assert "it would replace an input" in capfd.readouterr().err
+    for option in ("--save-3d", "--save"):
+        assert run(video_file, "--depth", "maps", "--intrinsics", LENS, option, "maps.npz") == 1
+        assert "it would replace an input" in capfd.readouterr().err
+
+
+def test_tracks_in_space_do_not_lie_beside_a_device(run, video_file, tmp_path, capfd):
+    assert run(video_file, "--depth", "depth.npy", "--intrinsics", LENS, "--save", "/dev/null") == 1
+    assert "nowhere to write what --depth is for" in capfd.readouterr().err

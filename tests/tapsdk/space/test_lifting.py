@@ -71,6 +71,17 @@ def test_confidence_is_the_trackers_and_lower_at_edges(scene, depth):
     np.testing.assert_allclose(tapsdk.lift(half, depth, scene.intrinsics).confidence, found.confidence / 2)
 
 
+@pytest.mark.parametrize(("noise", "flicker"), [(0.02, 0), (0.04, 0), (0, 0.03), (0, 0.06)])
+def test_noise_and_flicker_of_depth_hide_nothing(scene, depth, noise, flicker):
+    rng = np.random.default_rng(0)
+    tracks, camera, _ = scene.tracks(100)
+    frames = rng.normal(1, flicker, (len(depth), 1, 1))
+    found = tapsdk.lift(tracks, depth * frames * rng.normal(1, noise, depth.shape), scene.intrinsics)
+    assert right(found, tracks.visible) > 0.93
+    both = found.visible & tracks.visible
+    assert np.median(abs(found.xyz[both][:, 2] / camera[both][:, 2] - 1)) < noise + flicker
+
+
 def test_a_point_at_an_edge_keeps_its_surface_where_the_tracker_is_half_a_pixel_off(scene, depth):
     """A point of the board by its edge, tracked half a pixel beyond it: the wall behind is not its place."""
     still = np.repeat(depth[:1], scene.frames, axis=0)
@@ -165,6 +176,7 @@ def test_positions_that_are_no_numbers_or_far_away_give_none(scene, depth):
     xy[0, 3:5], xy[1, 4] = np.nan, 1e30
     visible = tracks.visible.copy()
     visible[:2] = True
+    xy[2:6], visible[2:6] = np.nan, True
     found = tapsdk.lift(Tracks(xy, visible, visible), depth, scene.intrinsics)
     assert np.isnan(found.xyz[0, 3:5]).all() and np.isnan(found.xyz[1, 4]).all()
     assert not found.visible[0, 3:5].any() and not found.visible[1, 4]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapsdk.space.surfaces import surfaces_at
@@ -23,6 +23,7 @@ def positions(count=500, seed=0):
     return np.random.default_rng(seed).uniform(0, 1, (count, 2)) * SIZE[::-1]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(-1.2, 1.2), st.floats(-1.2, 1.2), st.floats(0.1, 50))
 def test_depth_on_a_plane_is_exact_however_steep(a, b, distance):
     normal = np.array([a, b, 2.0])

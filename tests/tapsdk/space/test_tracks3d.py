@@ -144,6 +144,15 @@ def test_a_plot_is_an_svg_of_two_views_with_a_scale(tmp_path, tracks):
     assert "nan" not in text
 
 
+def test_everything_goes_to_a_store_and_comes_back(in_memory):
+    tracks = made()
+    tracks.save(in_memory / "tracks.npz")
+    same(Tracks3D.load(in_memory / "tracks.npz"), tracks)
+    tracks.plot(in_memory / "plot.svg")
+    tracks.view(in_memory / "scene.html")
+    assert (in_memory / "plot.svg").is_file() and (in_memory / "scene.html").is_file()
+
+
 # The page
 
 

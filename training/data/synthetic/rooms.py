@@ -31,7 +31,7 @@ _BORDER = 0.01
 
 @dataclass(frozen=True)
 class Room:
-    """blocks: the room itself, which is seen from within, then what is in it. focal: pixels."""
+    """blocks: the room itself, which is seen from within, then what is in it. view: the camera that sees them."""
 
     blocks: list[Block]
     view: View
