@@ -1,6 +1,7 @@
 # make demo   a tracked video in out/, from nothing but Python and a C++ compiler (VIDEO=path for your own)
 # make test   the test suite, in PROCESSES=2; make test-slow runs what it leaves out, such as full-size models
 # make notebooks  the notebooks of examples/notebooks, run anew into out/notebooks; NAMES="rainbow online" for some
+# make benchmark  tapsdk beside its peers on this machine; ARGS="--quick", ARGS="--only points", ARGS=check
 # make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
 PYTHON ?= python3
 VIDEO ?=
@@ -9,9 +10,10 @@ PROCESSES ?= 2
 SECONDS ?= 600
 NAMES ?=
 SURFACES ?=
+ARGS ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test test-slow notebooks fuzz clean
+.PHONY: demo test test-slow notebooks benchmark fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
@@ -24,6 +26,9 @@ test-slow: .venv-test/installed
 
 notebooks: .venv-notebooks/installed
 	.venv-notebooks/bin/python -m tools.notebooks $(NAMES)
+
+benchmark: .venv-benchmark/installed
+	.venv-benchmark/bin/python -m benchmarks $(ARGS)
 
 fuzz: .venv-test/installed
 	cmake -S . -B build/fuzz -DTAPKERNELS_TEST=ON -DTAPKERNELS_SANITIZE=ON
@@ -46,5 +51,10 @@ fuzz: .venv-test/installed
 	.venv-notebooks/bin/python -m pip install --quiet --disable-pip-version-check ".[notebooks]"
 	touch $@
 
+.venv-benchmark/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-benchmark
+	.venv-benchmark/bin/python -m pip install --quiet --disable-pip-version-check ".[benchmark]"
+	touch $@
+
 clean:
-	rm -rf .venv-demo .venv-test .venv-notebooks build out
+	rm -rf .venv-demo .venv-test .venv-notebooks .venv-benchmark build out
