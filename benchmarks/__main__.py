@@ -20,7 +20,7 @@ from tapsdk.errors import TapsdkError
 from tapsdk.system.console import console, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
-SECONDS, QUICK_SECONDS = 4.0, 2.0
+SECONDS, QUICK_SECONDS = 3.0, 2.0
 """Of turns for each pair of runners."""
 RUN_FILE = models.FOLDER / "run.json"
 PAGE = models.ROOT / "docs" / "performance.md"

@@ -191,7 +191,7 @@ def too_busy(load: float | None) -> str:
     """Why times on the wall would say nothing; "" if they would."""
     if load is None or load <= MOST_LOAD * cores():
         return ""
-    return f"{load:.0f} processes want to run on {cores()} processors; more than one thread needs a quiet machine"
+    return f"{load:.0f} processes want to run on {cores()} processors; times on the wall need a quiet machine"
 
 
 def frames_per_turn(worker: Worker) -> int:

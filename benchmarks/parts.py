@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.comparing import Effort, compare, curve, scaling
-from benchmarks.measuring import RunnerError, Worker, alone, environment
+from benchmarks.measuring import RunnerError, Worker, alone, environment, load, too_busy
 from benchmarks.models import ROOT, Need
 from benchmarks.rows import Row
 from benchmarks.runners.matrix import FLOPS as MATRIX_FLOPS
@@ -55,6 +55,10 @@ def roofline(effort: Effort, quick: bool) -> Iterator[list[Row]]:
 
 def kernels(effort: Effort, quick: bool) -> Iterator[list[Row]]:
     """Every kernel alone, on the instruction set in use, against PyTorch: `benchmarks/kernels.py`."""
+    busy = too_busy(load())
+    if busy:
+        yield [Row("kernels", "kernels", "all", reason=busy)]
+        return
     effort.say("every kernel against numpy and PyTorch")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernels.json"
@@ -107,21 +111,23 @@ def tiny(effort: Effort, quick: bool) -> Iterator[list[Row]]:
         yield compare("tiny", TINY, ("native", "fused", "torch", "literal", *OPENCV), effort)
         return
     yield compare("tiny", TINY, ("native", "fused", *SAME, *OPENCV), effort)
-    few = ("native", "fused", "torch", "literal", "plain-onnxruntime", "opencv-lk")
-    yield compare("tiny", MANY, (*few, "jax"), effort)
-    yield compare("tiny", replace(TINY, threads=2), few, effort)
-    yield compare("tiny", replace(MANY, threads=2), few, effort)
+    yield compare(
+        "tiny", MANY, ("native", "fused", "torch", "literal", "jax", "plain-onnxruntime", "opencv-lk"), effort
+    )
+    for workload in (TINY, MANY):
+        few = ("native", "literal", "plain-onnxruntime", "opencv-lk")
+        yield compare("tiny", replace(workload, threads=2), few, effort)
 
 
 def boots(effort: Effort, quick: bool) -> Iterator[list[Row]]:
     """The shape of the published online BootsTAPIR."""
     if quick:
         return
-    yield compare("boots", replace(BOOTS, points=16), ("native", "literal"), effort)
-    yield compare("boots", BOOTS, ("native", "fused", *SAME), effort)
-    few = ("native", "fused", "literal", "torch", "torch-compile", "jax", "plain-onnxruntime")
+    few = ("native", "literal", "torch-compile", "jax", "plain-onnxruntime")
+    yield compare("boots", replace(BOOTS, points=16), few[:2], effort)
+    yield compare("boots", BOOTS, (*few, "plain-openvino"), effort)
     yield compare("boots", replace(BOOTS, points=256), few, effort)
-    yield compare("boots", replace(BOOTS, threads=2), ("native", "literal", "plain-onnxruntime"), effort)
+    yield compare("boots", replace(BOOTS, threads=2), few[:2], effort)
 
 
 def threads(effort: Effort, quick: bool) -> Iterator[list[Row]]:
@@ -155,7 +161,7 @@ def points(effort: Effort, quick: bool) -> Iterator[list[Row]]:
     )
     few = ("native", "fused", "literal", "opencv-lk")
     yield from curve("points", {n: replace(TINY, points=n) for n in counts}, few, some)
-    yield from curve("points", {n: replace(TINY, points=n, threads=2) for n in counts}, few[:1], some)
+    yield from curve("points", {n: replace(TINY, points=n, threads=2) for n in (1, 64, 1024, 4096)}, few[:1], some)
 
 
 def frames(effort: Effort, quick: bool) -> Iterator[list[Row]]:

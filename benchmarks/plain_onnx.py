@@ -7,6 +7,7 @@ number of points. `init` gives the descriptors of points, `step` their positions
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,18 @@ def write_plain(model: Tapir, size: Size, folder: Path) -> None:
 
 
 def _export(module: nn.Module, inputs: dict[str, Tensor], axes: list[Any], outputs: list[str], path: Path) -> None:
-    torch.onnx.export(
-        module.eval(),
-        tuple(inputs.values()),
-        path,
-        input_names=list(inputs),
-        output_names=outputs,
-        dynamic_shapes=axes,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of itself
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            path,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=axes,
+            dynamo=True,
+            verbose=False,
+        )
 
 
 def main(model: str, weights: str, size: str, folder: str) -> None:

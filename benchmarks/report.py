@@ -20,7 +20,8 @@ QUANTITIES: dict[str, tuple[str, Callable[[Row], float | None]]] = {
     "time": ("milliseconds per frame", lambda row: row.milliseconds),
     "memory": ("peak memory, MB", lambda row: row.peak_megabytes),
 }
-DECADES = (1, 10, 100, 1000, 10_000, 100_000)
+MOST_TICKS = 7
+TICKS = tuple(step * 10**decade for decade in range(6) for step in (1, 2, 5))
 
 
 def write_report(run: Run, page: Path) -> list[Path]:
@@ -76,7 +77,11 @@ def machine(run: Run) -> str:
     others = [name for name in about["available_isas"] if name != about["isa"]]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     load = [value for value in run.load.values() if value is not None]
-    busy = f" While parts began, {min(load):.1f} to {max(load):.1f} other processes wanted to run." if load else ""
+    busy = (
+        f" While parts began, {min(load):.1f} to {max(load):.1f} processes wanted to run, ours among them."
+        if load
+        else ""
+    )
     return (
         f"{about['processor']}, {about['cores']} cores, kernels with {about['isa']} "
         f"(also there: {', '.join(others) or 'none'}); Python {about['python']}, {versions}.{busy}"
@@ -166,7 +171,7 @@ def _lines(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[st
     for row in rows:
         y = value(row)
         if row.axis and y:
-            name = RUNNERS[row.runner].title + (f", {row.threads} threads" if row.threads > 1 else "")
+            name = RUNNERS[row.runner].title.replace("`", "") + (f", {row.threads} threads" if row.threads > 1 else "")
             lines.setdefault(name, []).append((row.axis, y))
     return {name: sorted(points) for name, points in lines.items()}
 
@@ -174,9 +179,11 @@ def _lines(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dict[st
 def _drawing(label: str, title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     every = [point for points in lines.values() for point in points]
     xs = sorted({x for x, _ in every})
-    # Twice the highest, so that names have room above the lines.
-    low, high = (pick(y for _, y in every) for pick in (min, max))
-    y_axis = Axis(title, low / 1.5, high * 3, [tick for tick in DECADES if low / 1.5 <= tick <= high * 3], log=True)
+    low, high = min(y for _, y in every) / 1.5, max(y for _, y in every) * 3  # so that names have room above the lines
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    if len(ticks) > MOST_TICKS:
+        ticks = [tick for tick in ticks if f"{tick}".startswith("1")]
+    y_axis = Axis(title, low, high, ticks, log=True)
     plot = Plot(Axis(label, xs[0], xs[-1] if len(xs) > 1 else xs[0] * 2, xs, log=True), y_axis, width=440)
     for (name, points), colour in zip(lines.items(), COLOURS[1:], strict=False):
         plot.line(points, colour)

@@ -63,7 +63,7 @@ def test_numbers_and_reasons_stand_where_they_belong(run):
     assert "| some work | our module, JAX jit | needs jax: pip install 'this / that' | - |" in page
     assert "| work | plan | ms per frame | encode | Python |" in page
     assert "A <fast> & good one, 2 cores, kernels with avx2 (also there: scalar)" in page
-    assert "3.5 to 3.5 other processes" in page
+    assert "3.5 to 3.5 processes wanted to" in page
 
 
 def test_a_part_that_was_not_measured_says_how(run):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-INK, MARGIN = "#24292f", 44
+INK, MARGIN = "#24292f", 52
 COLOURS = ("#9a9a9a", "#1f6feb", "#d1242f", "#2da44e", "#8250df", "#bf8700", "#0a7f8c", "#cf5aa5")
 
 
