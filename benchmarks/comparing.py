@@ -141,12 +141,11 @@ def curve(
     """The rows of each workload, by its place on the axis, from little to much. Who got tired is not tried again."""
     tired: dict[str, str] = {}
     for axis, workload in workloads.items():
-        fresh = [name for name in runners if name not in tired]
-        if fresh[:1] != [*runners[:1]]:
-            return
-        rows = compare(part, workload, fresh, effort, axis)
+        fresh = [] if runners[0] in tired else [name for name in runners if name not in tired]
+        rows = compare(part, workload, fresh, effort, axis) if fresh else []
         blank = Row(part, "", workload.label, axis, runners[0], threads=workload.threads, points=workload.points)
-        yield rows + [replace(blank, runner=name, reason=why) for name, why in tired.items()]
+        left_out = {name: tired.get(name, "ours was not tried") for name in runners if name not in fresh}
+        yield rows + [replace(blank, runner=name, reason=reason) for name, reason in left_out.items()]
         for row in rows:
             seconds = (row.milliseconds or 0) / 1000
             if seconds > TIRED:

@@ -111,11 +111,9 @@ def tiny(effort: Effort, quick: bool) -> Iterator[list[Row]]:
         yield compare("tiny", TINY, ("native", "fused", "torch", "literal", *OPENCV), effort)
         return
     yield compare("tiny", TINY, ("native", "fused", *SAME, *OPENCV), effort)
-    yield compare(
-        "tiny", MANY, ("native", "fused", "torch", "literal", "jax", "plain-onnxruntime", "opencv-lk"), effort
-    )
+    few = ("native", "literal", "plain-onnxruntime", "opencv-lk")
+    yield compare("tiny", MANY, (*few, "fused", "torch", "jax"), effort)
     for workload in (TINY, MANY):
-        few = ("native", "literal", "plain-onnxruntime", "opencv-lk")
         yield compare("tiny", replace(workload, threads=2), few, effort)
 
 
@@ -156,9 +154,6 @@ def points(effort: Effort, quick: bool) -> Iterator[list[Row]]:
         return
     some = replace(effort, seconds=min(effort.seconds, 3))
     counts = (1, 4, 16, 64, 256, 1024, 4096)
-    yield from curve(
-        "points", {n: replace(TINY, points=n) for n in counts}, ("native", "fused", "literal", "opencv-lk"), some
-    )
     few = ("native", "fused", "literal", "opencv-lk")
     yield from curve("points", {n: replace(TINY, points=n) for n in counts}, few, some)
     yield from curve("points", {n: replace(TINY, points=n, threads=2) for n in (1, 64, 1024, 4096)}, few[:1], some)

@@ -108,6 +108,17 @@ def test_who_takes_too_long_is_not_tried_with_more(effort):
     assert rows[-1].reason.startswith("not tried: 14 s a frame")
 
 
+def test_where_ours_cannot_run_every_place_of_a_curve_says_so(effort):
+    works = {n: Workload("some/model", points=n) for n in (4, 24)}
+    rows = [row for some in curve("points", works, ("fused", "literal"), effort) for row in some]
+    assert [(row.axis, row.runner, row.reason) for row in rows] == [
+        (4, "fused", "needs fused"),
+        (4, "literal", "ours did not run"),
+        (24, "fused", "needs fused"),
+        (24, "literal", "ours did not run"),
+    ]
+
+
 def test_two_threads_are_held_against_one(effort):
     assert scaling("threads", WORK, "native", effort).ratio == 2
     assert scaling("threads", WORK, "jax", effort).reason == "needs jax"
