@@ -34,7 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"some of: {', '.join(PARTS)}")
     parser.add_argument("--resume", action="store_true", help="leave out parts that the file already holds")
     parser.add_argument(
-        "-o", "--output", type=Path, default=RUN_FILE, metavar="RUN.json", help="added to if it is there"
+        "-o",
+        "--output",
+        type=Path,
+        default=RUN_FILE,
+        metavar="RUN.json",
+        help="--only and --resume add to it",
     )
     parser.set_defaults(go=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

@@ -123,7 +123,8 @@ def _three_digits(value: float | None) -> str:
 def _ratio(row: Row) -> str:
     if row.ratio is None:
         return "-"
-    spread = f" ({row.low:.2f} to {row.high:.2f})" if row.low is not None and row.high is not None else ""
+    several = row.pairs > 1 and row.low is not None and row.high is not None
+    spread = f" ({row.low:.2f} to {row.high:.2f})" if several else ""
     return f"{row.ratio:.2f}{spread}"
 
 

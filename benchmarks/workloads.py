@@ -33,10 +33,10 @@ class Workload:
     @property
     def label(self) -> str:
         """For people, and the key of a row."""
-        parts = [self.model, f"{self.size[1]}x{self.size[0]}", f"{self.points} points"]
-        parts += [f"{self.clip} frames"] if self.clip else []
+        parts = [self.model, f"{self.size[1]}x{self.size[0]}", _counted(self.points, "point")]
+        parts += [_counted(self.clip, "frame")] if self.clip else []
         parts += [f"at {self.resolution}x{self.resolution}"] if self.resolution else []
-        return ", ".join([*parts, "1 thread" if self.threads == 1 else f"{self.threads} threads"])
+        return ", ".join([*parts, _counted(self.threads, "thread")])
 
     def video(self) -> NDArray[np.uint8]:
         """Different frames [T, H, W, 3]: a drifting texture."""
@@ -55,3 +55,7 @@ class Workload:
     def from_table(table: Mapping[str, Any]) -> Workload:
         """From what `to_table` became on its way through JSON."""
         return Workload(**{**table, "size": tuple(table["size"])})
+
+
+def _counted(number: int, of: str) -> str:
+    return f"{number} {of}" if number == 1 else f"{number} {of}s"

@@ -62,6 +62,7 @@ def test_a_workload_is_described_and_comes_back_through_json():
     assert Workload.from_table(workload.to_table()) == workload
     assert workload.label == "tapir/tiny, 160x96, 5 points, 4 frames, at 512x512, 2 threads"
     assert re.search(r"1 thread$", SMALL.label)
+    assert Workload(points=1).label == "tapir/tiny, 1280x720, 1 point, 1 thread"
     xy = workload.xy()
     assert xy.shape == (5, 2) and (xy < (160, 96)).all() and (xy > 0).all()
 
