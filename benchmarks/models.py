@@ -16,7 +16,14 @@ from training.checkpoints.loading import find_weights
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "out" / "benchmarks"
-SOURCES = ("export", "training/models", "training/checkpoints", "tapsdk/artifact", "benchmarks/literal.py")
+SOURCES = (
+    "export",
+    "training/models",
+    "training/checkpoints",
+    "tapsdk/artifact",
+    "benchmarks/literal.py",
+    "benchmarks/plain_onnx.py",
+)
 """What decides what a made file holds. Of a change there, it is made anew."""
 
 PLAIN = {"tapir/tiny": (192, 336), "tapir/boots-causal": (256, 256)}
