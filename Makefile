@@ -3,6 +3,7 @@
 # make notebooks  the notebooks of examples/notebooks, run anew into out/notebooks; NAMES="rainbow online" for some
 # make docs   the documentation as a site in out/site, readable without a network; warnings are errors
 # make wheel  a wheel for other machines in out/wheels, checked and tried in a fresh environment without a compiler
+# make benchmark  tapsdk beside its peers on this machine; ARGS="--quick", ARGS="--only points", ARGS=check
 # make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
 PYTHON ?= python3
 VIDEO ?=
@@ -11,9 +12,10 @@ PROCESSES ?= 2
 SECONDS ?= 600
 NAMES ?=
 SURFACES ?=
+ARGS ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test test-slow notebooks docs wheel fuzz clean
+.PHONY: demo test test-slow notebooks docs wheel benchmark fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
@@ -37,6 +39,9 @@ wheel: .venv-release/installed
 		out/wheels-unchecked/*.whl
 	.venv-release/bin/python -m twine check --strict out/wheels/*.whl
 	tools/try_wheel.sh out/wheels/*.whl $(PYTHON)
+
+benchmark: .venv-benchmark/installed
+	.venv-benchmark/bin/python -m benchmarks $(ARGS)
 
 fuzz: .venv-test/installed
 	cmake -S . -B build/fuzz -DTAPKERNELS_TEST=ON -DTAPKERNELS_SANITIZE=ON
@@ -69,5 +74,10 @@ fuzz: .venv-test/installed
 	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check ".[release]"
 	touch $@
 
+.venv-benchmark/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-benchmark
+	.venv-benchmark/bin/python -m pip install --quiet --disable-pip-version-check ".[benchmark]"
+	touch $@
+
 clean:
-	rm -rf .venv-demo .venv-test .venv-notebooks .venv-docs .venv-release build out
+	rm -rf .venv-demo .venv-test .venv-notebooks .venv-docs .venv-release .venv-benchmark build out

@@ -31,6 +31,7 @@ PARSERS = {
     "python -m tapsdk": "tapsdk.commands.main",
     "python -m export": "export.__main__",
     "python -m training": "training.__main__",
+    "python -m benchmarks": "benchmarks.__main__",
 }
 """The commands of this project, and the module whose `_parser` reads their arguments."""
 
@@ -203,7 +204,7 @@ def test_commands_in_the_text_exist():
     for name, options in filter(None, found):
         if not re.fullmatch(r"[a-z]+", options[0]) or name.endswith("export"):
             continue  # a model, or an option
-        commands = next(action.choices for action in parser_of(name)._actions if action.choices)
+        commands = next(a.choices for a in parser_of(name)._actions if isinstance(a.choices, dict))
         assert options[0] in commands, f"{name} {options[0]}"
 
 

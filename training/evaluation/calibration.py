@@ -25,6 +25,7 @@ from tapsdk.tracks import Tracks
 from training.data.arguments import add_dataset, files_of, videos_of
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import METRIC_SIZE
+from training.evaluation.plot import COLOURS, Axis, Plot
 from training.evaluation.queries import sample_queries
 
 CLASSES = 10
@@ -71,37 +72,16 @@ def observe(video: LabelledVideo, tracks: Tracks) -> tuple[NDArray[np.float32], 
 
 def figure(curves: Mapping[str, Reliability]) -> str:
     """A drawing (SVG) of how often positions are right over what is said of them, a line for each name."""
-    side, margin, colours = 320, 44, ("#9a9a9a", "#1f6feb", "#d1242f", "#2da44e")
-
-    def at(said: float, right: float) -> str:
-        return f"{margin + said * side:.1f},{margin / 2 + (1 - right) * side:.1f}"
-
-    width, height = side + 1.5 * margin, side + 1.5 * margin
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" '
-        'font-size="12" fill="#24292f">',
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
-        f'<path d="M{at(0, 1)} L{at(0, 0)} L{at(1, 0)}" fill="none" stroke="#24292f"/>',
-        f'<path d="M{at(0, 0)} L{at(1, 1)}" stroke="#24292f" stroke-dasharray="4 4"/>',
-        f'<text x="{margin + side / 2}" y="{height - 6:.0f}" text-anchor="middle">confidence</text>',
-        f'<text transform="translate(12 {margin / 2 + side / 2}) rotate(-90)" text-anchor="middle">share that is right'
-        "</text>",
-    ]
-    for tick in (0, 0.5, 1):
-        (x, _), (_, y) = at(tick, 0).split(","), at(0, tick).split(",")
-        parts.append(f'<text x="{x}" y="{margin / 2 + side + 16}" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{margin - 6}" y="{float(y) + 4}" text-anchor="end">{tick:g}</text>')
-    for row, ((name, curve), colour) in enumerate(zip(curves.items(), colours, strict=False)):
-        points = [at(*each) for each in zip(curve.said, curve.right, strict=True)]
-        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    ticks = (0, 0.5, 1)
+    plot = Plot(Axis("confidence", 0, 1, ticks), Axis("share that is right", 0, 1, ticks))
+    plot.guide((0, 0), (1, 1))
+    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+        points = list(zip(curve.said, curve.right, strict=True))
+        plot.line(points, colour)
         for point, share in zip(points, curve.share, strict=True):
-            x, y = point.split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="{2 + 12 * share**0.5:.1f}" fill="{colour}" opacity="0.5"/>')
-        text = f"{name}: {100 * curve.error:.1f} % off"
-        parts.append(
-            f'<text x="{margin + 10}" y="{margin / 2 + 16 + 18 * row}" fill="{colour}">{_escaped(text)}</text>'
-        )
-    return "\n".join([*parts, "</svg>", ""])
+            plot.dot(point, 2 + 12 * share**0.5, colour)
+        plot.name(f"{name}: {100 * curve.error:.1f} % off", colour)
+    return plot.render()
 
 
 def add_parser(commands: Any) -> None:
@@ -142,7 +122,3 @@ def table(curves: Mapping[str, Reliability]) -> str:
             for said, right, share in zip(curve.said, curve.right, curve.share, strict=True)
         ]
     return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
