@@ -27,6 +27,7 @@ from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
 from tapsdk.tracks_files import check_save_path
 from tapsdk.video import Frame, FrameSource, VideoWriter, open_frames
+from tapsdk.video.ahead import as_it_is, read_ahead
 from tapsdk.video.draw import draw
 from tapsdk.video.rainbow import draw_rainbow
 
@@ -222,10 +223,12 @@ def _paint(
     """
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(open_frames(args.video)) if frames is None else frames
+            if frames is None:
+                source = stack.enter_context(open_frames(args.video))
+                frames = stack.enter_context(read_ahead(source, as_it_is))
             paint = draw_rainbow if args.rainbow else draw
             trail = {} if args.trail is None else {"trail": args.trail}
-            drawn = wrap(paint(source, tracks, **trail), tracks.num_frames, "drawing")
+            drawn = wrap(paint(frames, tracks, **trail), tracks.num_frames, "drawing")
             for t, frame in enumerate(drawn):
                 writer.write(frame, None if tracks.times is None else tracks.times[t])
         writer.finish()
