@@ -19,7 +19,7 @@ from tapsdk.errors import FramesError, PointsError, TapsdkError
 from tapsdk.points import QueryPoints, grid_points, parse_query_points, random_points, read_points_file
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
-from tapsdk.system.console import NO_MEMORY, say, tell
+from tapsdk.system.console import NO_MEMORY, say, show_work, tell
 from tapsdk.system.files import is_special_file
 from tapsdk.system.places import Url, place
 from tapsdk.system.signals import exit_status, hold_signals
@@ -43,6 +43,8 @@ def track(args: argparse.Namespace) -> int:
     """Returns the exit status. Raises what comes before the first frame is tracked, and KeyboardInterrupt."""
     artifact = _check_outputs(args)
     wrap = no_progress if args.quiet else terminal_bars
+    if not args.quiet:
+        show_work("tapsdk.selection")
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video, args.fps))
         query = _read_query(args, source)
