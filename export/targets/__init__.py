@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from tapsdk.system.progress import with_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +52,11 @@ class Target(Protocol):
 
     def tools(self) -> dict[str, str]:
         """Names and versions of the converters."""
+
+
+def compiling(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """The stages, with a bar on a terminal while they are compiled one by one."""
+    return with_progress(stages, total=len(stages), label="compiling", unit="stage")
 
 
 TARGETS = {

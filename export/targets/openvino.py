@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from export.stages import Stage, Style
-from export.targets import Request, Target
+from export.targets import Request, Target, compiling
 from export.targets.onnx.target import TARGET as ONNX
 from export.targets.onnx.target import graph_of
 from tapsdk.backends import Backend, open_backend
@@ -20,7 +20,9 @@ class OpenVino:
     precisions: Mapping[str, float] = ONNX.precisions
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        return {stage.name: _convert(stage, directory / f"{stage.name}.openvino", request) for stage in stages}
+        return {
+            stage.name: _convert(stage, directory / f"{stage.name}.openvino", request) for stage in compiling(stages)
+        }
 
     def open_backend(self) -> Backend:
         return open_backend("openvino")

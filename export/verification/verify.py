@@ -27,6 +27,7 @@ from tapsdk.selection import reference
 from tapsdk.selection.accuracy import MOST, tolerance_of
 from tapsdk.selection.reference import Reference, moving_pattern
 from tapsdk.system.files import sha256, size_of
+from tapsdk.system.progress import with_progress
 
 POINTS = (5, 40)
 """Two shapes: a graph that froze the traced one shows at the other."""
@@ -93,12 +94,15 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
     manifest = read_manifest(directory)
     artifact = Artifact(directory, manifest)
     backend, tolerance = target.open_backend(), target.precisions[manifest.precision]
-    errors = {stage.name: _stage_error(stage, artifact, backend, target.format) for stage in stages}
+    errors = _stage_errors(stages, artifact, backend, target.format)
     pixels: dict[str, float] = {}
     strays: dict[str, float] = {}
     flips: dict[str, float] = {}
     close = True
-    for size, (torch_model, version) in itertools.product(_frame_sizes(manifest), _versions(model, artifact)):
+    videos = list(itertools.product(_frame_sizes(manifest), _versions(model, artifact)))
+    for size, (torch_model, version) in with_progress(
+        videos, total=len(videos), label="comparing tracks", unit="video"
+    ):
         most = manifest.points.buckets.get(target.format, POINTS)[-1]
         frames, xy = moving_pattern(size, FRAMES, min(max(POINTS), most))
         t = np.arange(len(xy)) % FRAMES if not isinstance(manifest.program, Causal) else None
@@ -135,7 +139,7 @@ def _compare_on_clips(model: nn.Module, stages: Sequence[Stage], directory: Path
     report = {
         "reference": f"torch {torch.__version__}, float32, CPU",
         "backend": backend.describe(),
-        "stage_error": {stage.name: _stage_error(stage, artifact, backend, target.format) for stage in stages},
+        "stage_error": _stage_errors(stages, artifact, backend, target.format),
         **asdict(scores[0]),
         "estimates_alone": [asdict(each) for each in scores[1:]],
     }
@@ -173,6 +177,11 @@ def _frame_sizes(manifest: Manifest) -> list[tuple[int, int]]:
 def _points(manifest: Manifest, format: str) -> list[int]:
     """Numbers of points to run stages with: two, as far as there are two."""
     return list(manifest.points.buckets.get(format, POINTS)[:2])
+
+
+def _stage_errors(stages: Sequence[Stage], artifact: Artifact, backend: Backend, format: str) -> dict[str, float]:
+    watched = with_progress(stages, total=len(stages), label="comparing stages", unit="stage")
+    return {stage.name: _stage_error(stage, artifact, backend, format) for stage in watched}
 
 
 def _stage_error(stage: Stage, artifact: Artifact, backend: Backend, format: str) -> float:
