@@ -278,6 +278,8 @@ class Manifest:
     stages: Mapping[str, StageSpec]
     flow: FlowFusion | None = None
     """How the positions of a causal model follow the picture; None: they are the model's estimates."""
+    weights: File | None = None
+    """Tensors that files of stages, and kernels, have in common (`tapsdk.artifact.weights`); None: there are none."""
     reference: File | None = None
     """What the model says of a video made by formula (`tapsdk.selection.reference`), to compare engines with."""
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -290,7 +292,12 @@ class Manifest:
 
     def files(self) -> list[File]:
         stages = [file for stage in self.stages.values() for file in stage.files.values()]
-        return [*stages, self.reference] if self.reference else stages
+        return [*stages, *(file for file in (self.weights, self.reference) if file)]
+
+    def bytes_of(self, format: str) -> int:
+        """Of all that is needed to run the model in a format."""
+        stages = [stage.files[format] for stage in self.stages.values() if format in stage.files]
+        return sum(file.bytes for file in (*stages, *([self.weights] if self.weights else ())))
 
     def to_json(self) -> str:
         program = {"kind": self.program.kind, **asdict(self.program)}

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+from tapsdk.artifact import weights
 from tapsdk.artifact.content import read_regular
 from tapsdk.artifact.entries import Entry
 from tapsdk.artifact.manifest import (
@@ -91,7 +92,7 @@ def read_manifest(directory: Path, links: bool = False) -> Manifest:
 
 
 def _manifest(table: dict[str, Any]) -> Manifest:
-    optional = ("flow", "reference", "verification", "tools")
+    optional = ("flow", "weights", "reference", "verification", "tools")
     needed = [f.name for f in fields(Manifest) if f.name not in optional]
     found = Entry("the manifest", table).fields(needed, optional)
     # Within the manifest, entries go by their own names.
@@ -107,6 +108,7 @@ def _manifest(table: dict[str, Any]) -> Manifest:
         program=_program(at["program"]),
         stages={name: _stage(entry) for name, entry in at["stages"].table().items()},
         flow=at.optional("flow", _flow),
+        weights=at.optional("weights", lambda entry: _file(entry, weights.FORMAT, LARGEST_FILE)),
         reference=at.optional("reference", lambda entry: _file(entry, "npz", LARGEST_REFERENCE)),
         verification=at.get("verification", lambda entry: {k: v.value for k, v in entry.table().items()}, {}),
         tools=at.get("tools", _tools, {}),

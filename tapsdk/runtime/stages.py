@@ -73,8 +73,10 @@ class OpenStages:
     def open_all(self, names: Iterable[str], points: int) -> None:
         """Opens stages for about so many points, so that whatever cannot be opened is known before the first frame."""
         room = capacity(min([points, *self.buckets[-1:]]), self.buckets)
+        shared = self.artifact.weights()  # while somebody has them, they are not read again
         for name in names:
             self.open(name, room)
+        del shared
 
     def open(self, name: str, points: int) -> Session:
         """A stage for tensors of `points` rows."""

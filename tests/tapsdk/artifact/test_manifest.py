@@ -211,6 +211,7 @@ GOLDEN = """\
   "contrast": 2.0,
   "hidden": "occlusion"
  },
+ "weights": null,
  "reference": null,
  "verification": {
   "pixel_error": {
@@ -360,6 +361,13 @@ def test_inputs_by_role_come_in_order():
 def test_files_and_formats():
     assert MANIFEST.formats == ["onnx"]
     assert [file.path for file in MANIFEST.files()] == ["step.onnx"]
+
+
+def test_weights_in_common_are_one_of_the_files_and_needed_in_every_format():
+    weights = File("weights.safetensors", "safetensors", "ef" * 32, 1000)
+    manifest = replace(MANIFEST, weights=weights)
+    assert [file.path for file in manifest.files()] == ["step.onnx", "weights.safetensors"]
+    assert (MANIFEST.bytes_of("onnx"), manifest.bytes_of("onnx")) == (1234, 2234)
 
 
 def test_a_reference_is_one_of_the_files(tmp_path):
@@ -525,6 +533,11 @@ WRONG = {
     f"{STEP}.files.onnx.sha256": (*NOT_NAMES, "ab"),
     f"{STEP}.files.onnx.bytes": (*NOT_COUNTS[:-2], "x", 10**12, GONE),
     f"{STEP}.files.onnx.hash": ("md5",),
+    "weights": (*NOT_TABLES, {}, {"path": "weights.safetensors"}),
+    "weights.path": (*NOT_NAMES, "../weights.safetensors"),
+    "weights.format": (*NOT_NAMES, "npz"),
+    "weights.sha256": (*NOT_NAMES, "ab"),
+    "weights.bytes": (*NOT_COUNTS[:-2], "x", 10**12, GONE),
     "flow": (*NOT_TABLES, {}, {"radius": 3}),
     "flow.radius": (*NOT_COUNTS, 0, 16, 99, GONE),
     "flow.levels": (*NOT_COUNTS, 0, 9, GONE),
@@ -653,7 +666,7 @@ def test_nobody_waits_for_a_manifest(tmp_path):
         read_manifest(tmp_path)
 
 
-DEFAULTS = {"flow": None, "reference": None, "verification": {}, "tools": {}}
+DEFAULTS = {"flow": None, "weights": None, "reference": None, "verification": {}, "tools": {}}
 
 
 @pytest.mark.parametrize("entry", [key for key in BUNDLED_TABLE if key not in DEFAULTS])
