@@ -17,7 +17,7 @@ using namespace tapkernels;
 namespace {
 
 using AnyArray = nb::ndarray<nb::ro>;
-using Output = nb::ndarray<nb::numpy, float>;
+using Result = nb::ndarray<nb::numpy, float>;
 
 DType dtype_of(const AnyArray& array) {
     if (array.dtype() == nb::dtype<std::uint8_t>()) return DType::uint8;
@@ -69,7 +69,7 @@ std::int64_t read_integer(const Op& op, const Attribute& attribute, nb::handle v
     return number;
 }
 
-Output allocate(const Shape& shape) {
+Result allocate(const Shape& shape) {
     std::size_t count = 1, sizes[kMaxRank];
     for (int axis = 0; axis < shape.rank; ++axis) {
         sizes[axis] = static_cast<std::size_t>(shape.size[axis]);
@@ -77,10 +77,11 @@ Output allocate(const Shape& shape) {
     }
     std::unique_ptr<float[]> memory(new float[count]);
     nb::capsule owner(memory.get(), [](void* p) noexcept { delete[] static_cast<float*>(p); });
-    return Output(memory.release(), static_cast<std::size_t>(shape.rank), sizes, owner);
+    return Result(memory.release(), static_cast<std::size_t>(shape.rank), sizes, owner);
 }
 
-Output run(const std::string& name, nb::sequence inputs, nb::sequence attributes, nb::object threads) {
+std::vector<Result> run(const std::string& name, nb::sequence inputs, nb::sequence attributes,
+                        nb::object threads) {
     const Op& op = find_op(name);
     Call call = {};
     std::vector<AnyArray> arrays;  // keeps the memory of the inputs alive
@@ -91,13 +92,16 @@ Output run(const std::string& name, nb::sequence inputs, nb::sequence attributes
         call.attributes[i] = read_integer(op, op.attributes[i], attributes[i]);
     }
     call.threads = read_integer(op, {"threads", 1, kMaxThreads}, threads);
-    Output output = allocate(check(op, call));
-    call.output = output.data();
+    std::vector<Result> results;
+    for (const Shape& shape : check(op, call)) {
+        results.push_back(allocate(shape));
+        call.outputs[results.size() - 1] = results.back().data();
+    }
     {
         nb::gil_scoped_release release;
         op.run(call);
     }
-    return output;
+    return results;
 }
 
 }  // namespace

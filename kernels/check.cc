@@ -29,7 +29,7 @@ std::string describe(const Tensor& tensor) {
 
 // The sizes of the letters met so far, and the input that fixed each.
 struct Sizes {
-    std::int64_t size[26];
+    std::int64_t size[26] = {};
     const char* owner[26] = {};
 };
 
@@ -98,6 +98,14 @@ void check_input(const Op& op, const Input& input, const Tensor& tensor, Sizes& 
     }
 }
 
+Shape output_shape(const Output& output, const Sizes& sizes) {
+    Shape shape = {};
+    for (const char* symbol = output.shape; *symbol; ++symbol) {
+        shape.size[shape.rank++] = is_letter(*symbol) ? sizes.size[*symbol - 'A'] : *symbol - '0';
+    }
+    return shape;
+}
+
 }  // namespace
 
 std::string describe(const Input& input) {
@@ -112,7 +120,7 @@ std::string describe(const Input& input) {
     return text + "]";
 }
 
-Shape check(const Op& op, const Call& call) {
+std::vector<Shape> check(const Op& op, const Call& call) {
     Sizes sizes;
     for (int i = 0; i < kMaxInputs && op.inputs[i].name; ++i) {
         check_input(op, op.inputs[i], call.inputs[i], sizes);
@@ -129,7 +137,12 @@ Shape check(const Op& op, const Call& call) {
         fail("%s: threads must be from 1 to %d, got %lld", op.name, kMaxThreads,
              static_cast<long long>(call.threads));
     }
-    return op.output_shape(call);
+    op.output_sizes(call, sizes.size);
+    std::vector<Shape> shapes;
+    for (int i = 0; i < kMaxOutputs && op.outputs[i].name; ++i) {
+        shapes.push_back(output_shape(op.outputs[i], sizes));
+    }
+    return shapes;
 }
 
 void fail(const char* format, ...) {

@@ -91,7 +91,7 @@ def local_correlation(
     Raises:
         ArgumentError: a dtype, shape, layout or range other than these. Arrays must be C-contiguous.
     """
-    return _run("local_correlation", (grid, query, xy), (radius,), threads)
+    return _run("local_correlation", (grid, query, xy), (radius,), threads)[0]
 
 
 def lucas_kanade(
@@ -117,7 +117,7 @@ def lucas_kanade(
     Raises:
         ArgumentError: a dtype, shape, layout or range other than these, or frames without pixels.
     """
-    return _run("lucas_kanade", (before, after, xy), (radius, levels), threads)
+    return _run("lucas_kanade", (before, after, xy), (radius, levels), threads)[0]
 
 
 def resize_normalize(
@@ -140,10 +140,10 @@ def resize_normalize(
     Raises:
         ArgumentError: a dtype, shape or range other than these, or an image without pixels.
     """
-    return _run("resize_normalize", (image,), (height, width), threads)
+    return _run("resize_normalize", (image,), (height, width), threads)[0]
 
 
 def _run(
     op: str, inputs: tuple[NDArray[np.generic], ...], attributes: tuple[int, ...], threads: int | None
-) -> _Float32:
+) -> list[_Float32]:
     return _ext.run(op, inputs, attributes, _ext.default_threads() if threads is None else threads)
