@@ -4,6 +4,7 @@
 #define TAPKERNELS_OPS(ROW) \
     ROW(local_correlation)  \
     ROW(lucas_kanade)       \
+    ROW(mixer)              \
     ROW(resize_normalize)
 
 namespace tapkernels {

@@ -102,11 +102,13 @@ bool try_once(const Op& op) {
     }
     call.threads = between(1, 4);
     try {
-        const Shape shape = check(op, call);
-        std::int64_t count = 1;
-        for (int axis = 0; axis < shape.rank; ++axis) count *= shape.size[axis];
-        std::unique_ptr<float[]> output(new float[static_cast<std::size_t>(count)]);
-        call.output = output.get();
+        std::vector<std::unique_ptr<float[]>> outputs;
+        for (const Shape& shape : check(op, call)) {
+            std::int64_t count = 1;
+            for (int axis = 0; axis < shape.rank; ++axis) count *= shape.size[axis];
+            outputs.emplace_back(new float[static_cast<std::size_t>(count)]);
+            call.outputs[outputs.size() - 1] = outputs.back().get();
+        }
         op.run(call);
     } catch (const ArgumentError&) {
         return false;

@@ -32,15 +32,20 @@ Tensor tensor(const void* data, DType dtype, const std::vector<std::int64_t>& si
     return result;
 }
 
+// The values of all outputs, one output after the other.
 std::vector<float> run(const char* name, Call call) {
     const Op& op = find_op(name);
-    const Shape shape = check(op, call);
-    std::int64_t count = 1;
-    for (int axis = 0; axis < shape.rank; ++axis) count *= shape.size[axis];
-    std::vector<float> output(static_cast<std::size_t>(count));
-    call.output = output.data();
+    std::vector<std::vector<float>> outputs;
+    for (const Shape& shape : check(op, call)) {
+        std::int64_t count = 1;
+        for (int axis = 0; axis < shape.rank; ++axis) count *= shape.size[axis];
+        outputs.emplace_back(static_cast<std::size_t>(count));
+        call.outputs[outputs.size() - 1] = outputs.back().data();
+    }
     op.run(call);
-    return output;
+    std::vector<float> values;
+    for (const auto& each : outputs) values.insert(values.end(), each.begin(), each.end());
+    return values;
 }
 
 void expect_close(const std::vector<float>& got, const std::vector<float>& wanted, const std::string& what) {
@@ -62,7 +67,7 @@ Call correlation(const std::vector<float>& grid, const std::vector<float>& query
         {tensor(grid.data(), DType::float32, size), tensor(query.data(), DType::float32, {points, size[2]}),
          tensor(xy.data(), DType::float32, {points, 2})},
         {radius},
-        nullptr,
+        {},
         1};
 }
 
@@ -71,7 +76,7 @@ void test_known_values() {
     expect_close(run("local_correlation", correlation(grid, query, xy, {2, 2, 1}, 0)), {10, 25, 0},
                  "known values");
     const std::vector<std::uint8_t> image = {0, 51, 255};
-    const Call call = {{tensor(image.data(), DType::uint8, {1, 1, 3})}, {1, 1}, nullptr, 1};
+    const Call call = {{tensor(image.data(), DType::uint8, {1, 1, 3})}, {1, 1}, {}, 1};
     expect_close(run("resize_normalize", call), {-1, -0.6f, 1}, "known values");
 }
 
@@ -103,7 +108,7 @@ void test_against_scalar(const std::string& isa) {
                       tensor(after.data(), DType::float32, {height, width, 3}),
                       tensor(xy.data(), DType::float32, {40, 2})},
                      {4, 3},
-                     nullptr,
+                     {},
                      1};
         set_isa("scalar");
         const auto wanted = run("lucas_kanade", call);
@@ -116,7 +121,7 @@ void test_against_scalar(const std::string& isa) {
     for (std::int64_t width : {1, 2, 5, 31, 64, 333, 2000}) {
         std::vector<std::uint8_t> image(static_cast<std::size_t>(40 * width * 3));
         for (auto& each : image) each = static_cast<std::uint8_t>(generator());
-        Call call = {{tensor(image.data(), DType::uint8, {40, width, 3})}, {17, 50}, nullptr, 1};
+        Call call = {{tensor(image.data(), DType::uint8, {40, width, 3})}, {17, 50}, {}, 1};
         set_isa("scalar");
         const auto wanted = run("resize_normalize", call);
         set_isa(isa);
