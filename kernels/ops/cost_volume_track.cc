@@ -104,23 +104,29 @@ std::int64_t whole_vecs(std::int64_t count) {
     return (count + Vec::kLanes - 1) / Vec::kLanes * Vec::kLanes;
 }
 
-// Inputs of a product: input k of output i is rows[k / length][k % length * along + i * kStep], or with `step` in
-// place of a kStep of 0.
-struct Inputs {
+// A product of inputs [cells][terms] and weights [terms][outputs], on top of a bias [outputs]. Term k of a cell is
+// rows[k / length][k % length * along + cell * kStep], with `step` in place of a kStep of 0.
+struct Product {
     const float* rows[3];
     int count;
     std::int64_t length, along, step;
+    const float *weights, *bias;
+    std::int64_t outputs;
 };
 
-template <int kCells, int kVecs, int kStep>
-void multiply(const Inputs& inputs, const float* weights, std::int64_t outputs, Vec (&sums)[kCells][kVecs]) {
-    const std::int64_t step = kStep ? kStep : inputs.step;
-    for (int i = 0; i < kCells; ++i) {
-        for (int v = 0; v < kVecs; ++v) sums[i][v] = Vec::zero();
+// finish(cell, output, sum) gets what is found for kCells cells from `begin` on, and kVecs Vecs of outputs.
+template <int kCells, int kVecs, int kStep, typename Finish>
+void multiply_block(const Product& p, std::int64_t begin, std::int64_t output, const Finish& finish) {
+    const std::int64_t step = kStep ? kStep : p.step;
+    Vec sums[kCells][kVecs];
+    for (int v = 0; v < kVecs; ++v) {
+        const Vec bias = Vec::load(p.bias + output + v * Vec::kLanes);
+        for (int i = 0; i < kCells; ++i) sums[i][v] = bias;
     }
-    for (int row = 0; row < inputs.count; ++row) {
-        const float* input = inputs.rows[row];
-        for (std::int64_t k = 0; k < inputs.length; ++k, input += inputs.along, weights += outputs) {
+    const float* weights = p.weights + output;
+    for (int row = 0; row < p.count; ++row) {
+        const float* input = p.rows[row] + begin * step;
+        for (std::int64_t k = 0; k < p.length; ++k, input += p.along, weights += p.outputs) {
             Vec weight[kVecs];
             for (int v = 0; v < kVecs; ++v) weight[v] = Vec::load(weights + v * Vec::kLanes);
             for (int i = 0; i < kCells; ++i) {
@@ -129,43 +135,34 @@ void multiply(const Inputs& inputs, const float* weights, std::int64_t outputs, 
             }
         }
     }
-}
-
-// Calls finish(first, sums) for cells [begin, begin + count), count <= kCells.
-template <int kCells, int kVecs, int kStep, typename Finish>
-void multiply_cells(Inputs inputs, std::int64_t begin, int count, const float* weights, std::int64_t outputs,
-                    const Finish& finish) {
-    if (count == kCells) {
-        for (int row = 0; row < inputs.count; ++row)
-            inputs.rows[row] += begin * (kStep ? kStep : inputs.step);
-        Vec sums[kCells][kVecs];
-        multiply<kCells, kVecs, kStep>(inputs, weights, outputs, sums);
-        for (int i = 0; i < kCells; ++i) {
-            for (int v = 0; v < kVecs; ++v) finish(begin + i, v * Vec::kLanes, sums[i][v]);
-        }
-    } else if constexpr (kCells > 1) {
-        multiply_cells<kCells - 1, kVecs, kStep>(inputs, begin, count, weights, outputs, finish);
+    for (int i = 0; i < kCells; ++i) {
+        for (int v = 0; v < kVecs; ++v) finish(begin + i, output + v * Vec::kLanes, sums[i][v]);
     }
 }
 
-// finish(cell, output, sums) gets a Vec of outputs from `output` on, for each of `cells`; cells in order.
+// The same for `count` cells, of which there are kCells at most.
+template <int kCells, int kVecs, int kStep, typename Finish>
+void multiply_some(const Product& p, std::int64_t begin, std::int64_t count, std::int64_t output,
+                   const Finish& finish) {
+    if (count == kCells) {
+        multiply_block<kCells, kVecs, kStep>(p, begin, output, finish);
+    } else if constexpr (kCells > 1) {
+        multiply_some<kCells - 1, kVecs, kStep>(p, begin, count, output, finish);
+    }
+}
+
+// The same for any number of cells, in order, and all outputs.
 template <int kStep, typename Finish>
-void multiply_all(const Inputs& inputs, std::int64_t cells, const float* weights, std::int64_t outputs,
-                  const Finish& finish) {
-    for (std::int64_t output = 0; output < outputs;) {
-        const bool two = outputs - output >= 2 * Vec::kLanes;
+void multiply(const Product& p, std::int64_t cells, const Finish& finish) {
+    for (std::int64_t output = 0; output < p.outputs;) {
+        const bool two = p.outputs - output >= 2 * Vec::kLanes;
         const std::int64_t most = two ? kMostOfTwo : kMostOfOne, pieces = (cells + most - 1) / most;
-        const float* column = weights + output;
-        const auto here = [&](std::int64_t cell, int offset, Vec sums) {
-            finish(cell, output + offset, sums);
-        };
         for (std::int64_t piece = 0; piece < pieces; ++piece) {
-            const std::int64_t begin = cells * piece / pieces;
-            const int count = static_cast<int>(cells * (piece + 1) / pieces - begin);
+            const std::int64_t begin = cells * piece / pieces, count = cells * (piece + 1) / pieces - begin;
             if (two) {
-                multiply_cells<kMostOfTwo, 2, kStep>(inputs, begin, count, column, outputs, here);
+                multiply_some<kMostOfTwo, 2, kStep>(p, begin, count, output, finish);
             } else {
-                multiply_cells<kMostOfOne, 1, kStep>(inputs, begin, count, column, outputs, here);
+                multiply_some<kMostOfOne, 1, kStep>(p, begin, count, output, finish);
             }
         }
         output += (two ? 2 : 1) * Vec::kLanes;
@@ -189,12 +186,13 @@ void score(const Problem& p, std::int64_t first, int count, const Workplace& w) 
                 p.features.data)[(first + i) * p.features.strides[0] + c * p.features.strides[1]];
         }
     }
-    const Inputs inputs = {{w.features}, 1, p.channels, kGroup, 1};
+    const float nothing[kPanel] = {};
     for (std::int64_t panel = 0; panel < p.panels; ++panel) {
-        multiply_all<1>(inputs, count, p.grid + panel * p.channels * kPanel, kPanel,
-                        [&](std::int64_t point, std::int64_t cell, Vec sums) {
-                            sums.store(w.scores + (point * p.panels + panel) * kPanel + cell);
-                        });
+        const float* cells = p.grid + panel * p.channels * kPanel;
+        const Product product = {{w.features}, 1, p.channels, kGroup, 1, cells, nothing, kPanel};
+        multiply<1>(product, count, [&](std::int64_t point, std::int64_t cell, Vec sum) {
+            sum.store(w.scores + (point * p.panels + panel) * kPanel + cell);
+        });
     }
 }
 
@@ -211,31 +209,24 @@ void compute_shared(const Problem& p, const Workplace& w, std::int64_t y) {
         return;
     }
     const float* scores = w.map + y * (p.width + 2);
-    const Inputs inputs = {{scores, scores + p.width + 2, scores + 2 * (p.width + 2)}, 3, 3, 1, 1};
-    multiply_all<1>(inputs, p.width, p.head.shared, p.shared,
-                    [&](std::int64_t x, std::int64_t channel, Vec sums) {
-                        const Vec bias = Vec::load(p.head.shared_bias + channel);
-                        relu(sums + bias).store(row + x * p.shared + channel);
-                    });
+    const Product product = {{scores, scores + p.width + 2, scores + 2 * (p.width + 2)},
+                             3, 3, 1, 1, p.head.shared, p.head.shared_bias, p.shared};
+    multiply<1>(product, p.width, [&](std::int64_t x, std::int64_t channel, Vec sum) {
+        relu(sum).store(row + x * p.shared + channel);
+    });
 }
 
 // Adds row y of the occlusion convolution to w.pooled.
 void pool(const Problem& p, const Workplace& w, std::int64_t y) {
-    const Inputs inputs = {
-        {shared_row(p, w, 2 * y), shared_row(p, w, 2 * y + 1), shared_row(p, w, 2 * y + 2)},
-        3,
-        3 * p.shared,
-        1,
-        2 * p.shared};
-    const auto finish = [&](std::int64_t, std::int64_t channel, Vec sums) {
-        const Vec bias = Vec::load(p.head.occlusion_bias + channel);
-        (Vec::load(w.pooled + channel) + relu(sums + bias)).store(w.pooled + channel);
+    const Product product = {{shared_row(p, w, 2 * y), shared_row(p, w, 2 * y + 1), shared_row(p, w, 2 * y + 2)},
+                             3, 3 * p.shared, 1, 2 * p.shared, p.head.occlusion, p.head.occlusion_bias, p.occlusion};
+    const auto finish = [&](std::int64_t, std::int64_t channel, Vec sum) {
+        (Vec::load(w.pooled + channel) + relu(sum)).store(w.pooled + channel);
     };
-    const std::int64_t cells = (p.width + 1) / 2;
     if (p.shared == 16) {
-        multiply_all<32>(inputs, cells, p.head.occlusion, p.occlusion, finish);
+        multiply<32>(product, (p.width + 1) / 2, finish);
     } else {
-        multiply_all<0>(inputs, cells, p.head.occlusion, p.occlusion, finish);
+        multiply<0>(product, (p.width + 1) / 2, finish);
     }
 }
 
@@ -311,14 +302,10 @@ void find_peak(const Problem& p, const Workplace& w, float* xy) {
 void say(const Problem& p, const Workplace& w, float* logits) {
     const float cells = static_cast<float>((p.width + 1) / 2 * ((p.height + 1) / 2));
     for (std::int64_t i = 0; i < p.occlusion; ++i) w.pooled[i] /= cells;
-    multiply_all<1>({{w.pooled}, 1, p.occlusion, 1, 1}, 1, p.head.hidden, p.hidden,
-                    [&](std::int64_t, std::int64_t i, Vec sums) {
-                        relu(sums + Vec::load(p.head.hidden_bias + i)).store(w.hidden + i);
-                    });
-    multiply_all<1>({{w.hidden}, 1, p.hidden, 1, 1}, 1, p.head.out, p.outputs,
-                    [&](std::int64_t, std::int64_t i, Vec sums) {
-                        (sums + Vec::load(p.head.out_bias + i)).store(w.out + i);
-                    });
+    multiply<1>({{w.pooled}, 1, p.occlusion, 1, 1, p.head.hidden, p.head.hidden_bias, p.hidden}, 1,
+                [&](std::int64_t, std::int64_t i, Vec sum) { relu(sum).store(w.hidden + i); });
+    multiply<1>({{w.hidden}, 1, p.hidden, 1, 1, p.head.out, p.head.out_bias, p.outputs}, 1,
+                [&](std::int64_t, std::int64_t i, Vec sum) { sum.store(w.out + i); });
     for (std::int64_t i = 0; i < p.logit_count; ++i) logits[i] = w.out[i];
 }
 
