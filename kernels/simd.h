@@ -16,6 +16,10 @@
 //     exp(a)                       e^a, with a relative error below 2e-7 for a from -87 to 88, and as if a were
 //                                  the nearer of these beyond; NaN for NaN
 //     power_of_two(a)              2^n where a is n + kRounder, n a whole number from -126 to 127
+//     highest(a)                   over the lanes
+//     sums(a)                      of kLanes Vecs, each over its lanes: those of a[0] first
+//     mantissa(a, exponent)        of positive, normal a: a = mantissa * 2^exponent, sqrt(1/2) <= mantissa < sqrt(2)
+//     log(a)                       natural, of positive, normal a; NaN for NaN and infinity
 //
 // Everything has internal linkage, so that no code of one instruction set can be linked into another.
 #pragma once
@@ -33,6 +37,9 @@
 namespace tapkernels {
 namespace TAPKERNELS_ISA {
 namespace {
+
+constexpr std::int32_t kRootOfHalf = 0x3f3504f3;  // the bits of sqrt(1/2)
+constexpr std::int32_t kFraction = 0x007fffff;    // those of a float behind its exponent
 
 #if defined(TAPKERNELS_SIMD_AVX512)
 
@@ -70,12 +77,37 @@ struct Vec {
     friend Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.lanes, b.lanes)}; }
     friend Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.lanes, b.lanes)}; }
     friend Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
+    friend Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.lanes, b.lanes)}; }
     friend float sum(Vec a) { return _mm512_reduce_add_ps(a.lanes); }
     friend Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.lanes, b.lanes)}; }
-    friend Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.lanes, b.lanes)}; }
     friend Vec power_of_two(Vec a) {
         const __m512i exponent = _mm512_add_epi32(_mm512_castps_si512(a.lanes), _mm512_set1_epi32(127));
         return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
+    }
+    friend float highest(Vec a) { return _mm512_reduce_max_ps(a.lanes); }
+    friend Vec sums(const Vec (&a)[kLanes]) {
+        __m512 half[8], quarter[4];
+        for (int i = 0; i < 8; ++i) {
+            const __m512 first = a[i < 4 ? i : i + 4].lanes, second = a[i < 4 ? i + 4 : i + 8].lanes;
+            half[i] = _mm512_add_ps(_mm512_shuffle_f32x4(first, second, 0x44),
+                                    _mm512_shuffle_f32x4(first, second, 0xee));
+        }
+        for (int i = 0; i < 4; ++i) {
+            quarter[i] = _mm512_add_ps(_mm512_shuffle_f32x4(half[i], half[i + 4], 0x88),
+                                       _mm512_shuffle_f32x4(half[i], half[i + 4], 0xdd));
+        }
+        const __m512 even = _mm512_add_ps(_mm512_unpacklo_ps(quarter[0], quarter[1]),
+                                          _mm512_unpackhi_ps(quarter[0], quarter[1]));
+        const __m512 odd = _mm512_add_ps(_mm512_unpacklo_ps(quarter[2], quarter[3]),
+                                         _mm512_unpackhi_ps(quarter[2], quarter[3]));
+        return {_mm512_add_ps(_mm512_shuffle_ps(even, odd, 0x44), _mm512_shuffle_ps(even, odd, 0xee))};
+    }
+    friend Vec mantissa(Vec a, Vec& exponent) {
+        const __m512i root = _mm512_set1_epi32(kRootOfHalf);
+        const __m512i bits = _mm512_sub_epi32(_mm512_castps_si512(a.lanes), root);
+        exponent = {_mm512_cvtepi32_ps(_mm512_srai_epi32(bits, 23))};
+        const __m512i rest = _mm512_and_si512(bits, _mm512_set1_epi32(kFraction));
+        return {_mm512_castsi512_ps(_mm512_add_epi32(rest, root))};
     }
 };
 
@@ -115,16 +147,36 @@ struct Vec {
     friend Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lanes, b.lanes)}; }
     friend Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.lanes, b.lanes)}; }
     friend Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
+    friend Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lanes, b.lanes)}; }
     friend float sum(Vec a) {
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.lanes), _mm256_extractf128_ps(a.lanes, 1));
         const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
     }
     friend Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lanes, b.lanes)}; }
-    friend Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lanes, b.lanes)}; }
     friend Vec power_of_two(Vec a) {
         const __m256i exponent = _mm256_add_epi32(_mm256_castps_si256(a.lanes), _mm256_set1_epi32(127));
         return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+    }
+    friend float highest(Vec a) {
+        const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.lanes), _mm256_extractf128_ps(a.lanes, 1));
+        const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+    }
+    friend Vec sums(const Vec (&a)[kLanes]) {
+        const __m256 first =
+            _mm256_hadd_ps(_mm256_hadd_ps(a[0].lanes, a[1].lanes), _mm256_hadd_ps(a[2].lanes, a[3].lanes));
+        const __m256 second =
+            _mm256_hadd_ps(_mm256_hadd_ps(a[4].lanes, a[5].lanes), _mm256_hadd_ps(a[6].lanes, a[7].lanes));
+        return {_mm256_add_ps(_mm256_permute2f128_ps(first, second, 0x20),
+                              _mm256_permute2f128_ps(first, second, 0x31))};
+    }
+    friend Vec mantissa(Vec a, Vec& exponent) {
+        const __m256i root = _mm256_set1_epi32(kRootOfHalf);
+        const __m256i bits = _mm256_sub_epi32(_mm256_castps_si256(a.lanes), root);
+        exponent = {_mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 23))};
+        const __m256i rest = _mm256_and_si256(bits, _mm256_set1_epi32(kFraction));
+        return {_mm256_castsi256_ps(_mm256_add_epi32(rest, root))};
     }
 };
 
@@ -160,12 +212,22 @@ struct Vec {
     friend Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.lanes, b.lanes)}; }
     friend Vec operator/(Vec a, Vec b) { return {vdivq_f32(a.lanes, b.lanes)}; }
     friend Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.lanes, a.lanes, b.lanes)}; }
+    friend Vec max(Vec a, Vec b) { return {vbslq_f32(vcgtq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
     friend float sum(Vec a) { return vaddvq_f32(a.lanes); }
     friend Vec min(Vec a, Vec b) { return {vbslq_f32(vcltq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
-    friend Vec max(Vec a, Vec b) { return {vbslq_f32(vcgtq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
     friend Vec power_of_two(Vec a) {
         const uint32x4_t exponent = vaddq_u32(vreinterpretq_u32_f32(a.lanes), vdupq_n_u32(127));
         return {vreinterpretq_f32_u32(vshlq_n_u32(exponent, 23))};
+    }
+    friend float highest(Vec a) { return vmaxvq_f32(a.lanes); }
+    friend Vec sums(const Vec (&a)[kLanes]) {
+        return {vpaddq_f32(vpaddq_f32(a[0].lanes, a[1].lanes), vpaddq_f32(a[2].lanes, a[3].lanes))};
+    }
+    friend Vec mantissa(Vec a, Vec& exponent) {
+        const int32x4_t root = vdupq_n_s32(kRootOfHalf);
+        const int32x4_t bits = vsubq_s32(vreinterpretq_s32_f32(a.lanes), root);
+        exponent = {vcvtq_f32_s32(vshrq_n_s32(bits, 23))};
+        return {vreinterpretq_f32_s32(vaddq_s32(vandq_s32(bits, vdupq_n_s32(kFraction)), root))};
     }
 };
 
@@ -215,13 +277,13 @@ struct Vec {
         return a;
     }
     friend Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+    friend Vec max(Vec a, Vec b) {
+        for (int i = 0; i < kLanes; ++i) a.lanes[i] = a.lanes[i] > b.lanes[i] ? a.lanes[i] : b.lanes[i];
+        return a;
+    }
     friend float sum(Vec a) { return (a.lanes[0] + a.lanes[1]) + (a.lanes[2] + a.lanes[3]); }
     friend Vec min(Vec a, Vec b) {
         for (int i = 0; i < kLanes; ++i) b.lanes[i] = a.lanes[i] < b.lanes[i] ? a.lanes[i] : b.lanes[i];
-        return b;
-    }
-    friend Vec max(Vec a, Vec b) {
-        for (int i = 0; i < kLanes; ++i) b.lanes[i] = a.lanes[i] > b.lanes[i] ? a.lanes[i] : b.lanes[i];
         return b;
     }
     friend Vec power_of_two(Vec a) {
@@ -230,6 +292,24 @@ struct Vec {
             memcpy(&bits, &each, sizeof bits);
             bits = (bits + 127) << 23;
             memcpy(&each, &bits, sizeof bits);
+        }
+        return a;
+    }
+    friend float highest(Vec a) {
+        float most = a.lanes[0];
+        for (int i = 1; i < kLanes; ++i) most = a.lanes[i] > most ? a.lanes[i] : most;
+        return most;
+    }
+    friend Vec sums(const Vec (&a)[kLanes]) { return {{sum(a[0]), sum(a[1]), sum(a[2]), sum(a[3])}}; }
+    friend Vec mantissa(Vec a, Vec& exponent) {
+        for (int i = 0; i < kLanes; ++i) {
+            std::int32_t bits;
+            memcpy(&bits, &a.lanes[i], sizeof bits);
+            // Wraps around where a is no positive number, as the instructions do.
+            bits = static_cast<std::int32_t>(static_cast<std::uint32_t>(bits) - kRootOfHalf);
+            exponent.lanes[i] = static_cast<float>(bits >> 23);
+            bits = (bits & kFraction) + kRootOfHalf;
+            memcpy(&a.lanes[i], &bits, sizeof bits);
         }
         return a;
     }
@@ -252,6 +332,18 @@ inline Vec exp(Vec a) {
     Vec power = Vec::all(1.9875691500e-4f);
     for (float factor : factors) power = fma(power, r, Vec::all(factor));
     return (fma(power, r * r, r) + Vec::all(1)) * power_of_two(rounded);
+}
+
+inline Vec log(Vec a) {
+    Vec exponent = Vec::zero();
+    const Vec rest = mantissa(a, exponent) - Vec::all(1);
+    // log m = 2 artanh((m - 1) / (m + 1)), of which what is left out is below 1e-8 of it.
+    const Vec s = rest / (rest + Vec::all(2)), square = s * s;
+    Vec series = fma(square, Vec::all(1 / 9.0f), Vec::all(1 / 7.0f));
+    series = fma(square, series, Vec::all(1 / 5.0f));
+    series = fma(square, series, Vec::all(1 / 3.0f));
+    series = fma(s + s, square * series, s + s);
+    return fma(exponent, Vec::all(0.693147181f), series) + (a - a);
 }
 
 }  // namespace

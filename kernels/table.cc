@@ -2,6 +2,7 @@
 #include "tapkernels.h"
 
 #define TAPKERNELS_OPS(ROW) \
+    ROW(cost_volume_track)  \
     ROW(local_correlation)  \
     ROW(lucas_kanade)       \
     ROW(mixer)              \

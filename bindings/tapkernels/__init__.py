@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 from tapkernels import _ext
 from tapkernels._ext import ArgumentError, IsaError
+from tapkernels.cost_volume import CostVolumeHead
 from tapkernels.mixer_weights import MixerWeights
 
 __all__ = [
     "ArgumentError",
+    "CostVolumeHead",
     "Info",
     "IsaError",
     "MixerWeights",
+    "cost_volume_track",
     "info",
     "local_correlation",
     "lucas_kanade",
@@ -71,6 +74,44 @@ def set_isa(name: str | None) -> None:
         IsaError: the name is unknown, or this processor or this build lacks it.
     """
     _ext.set_isa(name or "")
+
+
+def cost_volume_track(
+    grid: _Float32,
+    features: _Float32,
+    previous: _Float32 | None,
+    head: CostVolumeHead,
+    *,
+    threads: int | None = None,
+) -> tuple[_Float32, _Float32]:
+    """Where points are in a frame, and how sure that is: TAPIR's cost volume and its head (arXiv:2306.08637).
+
+    A point's feature is compared with all cells; convolutions make a heatmap and logits of these scores; the position
+    is the mean cell of the heatmap's softmax around its largest cell. No point's numbers depend on other points.
+
+    Args:
+        grid: [H, W, C] float32, features of one frame.
+        features: [N, C] float32, one per point; any strides.
+        previous: [N, 2] float32, cells, where the points were in the frame before, for the head's motion prior; None:
+            without the prior.
+        head: the weights.
+        threads: see the package.
+
+    Returns:
+        xy [N, 2] float32, cells: (0, 0) = outer corner of the top-left cell, a cell's centre is at +0.5. NaN where a
+            heatmap is not finite all over, as NaN in a feature or in `previous` makes it.
+        logits [N, L] float32, in the order of the head's last layer: occlusion, expected distance.
+
+    Raises:
+        ArgumentError: a dtype, shape or layout other than these, or a grid without cells.
+
+    Example:
+        >>> head = CostVolumeHead.of(weights, "head.", temperature=20.0)  # doctest: +SKIP
+        >>> xy, logits = cost_volume_track(grid, features, None, head)  # doctest: +SKIP
+    """
+    known = np.empty((0, 2), np.float32) if previous is None else previous
+    xy, logits = _run("cost_volume_track", (grid, features, known, *head.arrays()), (), threads)
+    return xy, logits
 
 
 def local_correlation(

@@ -71,6 +71,43 @@ Call correlation(const std::vector<float>& grid, const std::vector<float>& query
         1};
 }
 
+// Memory of the inputs of a cost_volume_track, and the call. Its prior leaves no doubt about where the peak is.
+struct CostVolume {
+    std::vector<std::vector<float>> arrays{};
+    Call call = {};
+
+    CostVolume(std::int64_t height, std::int64_t width, std::int64_t channels, std::int64_t shared) {
+        constexpr std::int64_t kPoints = 30, kOcclusion = 18, kHidden = 9, kLogits = 2;
+        const std::vector<std::vector<std::int64_t>> sizes = {{height, width, channels},
+                                                              {kPoints, channels},
+                                                              {kPoints, 2},
+                                                              {shared, 1, 3, 3},
+                                                              {shared},
+                                                              {1, shared, 3, 3},
+                                                              {kOcclusion, shared, 3, 3},
+                                                              {kOcclusion},
+                                                              {kHidden, kOcclusion},
+                                                              {kHidden},
+                                                              {kLogits, kHidden},
+                                                              {kLogits}};
+        for (std::size_t i = 0; i < sizes.size(); ++i) {
+            std::int64_t count = 1;
+            for (std::int64_t each : sizes[i]) count *= each;
+            arrays.push_back(uniform(count, -0.1f, 0.1f));
+            if (i == 2) {
+                for (std::size_t k = 0; k < arrays[i].size(); ++k) {
+                    const std::int64_t cell = static_cast<std::int64_t>(k) * 7 % (k % 2 ? height : width);
+                    arrays[i][k] = static_cast<float>(cell) + 0.6f;
+                }
+            }
+            call.inputs[i] = tensor(arrays[i].data(), DType::float32, sizes[i]);
+        }
+        arrays.push_back({1, 20});
+        call.inputs[sizes.size()] = tensor(arrays.back().data(), DType::float32, {2});
+        call.threads = 1;
+    }
+};
+
 void test_known_values() {
     const std::vector<float> grid = {1, 2, 3, 4}, query = {10, 10, 10}, xy = {0.5f, 0.5f, 1, 1, -100, NAN};
     expect_close(run("local_correlation", correlation(grid, query, xy, {2, 2, 1}, 0)), {10, 25, 0},
@@ -91,6 +128,18 @@ void test_against_scalar(const std::string& isa) {
         for (std::int64_t threads : {1, 3}) {
             call.threads = threads;
             expect_close(run("local_correlation", call), wanted, isa + " local_correlation");
+        }
+    }
+    for (std::int64_t shared : {1, 5, 16, 33}) {
+        for (std::int64_t width : {1, 8, 21}) {
+            CostVolume problem(width % 8 + 1, width, 2 * shared, shared);
+            set_isa("scalar");
+            const auto wanted = run("cost_volume_track", problem.call);
+            set_isa(isa);
+            for (std::int64_t threads : {1, 3}) {
+                problem.call.threads = threads;
+                expect_close(run("cost_volume_track", problem.call), wanted, isa + " cost_volume_track");
+            }
         }
     }
     for (std::int64_t width : {1, 20, 63}) {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tapkernels
-from tapkernels import MixerWeights, reference
+from tapkernels import CostVolumeHead, MixerWeights, reference
 from tapkernels.mixer_weights import parameter_shapes
 
 Arguments = tuple[Any, ...]
@@ -24,6 +24,50 @@ class Row:
     op: str
     tolerance: float
     calls: Callable[[np.random.Generator], Iterator[tuple[str, Arguments]]]
+
+
+def cost_volume_track_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    for height, width in [(9, 13), (1, 1), (1, 20), (17, 1), (2, 3), (24, 42), (33, 16)]:
+        for known in (False, True):
+            yield f"{height}x{width} {known}", cost_volume(rng, (height, width, 12), 7, known=known)
+    for channels in (0, 1, 128):
+        yield f"{channels} channels", cost_volume(rng, (8, 11, channels), 5)
+    for points in (0, 1, 24, 25, 61):
+        yield f"{points} points", cost_volume(rng, (6, 5, 9), points)
+    for widths in [(1, 1, 1, 1), (16, 32, 16, 2), (16, 16, 16, 1), (5, 19, 3, 4), (17, 33, 18, 17), (16, 40, 4, 2)]:
+        yield f"widths {widths}", cost_volume(rng, (7, 10, 8), 4, widths)
+
+
+def cost_volume(
+    rng: np.random.Generator,
+    grid: tuple[int, int, int],
+    points: int,
+    widths: tuple[int, int, int, int] = (16, 16, 16, 2),
+    known: bool = True,
+) -> Arguments:
+    """widths: of the head: shared channels, of the occlusion's convolution, its hidden layer, logits."""
+    (height, width, channels), (shared, occlusion, hidden, logits) = grid, widths
+
+    def normal(*shape: int) -> np.ndarray:
+        """Of sums of about 1 where one is taken over all axes but the first."""
+        return (rng.normal(size=shape) / max(np.prod(shape[1:]), 1) ** 0.5).astype(np.float32)
+
+    head = CostVolumeHead(
+        shared_weight=normal(shared, 1, 3, 3),
+        shared_bias=normal(shared),
+        heatmap_weight=normal(1, shared, 3, 3),
+        occlusion_conv_weight=normal(occlusion, shared, 3, 3),
+        occlusion_conv_bias=normal(occlusion),
+        occlusion_hidden_weight=normal(hidden, occlusion),
+        occlusion_hidden_bias=normal(hidden),
+        occlusion_out_weight=normal(logits, hidden),
+        occlusion_out_bias=normal(logits),
+        temperature=5.0,
+        motion_prior=1.5,
+    )
+    features = rng.normal(size=grid).astype(np.float32)
+    previous = (rng.uniform(-0.5, 1.5, size=(points, 2)) * (width, height)).astype(np.float32)
+    return features, normal(points, channels), previous if known else None, head
 
 
 def local_correlation_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
@@ -113,6 +157,7 @@ def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Argu
 
 
 ROWS = [
+    Row("cost_volume_track", 2e-5, cost_volume_track_calls),
     Row("local_correlation", 1e-5, local_correlation_calls),
     Row("lucas_kanade", 1e-3, lucas_kanade_calls),
     Row("mixer", 5e-5, mixer_calls),
@@ -125,17 +170,18 @@ CALLS = [
 ]
 
 
+def all_of(results: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """What an op gives, be it one array or several."""
+    return results if isinstance(results, tuple) else (results,)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("row", "arguments"), CALLS)
 def test_agrees_with_the_reference(row: Row, arguments: Arguments, threads: int, isa: str) -> None:
-    results = outputs(getattr(tapkernels, row.op)(*arguments, threads=threads))
-    for result, expected in zip(results, outputs(getattr(reference, row.op)(*arguments)), strict=True):
+    results = all_of(getattr(tapkernels, row.op)(*arguments, threads=threads))
+    for result, expected in zip(results, all_of(getattr(reference, row.op)(*arguments)), strict=True):
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, expected, rtol=0, atol=row.tolerance)
-
-
-def outputs(result: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    return result if isinstance(result, tuple) else (result,)
 
 
 def test_every_op_has_a_row() -> None:
@@ -146,12 +192,12 @@ def test_every_op_has_a_row() -> None:
 def test_the_result_does_not_depend_on_the_number_of_threads(row: Row, isa: str) -> None:
     op = getattr(tapkernels, row.op)
     for _, arguments in row.calls(np.random.default_rng(1)):
-        one, seven = (outputs(op(*arguments, threads=threads)) for threads in (1, 7))
-        for result, other in zip(one, seven, strict=True):
-            np.testing.assert_array_equal(result, other)
+        for one, seven in zip(all_of(op(*arguments, threads=1)), all_of(op(*arguments, threads=7)), strict=True):
+            np.testing.assert_array_equal(one, seven)
 
 
 POINTS = {
+    "cost_volume_track": ({1: 0, 2: 0}, (0, 0)),
     "local_correlation": ({1: 0, 2: 0}, (0,)),
     "lucas_kanade": ({2: 0}, (0,)),
     "mixer": ({0: 0, 1: 1, 2: 1}, (0, 1, 1)),
@@ -167,11 +213,11 @@ def test_the_numbers_of_a_point_depend_on_no_other_point(row: Row, threads: int,
     axes, result_axes = POINTS[row.op]
     first = next(iter(axes))
     for _, arguments in row.calls(rng):
-        together, count = outputs(op(*arguments, threads=threads)), arguments[first].shape[axes[first]]
+        together, count = all_of(op(*arguments, threads=threads)), arguments[first].shape[axes[first]]
         for rows in ([0], [count - 1], range(0, count, 3), rng.permutation(count)):
             chosen = np.arange(count)[list(rows)] if count else np.arange(0)
-            some = [a.take(chosen, axes[i]) if i in axes else a for i, a in enumerate(arguments)]
+            some = [a.take(chosen, axes[i]) if i in axes and a is not None else a for i, a in enumerate(arguments)]
             for result, all_of_them, axis in zip(
-                outputs(op(*some, threads=threads)), together, result_axes, strict=True
+                all_of(op(*some, threads=threads)), together, result_axes, strict=True
             ):
                 np.testing.assert_array_equal(result, all_of_them.take(chosen, axis))
