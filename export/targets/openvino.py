@@ -30,7 +30,7 @@ DTYPES = {"f64": "<f8", "f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4", 
 
 class OpenVino:
     format = "openvino"
-    style = Style()
+    style = Style(kernels=True)
     buckets: tuple[int, ...] = ()
     precisions: Mapping[str, float] = ONNX.precisions
 

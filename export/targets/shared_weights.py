@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +29,11 @@ class SharedWeights:
     """Collects tensors; once all are there, `write` lays them out.
 
     known: the model's own tensors by their canonical names. One of them, or a matrix of them transposed, goes by its
-    name wherever it comes from.
+    name wherever it comes from. needed: those that are to be there in any case, be it transposed.
     """
 
     known: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    needed: Sequence[str] = ()
     _arrays: dict[str, NDArray[np.generic]] = field(default_factory=dict, init=False)
     _names: dict[bytes, str] = field(default_factory=dict, init=False)
 
@@ -54,8 +55,16 @@ class SharedWeights:
             self._names[digest], self._arrays[name] = name, np.ascontiguousarray(array)
         return self._names[digest]
 
+    def found(self, name: str) -> tuple[str, bool]:
+        """Under what name one of the `known` is there, and whether it is so transposed."""
+        turned = f"{name}.{TRANSPOSED}"
+        return (turned, True) if turned in self._arrays and name not in self._arrays else (name, False)
+
     def write(self, directory: Path) -> dict[str, tuple[int, int]]:
         """Writes the file, and returns each tensor's place in it, (offset, bytes). Without tensors there is no file."""
+        for name in self.needed:
+            if self.found(name)[0] not in self._arrays:
+                self._arrays[name] = np.ascontiguousarray(self.known[name])
         if not self._arrays:
             return {}
         ordered = sorted(self._arrays.items(), key=lambda item: _order(item[1]))

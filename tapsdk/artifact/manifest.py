@@ -166,12 +166,30 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """An op of tapkernels that computes what a stage computes.
+
+    weights: names of tensors in the artifact's file of weights, by argument. transposed: arguments whose matrices lie
+    there with rows and columns exchanged. numbers: other arguments.
+    """
+
+    op: str
+    weights: Mapping[str, str]
+    transposed: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Refinement:
-    """`iterations` times: scores of every level within `radius` cells of each estimate, then the mixer."""
+    """`iterations` times: scores of every level within `radius` cells of each estimate, then the mixer.
+
+    kernels: by stage, what computes it in place of the engine; none, or both `locate` and `mixer`.
+    """
 
     iterations: int
     radius: int
     levels: tuple[Level, ...]
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

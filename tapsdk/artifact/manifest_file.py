@@ -24,6 +24,7 @@ from tapsdk.artifact.manifest import (
     FlowFusion,
     FrameSpec,
     Join,
+    Kernel,
     Layout,
     Level,
     Manifest,
@@ -61,6 +62,7 @@ RAMPS = {"slip": MAX_SIDE, "shown": 1, "sure": 1, "leap": 1, "apart": 1e6, "text
 
 MODEL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}(/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}){0,3}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+TENSOR = re.compile(r"[A-Za-z0-9_./-]{1,300}")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Of a file in the artifact's own folder."""
 
@@ -174,7 +176,7 @@ def _visibility(entry: Entry) -> Visibility:
 def _program(entry: Entry) -> Program:
     kind = entry.fields(("kind",), entry.table())["kind"].one_of(PROGRAMS)
     if kind == Causal.kind:
-        return Causal(entry.fields(("kind",), ("native",)).optional("native", _refinement))
+        return Causal(entry.fields(("kind",), ("native",)).optional("native", _native))
     if kind == Refined.kind:
         at = entry.fields(("kind", "refinement"), ("multiple",))
         return Refined(_refinement(at["refinement"]), at.optional("multiple", _multiple))
@@ -182,10 +184,29 @@ def _program(entry: Entry) -> Program:
     return Whole(at["frames"].whole(1, MOST_FRAMES), at.get("margin", lambda each: each.whole(0, MOST_FRAMES), 0))
 
 
-def _refinement(entry: Entry) -> Refinement:
-    at = entry.fields(("iterations", "radius", "levels"))
+def _refinement(entry: Entry, others: tuple[str, ...] = ()) -> Refinement:
+    at = entry.fields(("iterations", "radius", "levels"), others)
     levels = tuple(map(_level, at["levels"].rows(1, 16)))
-    return Refinement(at["iterations"].whole(1, 32), at["radius"].whole(1, MOST_RADIUS), levels)
+    kernels: dict[str, Kernel] = at.get("kernels", _kernels, {})
+    return Refinement(at["iterations"].whole(1, 32), at["radius"].whole(1, MOST_RADIUS), levels, kernels)
+
+
+def _native(entry: Entry) -> Refinement:
+    return _refinement(entry, ("kernels",))
+
+
+def _kernels(entry: Entry) -> dict[str, Kernel]:
+    return {name: _kernel(each) for name, each in entry.table().items()}
+
+
+def _kernel(entry: Entry) -> Kernel:
+    at = entry.fields(("op", "weights"), ("transposed", "numbers"))
+    weights = {name: each.text(TENSOR, "a tensor's name") for name, each in at["weights"].table().items()}
+    transposed = at.get("transposed", lambda each: tuple(e.one_of(weights) for e in each.rows(0, len(weights))), ())
+    numbers: dict[str, float] = at.get(
+        "numbers", lambda each: {name: value.number() for name, value in each.table().items()}, {}
+    )
+    return Kernel(at["op"].name(), weights, transposed, numbers)
 
 
 def _level(entry: Entry) -> Level:

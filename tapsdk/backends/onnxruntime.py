@@ -45,6 +45,7 @@ class OnnxRuntime:
 
     def __init__(self, options: Options) -> None:
         check_cpu_only(self.name, options.device)
+        self.threads = options.threads
         self._options = ort.SessionOptions()
         self._options.intra_op_num_threads = options.threads or 0
         self._options.log_severity_level = 4  # what goes wrong comes as an exception

@@ -73,6 +73,7 @@ class OpenVino:
 
     def __init__(self, options: Options) -> None:
         self._core = ov.Core()
+        self.threads = options.threads
         self._weights = WeakKeyDictionary[Weights, Tensor]()
         self._device = (options.device or "CPU").upper()
         if self._device not in self._core.available_devices:

@@ -30,7 +30,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 class Onnx:
     format = "onnx"
-    style = Style()
+    style = Style(kernels=True)
     buckets: tuple[int, ...] = ()
     precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 
