@@ -183,7 +183,7 @@ class Kernel:
 class Refinement:
     """`iterations` times: scores of every level within `radius` cells of each estimate, then the mixer.
 
-    kernels: by stage, what computes it in place of the engine; none, or both `locate` and `mixer`.
+    kernels: by stage, what computes it in place of the engine: both `locate` and `mixer` of a causal program, or none.
     """
 
     iterations: int

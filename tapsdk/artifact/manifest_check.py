@@ -254,6 +254,8 @@ def _check_grids(encode: StageSpec) -> None:
 def _check_refined(manifest: Manifest, refinement: Refinement) -> None:
     query, mixer = manifest.stages["query"], manifest.stages["mixer"]
     _check_lookup(manifest, "program.refinement", refinement)
+    if refinement.kernels:
+        raise ValueError(f"program.refinement.kernels has {', '.join(refinement.kernels)}; allowed are none")
     _one("query", query, "points")
     logits = {tensor.name for tensor in mixer.with_role("logit")}
     features, grids = _names(query), _names(manifest.stages["encode"])

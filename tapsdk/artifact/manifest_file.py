@@ -176,7 +176,7 @@ def _visibility(entry: Entry) -> Visibility:
 def _program(entry: Entry) -> Program:
     kind = entry.fields(("kind",), entry.table())["kind"].one_of(PROGRAMS)
     if kind == Causal.kind:
-        return Causal(entry.fields(("kind",), ("native",)).optional("native", _native))
+        return Causal(entry.fields(("kind",), ("native",)).optional("native", _refinement))
     if kind == Refined.kind:
         at = entry.fields(("kind", "refinement"), ("multiple",))
         return Refined(_refinement(at["refinement"]), at.optional("multiple", _multiple))
@@ -184,15 +184,11 @@ def _program(entry: Entry) -> Program:
     return Whole(at["frames"].whole(1, MOST_FRAMES), at.get("margin", lambda each: each.whole(0, MOST_FRAMES), 0))
 
 
-def _refinement(entry: Entry, others: tuple[str, ...] = ()) -> Refinement:
-    at = entry.fields(("iterations", "radius", "levels"), others)
+def _refinement(entry: Entry) -> Refinement:
+    at = entry.fields(("iterations", "radius", "levels"), ("kernels",))
     levels = tuple(map(_level, at["levels"].rows(1, 16)))
     kernels: dict[str, Kernel] = at.get("kernels", _kernels, {})
     return Refinement(at["iterations"].whole(1, 32), at["radius"].whole(1, MOST_RADIUS), levels, kernels)
-
-
-def _native(entry: Entry) -> Refinement:
-    return _refinement(entry, ("kernels",))
 
 
 def _kernels(entry: Entry) -> dict[str, Kernel]:

@@ -45,6 +45,8 @@ class CausalPlan(ABC):
     """The same, of points that join."""
     store: StateStore
     """Makes and edits what points own from frame to frame."""
+    reuses = False
+    """Whether `step` writes into the memory of a state that is spent."""
 
     @classmethod
     def fits(cls, manifest: Manifest, format: str) -> bool:
@@ -161,7 +163,7 @@ class NativePlan(CausalPlan):
         if not isinstance(program, Causal) or program.native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
         native, threads, shared = program.native, backend.threads, artifact.weights()
-        self._reuses = bool(native.kernels)
+        self.reuses = bool(native.kernels)
         if native.kernels:
             self.stages, self.block = ("encode",), None
         super().__init__(artifact, backend, points, OwnMemory() if native.kernels else None)
@@ -188,7 +190,7 @@ class NativePlan(CausalPlan):
         located, estimates = self._located(grids, state)
         count, xy = state.count, _joined(located, "xy")[: state.count]
         memory: list[dict[str, Tensor]] = [{} for _ in state.blocks]
-        room = spent.blocks if self._reuses and spent.count == count else [{}] * len(memory)
+        room = spent.blocks if self.reuses and spent.count == count else [{}] * len(memory)
         for i in range(self._iterations):
             features = _joined(estimates, self._features)[:count]
             patches = self.store.split(self._lookup.patches(grids, xy, features))

@@ -107,7 +107,7 @@ class Mixer:
         x = np.empty((len(patches), self._inputs), np.float32)
         x[:, :2], x[:, self._outputs :] = 0, patches
         for name, columns in self._columns.items():
-            x[:, columns] = inputs[name].reshape(len(x), -1)
+            x[:, columns] = inputs[name].reshape(len(x), columns.stop - columns.start)
         room = (into[self._narrow], into[self._wide]) if into else None
         before = inputs[self._narrow], inputs[self._wide]
         found, narrow, wide = tapkernels.mixer(x, *before, self._weights, next_memory=room, threads=self._threads)

@@ -157,7 +157,7 @@ class Stream:
         if self.manifest.points.query_frame == "exact":
             asked = np.arange(state.count - len(added), state.count)[delay == 0]
             xy[asked], confidence[asked] = added[delay == 0], 1.0
-        self._spent, self._state = self._state, state
+        self._spent, self._state = self._state if self._plan.reuses else EMPTY, state
         visible = confidence > self.manifest.visibility.threshold
         return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self._report)
 
