@@ -59,6 +59,16 @@ AnyArray read_input(const Op& op, const Input& input, nb::handle value, Tensor& 
     return array;
 }
 
+// The memory of an array that an output is to be written to.
+float* read_given(const Op& op, const Output& output, nb::handle value, Tensor& tensor) {
+    read_input(op, {output.name, only(DType::float32), output.shape, false}, value, tensor);
+    nb::ndarray<> writable;
+    if (!nb::try_cast(value, writable, /* convert = */ false)) {
+        fail("%s: %s must be writable; a copy is", op.name, output.name);
+    }
+    return static_cast<float*>(writable.data());
+}
+
 std::int64_t read_integer(const Op& op, const Attribute& attribute, nb::handle value) {
     std::int64_t number = 0;
     if (!nb::try_cast(value, number)) {
@@ -80,8 +90,10 @@ Result allocate(const Shape& shape) {
     return Result(memory.release(), static_cast<std::size_t>(shape.rank), sizes, owner);
 }
 
-std::vector<Result> run(const std::string& name, nb::sequence inputs, nb::sequence attributes,
-                        nb::object threads) {
+// `given` holds an array for every output, or None for those that are made anew; or nothing at all. The caller's
+// arguments keep all of this memory alive.
+nb::list run(const std::string& name, nb::sequence inputs, nb::sequence attributes, nb::object threads,
+             nb::sequence given) {
     const Op& op = find_op(name);
     Call call = {};
     std::vector<AnyArray> arrays;  // keeps the memory of the inputs alive
@@ -92,11 +104,20 @@ std::vector<Result> run(const std::string& name, nb::sequence inputs, nb::sequen
         call.attributes[i] = read_integer(op, op.attributes[i], attributes[i]);
     }
     call.threads = read_integer(op, {"threads", 1, kMaxThreads}, threads);
-    std::vector<Result> results;
-    for (const Shape& shape : check(op, call)) {
-        results.push_back(allocate(shape));
-        call.outputs[results.size() - 1] = results.back().data();
+    const std::vector<Shape> shapes = check(op, call);
+    Tensor targets[kMaxOutputs] = {};
+    nb::list results;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+        if (nb::len(given) && !given[i].is_none()) {
+            call.outputs[i] = read_given(op, op.outputs[i], given[i], targets[i]);
+            results.append(given[i]);
+        } else {
+            const Result result = allocate(shapes[i]);
+            call.outputs[i] = result.data();
+            results.append(result);
+        }
     }
+    check_given(op, call, shapes, targets);
     {
         nb::gil_scoped_release release;
         op.run(call);
@@ -110,7 +131,7 @@ NB_MODULE(_ext, m) {
     nb::exception<ArgumentError>(m, "ArgumentError", PyExc_ValueError).attr("__module__") = "tapkernels";
     nb::exception<IsaError>(m, "IsaError", PyExc_RuntimeError).attr("__module__") = "tapkernels";
     m.attr("__version__") = TAPKERNELS_VERSION;
-    m.def("run", &run, "op"_a, "inputs"_a, "attributes"_a, "threads"_a);
+    m.def("run", &run, "op"_a, "inputs"_a, "attributes"_a, "threads"_a, "given"_a = nb::make_tuple());
     m.def("op_names", &op_names);
     m.def("isa", [] { return std::string(isa_name(active_isa())); });
     m.def("available_isas", &available_isas);

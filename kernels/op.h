@@ -54,10 +54,11 @@ struct Attribute {
 };
 
 // A float32 result. `shape` is written as that of an input; a letter that no input has stands for a size that
-// `output_sizes` gives.
+// `output_sizes` gives. Its memory overlaps no input, but may be that of the input which it `replaces`, if any.
 struct Output {
     const char* name;
     const char* shape;
+    const char* replaces;
 };
 
 // One op compiled for one instruction set. Unused inputs, attributes and outputs have no name. `output_sizes`

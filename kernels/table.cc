@@ -5,6 +5,7 @@
     ROW(cost_volume_track)  \
     ROW(local_correlation)  \
     ROW(lucas_kanade)       \
+    ROW(mixer)              \
     ROW(resize_normalize)
 
 namespace tapkernels {

@@ -50,6 +50,10 @@ int default_threads();
 
 std::vector<Shape> check(const Op& op, const Call& call);
 
+// Throws ArgumentError if an output cannot be written to the tensor that is given for it. `given` has one for
+// every output, with `DType::other` where the caller gives none; `shapes` is what `check` gave.
+void check_given(const Op& op, const Call& call, const std::vector<Shape>& shapes, const Tensor* given);
+
 // "float32 or uint8 [H, W, 3]": what `input` accepts, for messages.
 std::string describe(const Input& input);
 

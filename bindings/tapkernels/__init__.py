@@ -20,16 +20,19 @@ from numpy.typing import NDArray
 from tapkernels import _ext
 from tapkernels._ext import ArgumentError, IsaError
 from tapkernels.cost_volume import CostVolumeHead
+from tapkernels.mixer_weights import MixerWeights
 
 __all__ = [
     "ArgumentError",
     "CostVolumeHead",
     "Info",
     "IsaError",
+    "MixerWeights",
     "cost_volume_track",
     "info",
     "local_correlation",
     "lucas_kanade",
+    "mixer",
     "resize_normalize",
     "set_isa",
 ]
@@ -103,8 +106,8 @@ def cost_volume_track(
         ArgumentError: a dtype, shape or layout other than these, or a grid without cells.
 
     Example:
-        >>> head = CostVolumeHead.of(weights, "head.", temperature=20.0)  # doctest: +SKIP
-        >>> xy, logits = cost_volume_track(grid, features, None, head)  # doctest: +SKIP
+        head = CostVolumeHead.of(model.state_dict(), "head.", temperature=20.0)
+        xy, logits = tapkernels.cost_volume_track(grid, features, None, head)
     """
     known = np.empty((0, 2), np.float32) if previous is None else previous
     xy, logits = _run("cost_volume_track", (grid, features, known, *head.arrays()), (), threads)
@@ -161,6 +164,45 @@ def lucas_kanade(
     return _run("lucas_kanade", (before, after, xy), (radius, levels), threads)[0]
 
 
+def mixer(
+    x: _Float32,
+    narrow: _Float32,
+    wide: _Float32,
+    weights: MixerWeights,
+    *,
+    next_memory: tuple[_Float32, _Float32] | None = None,
+    threads: int | None = None,
+) -> tuple[_Float32, _Float32, _Float32]:
+    """TAPIR's causal mixer, which refines the estimate of every point, for one frame.
+
+    The refinement network of TAPIR (Doersch et al. 2023, arXiv:2306.08637): layer norms, convolutions over this
+    frame and the two before, and linear layers. A point's numbers depend on no other point, to the bit.
+
+    Args:
+        x: [N, F] float32, what the mixer is told of each point: two zeros, logits, features, patches of scores.
+        narrow: [B, N, 2, C] float32, what the blocks remember of the two frames before, the older one first; zeros
+            for a point that is new.
+        wide: [B, N, 2, 4 C] float32, likewise.
+        weights: of B blocks of width C.
+        next_memory: arrays for the memory of this frame, [B, N, 2, C] and [B, N, 2, 4 C] float32, which may be
+            `narrow` and `wide` themselves; new ones by default.
+        threads: see the package.
+
+    Returns:
+        [N, O] float32, corrections of each point, and the memory that the next frame is given.
+
+    Raises:
+        ArgumentError: a dtype, shape, layout or range other than these. Arrays must be C-contiguous.
+
+    Example:
+        weights = MixerWeights.pack(arrays)
+        out, _, _ = mixer(x, narrow, wide, weights, next_memory=(narrow, wide))  # updates the memory in place
+    """
+    given = () if next_memory is None else (None, *next_memory)
+    out, next_narrow, next_wide = _run("mixer", (x, narrow, wide, weights.packed), (weights.outputs,), threads, given)
+    return out, next_narrow, next_wide
+
+
 def resize_normalize(
     image: NDArray[np.uint8] | _Float32, height: int, width: int, *, threads: int | None = None
 ) -> _Float32:
@@ -185,6 +227,10 @@ def resize_normalize(
 
 
 def _run(
-    op: str, inputs: tuple[NDArray[np.generic], ...], attributes: tuple[int, ...], threads: int | None
+    op: str,
+    inputs: tuple[NDArray[np.generic], ...],
+    attributes: tuple[int, ...],
+    threads: int | None,
+    given: tuple[_Float32 | None, ...] = (),
 ) -> list[_Float32]:
-    return _ext.run(op, inputs, attributes, _ext.default_threads() if threads is None else threads)
+    return _ext.run(op, inputs, attributes, _ext.default_threads() if threads is None else threads, given)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapkernels.cost_volume import CostVolumeHead
+from tapkernels.mixer_weights import MixerWeights
 
 _Float32 = NDArray[np.float32]
 _Float64 = NDArray[np.float64]
@@ -61,6 +62,25 @@ def lucas_kanade(before: _Float32, after: _Float32, xy: _Float32, radius: int = 
         if inside(start) and inside(row[:2]):
             row[2] = np.linalg.norm(_follow(second, first, row[:2], radius) - start)
     return found.astype(np.float32)
+
+
+def mixer(x: _Float32, narrow: _Float32, wide: _Float32, weights: MixerWeights) -> tuple[_Float32, _Float32, _Float32]:
+    """Embed; let the blocks mix over time, then over channels, each adding to what there is; read off the result."""
+    parameters = {name: array.astype(np.float64) for name, array in weights.unpack().items()}
+    mixed = _linear(parameters, "embed", x.astype(np.float64))
+    next_narrow, next_wide = np.empty_like(narrow), np.empty_like(wide)
+    for i in range(weights.blocks):
+        of = {name.removeprefix(f"blocks.{i}."): array for name, array in parameters.items()}
+        seen = np.concatenate([narrow[i], _layer_norm(of["norm_time.weight"], mixed)[:, None]], 1)  # [N, 3, C]
+        inner = _gelu(np.einsum("nkh,hk->nh", seen.repeat(4, -1), of["time.up_weight"]) + of["time.up_bias"])
+        seen_wide = np.concatenate([wide[i], inner[:, None]], 1)
+        outer = np.einsum("nkh,hk->nh", seen_wide, of["time.out_weight"]) + of["time.out_bias"]
+        mixed = mixed + outer.reshape(*mixed.shape, 4).sum(-1)
+        hidden = _gelu(_linear(of, "channels_up", _layer_norm(of["norm_channels.weight"], mixed)))
+        mixed = mixed + _linear(of, "channels_down", hidden)
+        next_narrow[i], next_wide[i] = seen[:, 1:], seen_wide[:, 1:]
+    out = _linear(parameters, "out", _layer_norm(parameters["norm.weight"], mixed))
+    return out.astype(np.float32), next_narrow, next_wide
 
 
 def resize_normalize(image: NDArray[np.uint8] | _Float32, height: int, width: int) -> _Float32:
@@ -175,6 +195,23 @@ def _window(image: _Float64, at: _Float64, radius: int) -> _Float64:
     lower = cells(0, 1) * (1 - right) + cells(1, 1) * right
     window: _Float64 = upper * (1 - below) + lower * below
     return window
+
+
+def _linear(parameters: dict[str, _Float64], layer: str, x: _Float64) -> _Float64:
+    result: _Float64 = x @ parameters[f"{layer}.weight"].T + parameters[f"{layer}.bias"]
+    return result
+
+
+def _layer_norm(weight: _Float64, x: _Float64) -> _Float64:
+    centred = x - x.mean(-1, keepdims=True)
+    result: _Float64 = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight
+    return result
+
+
+def _gelu(x: _Float64) -> _Float64:
+    """The approximation by tanh."""
+    result: _Float64 = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return result
 
 
 def _linear_weights(position: _Float64, size: int) -> _Float64:

@@ -146,7 +146,7 @@ const Op local_correlation = {
      {"query", only(DType::float32), "NC", false},
      {"xy", only(DType::float32), "N2", false}},
     {{"radius", 0, kMaxRadius}},
-    {{"scores", "NS"}},
+    {{"scores", "NS", nullptr}},
     output_sizes,
     run,
 };

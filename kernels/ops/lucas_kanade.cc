@@ -286,7 +286,7 @@ const Op lucas_kanade = {
      {"after", only(DType::float32), "HW3", false},
      {"xy", only(DType::float32), "N2", false}},
     {{"radius", 1, kMaxRadius}, {"levels", 1, kMaxLevels}},
-    {{"found", "N3"}},
+    {{"found", "N3", nullptr}},
     output_sizes,
     run,
 };

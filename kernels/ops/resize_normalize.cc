@@ -222,7 +222,7 @@ const Op resize_normalize = {
     "resize_normalize",
     {{"image", DType::uint8 | DType::float32, "HW3", true}},
     {{"height", 1, kMaxSize}, {"width", 1, kMaxSize}},
-    {{"resized", "YX3"}},
+    {{"resized", "YX3", nullptr}},
     output_sizes,
     run,
 };

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import tapkernels
-from tapkernels import CostVolumeHead, reference
+from tapkernels import CostVolumeHead, MixerWeights, reference
+from tapkernels.mixer_weights import parameter_shapes
 
 Arguments = tuple[Any, ...]
 
@@ -121,6 +122,30 @@ def moving(rng: np.random.Generator, size: tuple[int, int], points: int) -> Argu
     return frame(0, 0), frame(*shift), xy
 
 
+def mixer_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    sizes = [(1, 1, 1, 1), (9, 7, 2, 5), (40, 16, 3, 16), (3, 33, 1, 17), (50, 66, 2, 34), (20, 128, 1, 20)]
+    for inputs, width, blocks, outputs in sizes:
+        for points in (1, 5, 13):
+            name = f"{inputs} to {outputs}, {blocks} x {width}, {points} points"
+            yield name, mixing(rng, (inputs, width, blocks, outputs), points)
+    for points in (0, 2, 3, 100):
+        yield f"{points} points", mixing(rng, (12, 20, 2, 6), points)
+    yield "no blocks", mixing(rng, (12, 20, 0, 6), points=4)
+    yield "deep", mixing(rng, (530, 140, 1, 4), points=7)  # products of more than one stretch
+
+
+def mixing(rng: np.random.Generator, sizes: tuple[int, int, int, int], points: int) -> Arguments:
+    inputs, width, blocks, _ = sizes
+
+    def values(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    shapes = parameter_shapes(*sizes)
+    weights = {name: values(*shape) / np.float32(np.prod(shape[1:]) ** 0.5) for name, shape in shapes.items()}
+    memory = values(blocks, points, 2, width), values(blocks, points, 2, 4 * width)
+    return values(points, inputs), *memory, MixerWeights.pack(weights)
+
+
 def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
     sizes = [(1, 1), (1, 9), (5, 1), (7, 5), (33, 64), (97, 131)]
     large = (300, 500), (160, 90)  # enough work for several threads
@@ -135,6 +160,7 @@ ROWS = [
     Row("cost_volume_track", 2e-5, cost_volume_track_calls),
     Row("local_correlation", 1e-5, local_correlation_calls),
     Row("lucas_kanade", 1e-3, lucas_kanade_calls),
+    Row("mixer", 5e-5, mixer_calls),
     Row("resize_normalize", 1e-6, resize_normalize_calls),
 ]
 CALLS = [
@@ -144,18 +170,17 @@ CALLS = [
 ]
 
 
-def all_of(results: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """What an op gives, be it one array or several."""
-    return results if isinstance(results, tuple) else (results,)
-
-
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("row", "arguments"), CALLS)
 def test_agrees_with_the_reference(row: Row, arguments: Arguments, threads: int, isa: str) -> None:
-    results = all_of(getattr(tapkernels, row.op)(*arguments, threads=threads))
-    for result, expected in zip(results, all_of(getattr(reference, row.op)(*arguments)), strict=True):
+    results = outputs(getattr(tapkernels, row.op)(*arguments, threads=threads))
+    for result, expected in zip(results, outputs(getattr(reference, row.op)(*arguments)), strict=True):
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, expected, rtol=0, atol=row.tolerance)
+
+
+def outputs(result: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 def test_every_op_has_a_row() -> None:
@@ -166,12 +191,17 @@ def test_every_op_has_a_row() -> None:
 def test_the_result_does_not_depend_on_the_number_of_threads(row: Row, isa: str) -> None:
     op = getattr(tapkernels, row.op)
     for _, arguments in row.calls(np.random.default_rng(1)):
-        for one, seven in zip(all_of(op(*arguments, threads=1)), all_of(op(*arguments, threads=7)), strict=True):
-            np.testing.assert_array_equal(one, seven)
+        one, seven = (outputs(op(*arguments, threads=threads)) for threads in (1, 7))
+        for result, other in zip(one, seven, strict=True):
+            np.testing.assert_array_equal(result, other)
 
 
-POINTS = {"cost_volume_track": (1, 2), "local_correlation": (1, 2), "lucas_kanade": (2,)}
-"""Which arguments have a row for every point, and so have the results."""
+POINTS = {
+    "local_correlation": ({1: 0, 2: 0}, (0,)),
+    "lucas_kanade": ({2: 0}, (0,)),
+    "mixer": ({0: 0, 1: 1, 2: 1}, (0, 1, 1)),
+}
+"""Which arguments have points, and which of their axes it is; which axis of each result it is."""
 
 
 @pytest.mark.parametrize("threads", [1, 5])
@@ -179,10 +209,14 @@ POINTS = {"cost_volume_track": (1, 2), "local_correlation": (1, 2), "lucas_kanad
 def test_the_numbers_of_a_point_depend_on_no_other_point(row: Row, threads: int, isa: str) -> None:
     """Nor on how many there are, nor on which row it has: to the bit."""
     op, rng = getattr(tapkernels, row.op), np.random.default_rng(2)
+    axes, result_axes = POINTS[row.op]
+    first = next(iter(axes))
     for _, arguments in row.calls(rng):
-        together, count = all_of(op(*arguments, threads=threads)), len(arguments[POINTS[row.op][0]])
+        together, count = outputs(op(*arguments, threads=threads)), arguments[first].shape[axes[first]]
         for rows in ([0], [count - 1], range(0, count, 3), rng.permutation(count)):
             chosen = np.arange(count)[list(rows)] if count else np.arange(0)
-            some = [a[chosen] if i in POINTS[row.op] and a is not None else a for i, a in enumerate(arguments)]
-            for alone, among in zip(all_of(op(*some, threads=threads)), together, strict=True):
-                np.testing.assert_array_equal(alone, among[chosen])
+            some = [a.take(chosen, axes[i]) if i in axes else a for i, a in enumerate(arguments)]
+            for result, all_of_them, axis in zip(
+                outputs(op(*some, threads=threads)), together, result_axes, strict=True
+            ):
+                np.testing.assert_array_equal(result, all_of_them.take(chosen, axis))
