@@ -107,7 +107,7 @@ std::int64_t whole_vecs(std::int64_t count) {
 }
 
 // A convolution of a row of cells: inputs are three rows, and of a cell the `length` floats of each from
-// row + cell * kStep on, or with `step` in place of a kStep of 0.
+// row + cell * step on. Below, kLength and kStep are these where the compiler may know them, else 0.
 struct Convolution {
     const float* rows[3];
     std::int64_t length, step;
@@ -116,19 +116,19 @@ struct Convolution {
 };
 
 // finish(cell, output, sum) gets what is found for kCells cells from `begin` on, and a panel of outputs.
-template <int kCells, int kStep, typename Finish>
+template <int kCells, int kLength, int kStep, typename Finish>
 void convolve_block(const Convolution& c, std::int64_t begin, std::int64_t output, const Finish& finish) {
-    const std::int64_t step = kStep ? kStep : c.step;
+    const std::int64_t step = kStep ? kStep : c.step, length = kLength ? kLength : c.length;
     Vec sums[kCells][kPanelVecs];
     TAPKERNELS_UNROLL
     for (int i = 0; i < kCells; ++i) {
         TAPKERNELS_UNROLL
         for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = Vec::load(c.bias + output + v * Vec::kLanes);
     }
-    const float* weights = c.weights + output * 3 * c.length;
+    const float* weights = c.weights + output * 3 * length;
     for (const float* row : c.rows) {
         const float* input = row + begin * step;
-        for (std::int64_t k = 0; k < c.length; ++k, ++input, weights += kPanel) {
+        for (std::int64_t k = 0; k < length; ++k, ++input, weights += kPanel) {
             Vec weight[kPanelVecs];
             TAPKERNELS_UNROLL
             for (int v = 0; v < kPanelVecs; ++v) weight[v] = Vec::load(weights + v * Vec::kLanes);
@@ -148,24 +148,24 @@ void convolve_block(const Convolution& c, std::int64_t begin, std::int64_t outpu
 }
 
 // The same for `count` cells, of which there are kCells at most.
-template <int kCells, int kStep, typename Finish>
+template <int kCells, int kLength, int kStep, typename Finish>
 void convolve_some(const Convolution& c, std::int64_t begin, std::int64_t count, std::int64_t output,
                    const Finish& finish) {
     if (count == kCells) {
-        convolve_block<kCells, kStep>(c, begin, output, finish);
+        convolve_block<kCells, kLength, kStep>(c, begin, output, finish);
     } else if constexpr (kCells > 1) {
-        convolve_some<kCells - 1, kStep>(c, begin, count, output, finish);
+        convolve_some<kCells - 1, kLength, kStep>(c, begin, count, output, finish);
     }
 }
 
 // The same for any number of cells, in order, and all outputs.
-template <int kStep, typename Finish>
+template <int kLength, int kStep, typename Finish>
 void convolve(const Convolution& c, std::int64_t cells, const Finish& finish) {
     const std::int64_t blocks = (cells + kMostCells - 1) / kMostCells;
     for (std::int64_t output = 0; output < c.outputs; output += kPanel) {
         for (std::int64_t block = 0; block < blocks; ++block) {
             const std::int64_t begin = cells * block / blocks, end = cells * (block + 1) / blocks;
-            convolve_some<kMostCells, kStep>(c, begin, end - begin, output, finish);
+            convolve_some<kMostCells, kLength, kStep>(c, begin, end - begin, output, finish);
         }
     }
 }
@@ -210,7 +210,7 @@ void compute_shared(const Problem& p, const Workplace& w, std::int64_t y) {
                                      p.head.shared,
                                      p.head.shared_bias,
                                      p.shared};
-    convolve<1>(convolution, p.width, [&](std::int64_t x, std::int64_t channel, Vec sum) {
+    convolve<3, 1>(convolution, p.width, [&](std::int64_t x, std::int64_t channel, Vec sum) {
         relu(sum).store(row + x * p.shared + channel);
     });
 }
@@ -228,9 +228,9 @@ void pool(const Problem& p, const Workplace& w, std::int64_t y) {
         (Vec::load(w.pooled + channel) + relu(sum)).store(w.pooled + channel);
     };
     if (p.shared == 16) {
-        convolve<32>(convolution, (p.width + 1) / 2, finish);
+        convolve<48, 32>(convolution, (p.width + 1) / 2, finish);
     } else {
-        convolve<0>(convolution, (p.width + 1) / 2, finish);
+        convolve<0, 0>(convolution, (p.width + 1) / 2, finish);
     }
 }
 
@@ -250,17 +250,14 @@ void compute_heatmap(const Problem& p, const Workplace& w, std::int64_t y, float
             const float* weights = p.head.heatmap + channel / kPanel * 9 * kPanel + channel % kPanel;
             for (const float* row : rows) {
                 const float* input = row + x * step + channel;
-                const Vec left = Vec::load(weights), middle = Vec::load(weights + kPanel),
-                          right = Vec::load(weights + 2 * kPanel);
-                // Every cell is read once, for the three that it is a neighbour of.
                 TAPKERNELS_UNROLL
-                for (int i = 0; i < Vec::kLanes + 2; ++i) {
-                    const Vec each = Vec::load(input + i * step);
-                    if (i < Vec::kLanes) parts[i] = fma(each, left, parts[i]);
-                    if (i >= 1 && i <= Vec::kLanes) parts[i - 1] = fma(each, middle, parts[i - 1]);
-                    if (i >= 2) parts[i - 2] = fma(each, right, parts[i - 2]);
+                for (int k = 0; k < 3; ++k, input += step, weights += kPanel) {
+                    const Vec weight = Vec::load(weights);
+                    TAPKERNELS_UNROLL
+                    for (int i = 0; i < Vec::kLanes; ++i) {
+                        parts[i] = fma(Vec::load(input + i * step), weight, parts[i]);
+                    }
                 }
-                weights += 3 * kPanel;
             }
         }
         Vec found = sums(parts);
@@ -359,12 +356,18 @@ void track(const Problem& p, std::int64_t point, const float* scores, const Work
 }
 
 Workplace furnish(const Problem& p, Shelf& shelf) {
-    return {shelf.take(kGroup * p.channels), shelf.take(kGroup * p.panels * kPanel),
-            shelf.take((p.height + 2) * (p.width + 2)),
-            // With as many cells behind them as a Vec of heatmap looks at in vain.
-            shelf.take((3 * (p.width + 3) + Vec::kLanes) * p.shared),
-            shelf.take(p.height * whole_vecs(p.width)), shelf.take(whole_vecs(p.width)),
-            shelf.take(p.occlusion), shelf.take(p.hidden), shelf.take(p.outputs)};
+    Workplace w = {};
+    w.features = shelf.take(kGroup * p.channels);
+    w.scores = shelf.take(kGroup * p.panels * kPanel);
+    w.map = shelf.take((p.height + 2) * (p.width + 2));
+    // With as many cells behind them as a Vec of heatmap looks at in vain.
+    w.rows = shelf.take((3 * (p.width + 3) + Vec::kLanes) * p.shared);
+    w.heatmap = shelf.take(p.height * whole_vecs(p.width));
+    w.across = shelf.take(whole_vecs(p.width));
+    w.pooled = shelf.take(p.occlusion);
+    w.hidden = shelf.take(p.hidden);
+    w.out = shelf.take(p.outputs);
+    return w;
 }
 
 void track_points(const Problem& p, std::int64_t begin, std::int64_t end) {

@@ -129,6 +129,12 @@ void test_against_scalar(const std::string& isa) {
             call.threads = threads;
             expect_close(run("local_correlation", call), wanted, isa + " local_correlation");
         }
+        Call sampling = {{call.inputs[0], call.inputs[2]}, {}, {}, 1};
+        set_isa("scalar");
+        const auto features = run("sample_features", sampling);
+        set_isa(isa);
+        sampling.threads = 3;
+        expect_close(run("sample_features", sampling), features, isa + " sample_features");
     }
     for (std::int64_t shared : {1, 5, 16, 33}) {
         for (std::int64_t width : {1, 8, 21}) {

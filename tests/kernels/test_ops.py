@@ -156,12 +156,28 @@ def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Argu
         yield f"{name} float", ((image / 255).astype(np.float32), out_height, out_width)
 
 
+def sample_features_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    for (height, width), channels in itertools.product([(9, 13), (1, 1), (1, 20), (3, 2)], [1, 3, 16, 17, 129]):
+        yield f"{height}x{width}x{channels}", sampling(rng, (height, width, channels), points=40)
+    for points in (0, 1, 5000):
+        yield f"{points} points", sampling(rng, (6, 5, 32), points)
+    yield "no channels", sampling(rng, (4, 4, 0), points=2)
+
+
+def sampling(rng: np.random.Generator, grid: tuple[int, int, int], points: int) -> Arguments:
+    """Points inside, on the borders, outside, infinitely far and nowhere."""
+    features, _, xy = correlation(rng, grid, points)
+    xy[1::9, 0], xy[2::9], xy[3::9, 1] = np.nan, (-np.inf, np.inf), 1e30
+    return features, xy
+
+
 ROWS = [
     Row("cost_volume_track", 2e-5, cost_volume_track_calls),
     Row("local_correlation", 1e-5, local_correlation_calls),
     Row("lucas_kanade", 1e-3, lucas_kanade_calls),
     Row("mixer", 5e-5, mixer_calls),
     Row("resize_normalize", 1e-6, resize_normalize_calls),
+    Row("sample_features", 2e-6, sample_features_calls),
 ]
 CALLS = [
     pytest.param(row, arguments, id=f"{row.op} {name}")
@@ -200,6 +216,7 @@ POINTS = {
     "local_correlation": ({1: 0, 2: 0}, (0,)),
     "lucas_kanade": ({2: 0}, (0,)),
     "mixer": ({0: 0, 1: 1, 2: 1}, (0, 1, 1)),
+    "sample_features": ({1: 0}, (0,)),
 }
 """Which arguments have points, and which of their axes it is; which axis of each result it is."""
 
