@@ -34,6 +34,17 @@ namespace tapkernels {
 namespace TAPKERNELS_ISA {
 namespace {
 
+// Says that the memory at p, which need not be there, is read soon.
+inline void prefetch(const float* p) {
+#if defined(TAPKERNELS_SIMD_AVX2) || defined(TAPKERNELS_SIMD_AVX512)
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+#elif defined(__GNUC__)
+    __builtin_prefetch(p);
+#else
+    static_cast<void>(p);
+#endif
+}
+
 #if defined(TAPKERNELS_SIMD_AVX512)
 
 struct Vec {
