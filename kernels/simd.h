@@ -40,6 +40,17 @@ namespace {
 constexpr std::int32_t kRootOfHalf = 0x3f3504f3;  // the bits of sqrt(1/2)
 constexpr std::int32_t kFraction = 0x007fffff;    // those of a float behind its exponent
 
+// Says that the memory at p, which need not be there, is read soon.
+inline void prefetch(const float* p) {
+#if defined(TAPKERNELS_SIMD_AVX2) || defined(TAPKERNELS_SIMD_AVX512)
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+#elif defined(__GNUC__)
+    __builtin_prefetch(p);
+#else
+    static_cast<void>(p);
+#endif
+}
+
 #if defined(TAPKERNELS_SIMD_AVX512)
 
 struct Vec {

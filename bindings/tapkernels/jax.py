@@ -88,10 +88,8 @@ def _call(
     _register()
     threads = _ext.default_threads() if threads is None else threads
     shapes = _ext.output_shapes(op, inputs, attributes, threads)
-    call = jax.ffi.ffi_call(
-        TARGET, [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes], vmap_method="sequential"
-    )
-    # An array without elements is none that JAX could hand over.
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]  # type: ignore[no-untyped-call]
+    call = jax.ffi.ffi_call(TARGET, results, vmap_method="sequential")
+    # Never without elements, which JAX could not hand over.
     numbers = np.array([*attributes, 0], np.int64)
-    found: list[jax.Array] = call(*inputs, op=op, attributes=numbers, threads=np.int64(threads))
-    return found
+    return list(call(*inputs, op=op, attributes=numbers, threads=np.int64(threads)))

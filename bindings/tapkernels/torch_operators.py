@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkernels.mixer_weights import parameter_panels
 from tapkernels.reference import REACH
 
 
@@ -65,6 +66,44 @@ def cost_volume_track(
     pooled = F.relu(F.conv2d(F.pad(x, (0, 2, 0, 2)), occlusion, occlusion_bias, stride=2)).mean((2, 3))
     logits = F.linear(F.relu(F.linear(pooled, hidden, hidden_bias)), out, out_bias)
     return xy / share.sum((1, 2))[:, None], logits
+
+
+def mixer(x: Tensor, narrow: Tensor, wide: Tensor, weights: Tensor, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer by layer, from packed weights [W]; see `tapkernels.reference.mixer`."""
+    blocks, _, _, width = narrow.shape
+    parameters = {
+        name: weights[part].reshape(panels).transpose(1, 2).reshape(-1, panels[1])[: shape[0]].reshape(shape)
+        for name, shape, panels, part in parameter_panels(x.shape[1], width, blocks, outputs)
+    }
+
+    def linear(layer: str, x: Tensor) -> Tensor:
+        return F.linear(x, parameters[f"{layer}.weight"], parameters[f"{layer}.bias"])
+
+    def norm(layer: str, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (width,), parameters[f"{layer}.weight"])
+
+    def gelu(x: Tensor) -> Tensor:
+        return F.gelu(x, approximate="tanh")
+
+    def convolve(layer: str, frames: Tensor) -> Tensor:
+        return (frames * parameters[f"{layer}_weight"].T).sum(1) + parameters[f"{layer}_bias"]
+
+    mixed = linear("embed", x)
+    next_narrow, next_wide = [], []
+    for i in range(blocks):
+        block = f"blocks.{i}"
+        seen = torch.cat([narrow[i], norm(f"{block}.norm_time", mixed)[:, None]], 1)
+        inner = gelu(convolve(f"{block}.time.up", seen.repeat_interleave(4, -1)))
+        seen_wide = torch.cat([wide[i], inner[:, None]], 1)
+        mixed = mixed + convolve(f"{block}.time.out", seen_wide).unflatten(-1, (width, 4)).sum(-1)
+        hidden = gelu(linear(f"{block}.channels_up", norm(f"{block}.norm_channels", mixed)))
+        mixed = mixed + linear(f"{block}.channels_down", hidden)
+        next_narrow.append(seen[:, 1:])
+        next_wide.append(seen_wide[:, 1:])
+    out = linear("out", norm("norm", mixed))
+    if not blocks:
+        return out, narrow.clone(), wide.clone()
+    return out, torch.stack(next_narrow), torch.stack(next_wide)
 
 
 def _tent(position: Tensor, size: int) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tapkernels
+from tests.kernels.test_ops import mixing
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 ops = pytest.importorskip("tapkernels.torch")
@@ -87,7 +88,7 @@ def test_can_be_exported_with_any_number_of_points(op, tensors, decomposed):
     shapes = ({}, *[{0: points}] * (tensors - 1))
     program = torch.export.export(Doubled(op, tensors), problem(op, 5)[:tensors], dynamic_shapes=(shapes,))
     if decomposed:
-        program = program.run_decompositions(ops.decompositions())
+        program = program.run_decompositions(ops.DECOMPOSITIONS)
     assert ("tapkernels" in str(program.graph)) is not decomposed
     arguments = problem(op, 11)
     found = program.module()(*arguments[:tensors])
@@ -99,7 +100,7 @@ def test_decompositions_know_points_that_are_no_place():
     grid, query, xy, radius = problem("local_correlation", 7)
     xy[1, 0], xy[2], xy[3, 1], xy[4, 0], xy[5] = np.nan, np.inf, 1e30, -1e30, -4.0
     for op, arguments in (("local_correlation", (grid, query, xy, radius)), ("sample_features", (grid, xy))):
-        plain = ops.decompositions()[getattr(torch.ops.tapkernels, op).default](*arguments)
+        plain = ops.DECOMPOSITIONS[getattr(torch.ops.tapkernels, op).default](*arguments)
         torch.testing.assert_close(plain, getattr(ops, op)(*arguments), equal_nan=True, rtol=1e-4, atol=1e-4)
 
 
@@ -119,3 +120,47 @@ def test_errors_are_those_of_the_numpy_function(op):
     grid, *rest = problem(op)
     with pytest.raises(tapkernels.ArgumentError, match=r"grid must be float32 \[H, W, C\], got float16"):
         getattr(ops, op)(grid.half(), *rest)
+
+
+def mixing_tensors(points=5, blocks=2):
+    *arrays, weights = mixing(np.random.default_rng(0), (11, 18, blocks, 7), points)
+    return *(torch.from_numpy(array) for array in arrays), torch.from_numpy(weights.packed), weights.outputs
+
+
+class MixerModule(torch.nn.Module):
+    def forward(self, x, narrow, wide, weights):
+        out, *memory = torch.ops.tapkernels.mixer(x, narrow, wide, weights, 7)
+        return out * 2, *memory
+
+
+@pytest.mark.parametrize("points", [0, 1, 40])
+def test_the_mixer_gives_what_the_numpy_function_gives(points):
+    *arrays, weights = mixing(np.random.default_rng(0), (11, 18, 2, 7), points)
+    for got, expected in zip(ops.mixer(*mixing_tensors(points)), tapkernels.mixer(*arrays, weights), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_the_mixer_is_registered_as_torch_asks():
+    torch.library.opcheck(ops.mixer, mixing_tensors())
+
+
+def test_the_mixer_refuses_to_be_differentiated():
+    x, *others = mixing_tensors()
+    with pytest.raises(RuntimeError, match=r"tapkernels.torch.mixer has no gradient"):
+        ops.mixer(x.requires_grad_(), *others)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of run_decompositions itself
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_the_mixer_can_be_exported_with_and_without_the_kernel(blocks):
+    axes = ({0: (points := torch.export.Dim("points"))}, {1: points}, {1: points}, {})
+    program = torch.export.export(MixerModule(), mixing_tensors(5, blocks)[:-1], dynamic_shapes=axes)
+    table = torch.export.default_decompositions()
+    table.update(ops.DECOMPOSITIONS)
+    decomposed = program.run_decompositions(table)
+    assert "tapkernels" in str(program.graph)
+    assert "tapkernels" not in str(decomposed.graph)
+    arguments = mixing_tensors(11, blocks)[:-1]
+    for either in (program, decomposed):
+        for got, expected in zip(either.module()(*arguments), MixerModule()(*arguments), strict=True):
+            torch.testing.assert_close(got, expected, rtol=0, atol=5e-5)
