@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "tapkernels.h"
+#include "xla.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -90,6 +91,52 @@ Result allocate(const Shape& shape) {
     return Result(memory.release(), static_cast<std::size_t>(shape.rank), sizes, owner);
 }
 
+// Like read_input, of anything with a dtype and a shape, whose memory is not looked at and taken to be C-contiguous.
+void read_outline(const Op& op, const Input& input, nb::handle value, Tensor& tensor) {
+    const bool is_array = nb::hasattr(value, "dtype") && nb::hasattr(value, "shape");
+    const nb::object sizes = is_array ? nb::object(value.attr("shape")) : nb::make_tuple();
+    const nb::object kind = is_array ? nb::object(value.attr("dtype")) : nb::none();
+    const std::string dtype = nb::cast<std::string>(nb::str(kind));
+    tensor.dtype = dtype == "uint8" ? DType::uint8 : dtype == "float32" ? DType::float32 : DType::other;
+    if (tensor.dtype == DType::other || nb::len(sizes) > kMaxRank) {
+        throw ArgumentError(std::string(op.name) + ": " + input.name + " must be " +
+                            (is_array ? "" : "an array, ") + describe(input) + ", got " + describe(value));
+    }
+    for (nb::handle size : sizes) {
+        tensor.shape.size[tensor.shape.rank++] = nb::cast<std::int64_t>(size);
+    }
+    std::int64_t stride = 1;
+    for (int axis = tensor.shape.rank - 1; axis >= 0; --axis) {
+        tensor.strides[axis] = stride;
+        stride *= tensor.shape.size[axis];
+    }
+}
+
+void read_numbers(const Op& op, nb::sequence attributes, nb::object threads, Call& call) {
+    for (int i = 0; i < kMaxAttributes && op.attributes[i].name; ++i) {
+        call.attributes[i] = read_integer(op, op.attributes[i], attributes[i]);
+    }
+    call.threads = read_integer(op, {"threads", 1, kMaxThreads}, threads);
+}
+
+// The shapes of what `run` would give, for frameworks that want to know them beforehand.
+nb::list output_shapes(const std::string& name, nb::sequence inputs, nb::sequence attributes,
+                       nb::object threads) {
+    const Op& op = find_op(name);
+    Call call = {};
+    for (int i = 0; i < kMaxInputs && op.inputs[i].name; ++i) {
+        read_outline(op, op.inputs[i], inputs[i], call.inputs[i]);
+    }
+    read_numbers(op, attributes, threads, call);
+    nb::list shapes;
+    for (const Shape& shape : check(op, call)) {
+        nb::list sizes;
+        for (int axis = 0; axis < shape.rank; ++axis) sizes.append(shape.size[axis]);
+        shapes.append(nb::tuple(sizes));
+    }
+    return shapes;
+}
+
 // `given` holds an array for every output, or None for those that are made anew; or nothing at all. The caller's
 // arguments keep all of this memory alive.
 nb::list run(const std::string& name, nb::sequence inputs, nb::sequence attributes, nb::object threads,
@@ -100,10 +147,7 @@ nb::list run(const std::string& name, nb::sequence inputs, nb::sequence attribut
     for (int i = 0; i < kMaxInputs && op.inputs[i].name; ++i) {
         arrays.push_back(read_input(op, op.inputs[i], inputs[i], call.inputs[i]));
     }
-    for (int i = 0; i < kMaxAttributes && op.attributes[i].name; ++i) {
-        call.attributes[i] = read_integer(op, op.attributes[i], attributes[i]);
-    }
-    call.threads = read_integer(op, {"threads", 1, kMaxThreads}, threads);
+    read_numbers(op, attributes, threads, call);
     const std::vector<Shape> shapes = check(op, call);
     Tensor targets[kMaxOutputs] = {};
     nb::list results;
@@ -132,6 +176,8 @@ NB_MODULE(_ext, m) {
     nb::exception<IsaError>(m, "IsaError", PyExc_RuntimeError).attr("__module__") = "tapkernels";
     m.attr("__version__") = TAPKERNELS_VERSION;
     m.def("run", &run, "op"_a, "inputs"_a, "attributes"_a, "threads"_a, "given"_a = nb::make_tuple());
+    m.def("output_shapes", &output_shapes, "op"_a, "inputs"_a, "attributes"_a, "threads"_a);
+    m.def("xla_handler", [] { return nb::capsule(reinterpret_cast<void*>(&tapkernels_xla)); });
     m.def("op_names", &op_names);
     m.def("isa", [] { return std::string(isa_name(active_isa())); });
     m.def("available_isas", &available_isas);

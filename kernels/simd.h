@@ -11,12 +11,11 @@
 //     store_fours(p)               kLanes / 4 floats, each the sum of four neighbouring lanes
 //     a + b, a - b, a * b, a / b   per lane
 //     fma(a, b, c)                 a * b + c; rounded once or twice, as the instruction set has it
-//     sum(a)                       over the lanes
+//     sum(a), highest(a)           over the lanes
 //     min(a, b), max(a, b)         per lane; b where either is NaN
 //     exp(a)                       e^a, with a relative error below 2e-7 for a from -87 to 88, and as if a were
 //                                  the nearer of these beyond; NaN for NaN
 //     power_of_two(a)              2^n where a is n + kRounder, n a whole number from -126 to 127
-//     highest(a)                   over the lanes
 //     sums(a)                      of kLanes Vecs, each over its lanes: those of a[0] first
 //     mantissa(a, exponent)        of positive, normal a: a = mantissa * 2^exponent, sqrt(1/2) <= mantissa < sqrt(2)
 //     log(a)                       natural, of positive, normal a; NaN for NaN and infinity
@@ -40,6 +39,17 @@ namespace {
 
 constexpr std::int32_t kRootOfHalf = 0x3f3504f3;  // the bits of sqrt(1/2)
 constexpr std::int32_t kFraction = 0x007fffff;    // those of a float behind its exponent
+
+// Says that the memory at p, which need not be there, is read soon.
+inline void prefetch(const float* p) {
+#if defined(TAPKERNELS_SIMD_AVX2) || defined(TAPKERNELS_SIMD_AVX512)
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+#elif defined(__GNUC__)
+    __builtin_prefetch(p);
+#else
+    static_cast<void>(p);
+#endif
+}
 
 #if defined(TAPKERNELS_SIMD_AVX512)
 
@@ -77,13 +87,7 @@ struct Vec {
     friend Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.lanes, b.lanes)}; }
     friend Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.lanes, b.lanes)}; }
     friend Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
-    friend Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.lanes, b.lanes)}; }
     friend float sum(Vec a) { return _mm512_reduce_add_ps(a.lanes); }
-    friend Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.lanes, b.lanes)}; }
-    friend Vec power_of_two(Vec a) {
-        const __m512i exponent = _mm512_add_epi32(_mm512_castps_si512(a.lanes), _mm512_set1_epi32(127));
-        return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
-    }
     friend float highest(Vec a) { return _mm512_reduce_max_ps(a.lanes); }
     friend Vec sums(const Vec (&a)[kLanes]) {
         __m512 half[8], quarter[4];
@@ -108,6 +112,12 @@ struct Vec {
         exponent = {_mm512_cvtepi32_ps(_mm512_srai_epi32(bits, 23))};
         const __m512i rest = _mm512_and_si512(bits, _mm512_set1_epi32(kFraction));
         return {_mm512_castsi512_ps(_mm512_add_epi32(rest, root))};
+    }
+    friend Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.lanes, b.lanes)}; }
+    friend Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.lanes, b.lanes)}; }
+    friend Vec power_of_two(Vec a) {
+        const __m512i exponent = _mm512_add_epi32(_mm512_castps_si512(a.lanes), _mm512_set1_epi32(127));
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
     }
 };
 
@@ -147,16 +157,10 @@ struct Vec {
     friend Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lanes, b.lanes)}; }
     friend Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.lanes, b.lanes)}; }
     friend Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.lanes, b.lanes, c.lanes)}; }
-    friend Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lanes, b.lanes)}; }
     friend float sum(Vec a) {
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.lanes), _mm256_extractf128_ps(a.lanes, 1));
         const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-    }
-    friend Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lanes, b.lanes)}; }
-    friend Vec power_of_two(Vec a) {
-        const __m256i exponent = _mm256_add_epi32(_mm256_castps_si256(a.lanes), _mm256_set1_epi32(127));
-        return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
     }
     friend float highest(Vec a) {
         const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.lanes), _mm256_extractf128_ps(a.lanes, 1));
@@ -177,6 +181,12 @@ struct Vec {
         exponent = {_mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 23))};
         const __m256i rest = _mm256_and_si256(bits, _mm256_set1_epi32(kFraction));
         return {_mm256_castsi256_ps(_mm256_add_epi32(rest, root))};
+    }
+    friend Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lanes, b.lanes)}; }
+    friend Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lanes, b.lanes)}; }
+    friend Vec power_of_two(Vec a) {
+        const __m256i exponent = _mm256_add_epi32(_mm256_castps_si256(a.lanes), _mm256_set1_epi32(127));
+        return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
     }
 };
 
@@ -212,13 +222,7 @@ struct Vec {
     friend Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.lanes, b.lanes)}; }
     friend Vec operator/(Vec a, Vec b) { return {vdivq_f32(a.lanes, b.lanes)}; }
     friend Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.lanes, a.lanes, b.lanes)}; }
-    friend Vec max(Vec a, Vec b) { return {vbslq_f32(vcgtq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
     friend float sum(Vec a) { return vaddvq_f32(a.lanes); }
-    friend Vec min(Vec a, Vec b) { return {vbslq_f32(vcltq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
-    friend Vec power_of_two(Vec a) {
-        const uint32x4_t exponent = vaddq_u32(vreinterpretq_u32_f32(a.lanes), vdupq_n_u32(127));
-        return {vreinterpretq_f32_u32(vshlq_n_u32(exponent, 23))};
-    }
     friend float highest(Vec a) { return vmaxvq_f32(a.lanes); }
     friend Vec sums(const Vec (&a)[kLanes]) {
         return {vpaddq_f32(vpaddq_f32(a[0].lanes, a[1].lanes), vpaddq_f32(a[2].lanes, a[3].lanes))};
@@ -228,6 +232,12 @@ struct Vec {
         const int32x4_t bits = vsubq_s32(vreinterpretq_s32_f32(a.lanes), root);
         exponent = {vcvtq_f32_s32(vshrq_n_s32(bits, 23))};
         return {vreinterpretq_f32_s32(vaddq_s32(vandq_s32(bits, vdupq_n_s32(kFraction)), root))};
+    }
+    friend Vec min(Vec a, Vec b) { return {vbslq_f32(vcltq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
+    friend Vec max(Vec a, Vec b) { return {vbslq_f32(vcgtq_f32(a.lanes, b.lanes), a.lanes, b.lanes)}; }
+    friend Vec power_of_two(Vec a) {
+        const uint32x4_t exponent = vaddq_u32(vreinterpretq_u32_f32(a.lanes), vdupq_n_u32(127));
+        return {vreinterpretq_f32_u32(vshlq_n_u32(exponent, 23))};
     }
 };
 
@@ -277,24 +287,7 @@ struct Vec {
         return a;
     }
     friend Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
-    friend Vec max(Vec a, Vec b) {
-        for (int i = 0; i < kLanes; ++i) a.lanes[i] = a.lanes[i] > b.lanes[i] ? a.lanes[i] : b.lanes[i];
-        return a;
-    }
     friend float sum(Vec a) { return (a.lanes[0] + a.lanes[1]) + (a.lanes[2] + a.lanes[3]); }
-    friend Vec min(Vec a, Vec b) {
-        for (int i = 0; i < kLanes; ++i) b.lanes[i] = a.lanes[i] < b.lanes[i] ? a.lanes[i] : b.lanes[i];
-        return b;
-    }
-    friend Vec power_of_two(Vec a) {
-        for (float& each : a.lanes) {
-            std::uint32_t bits;
-            memcpy(&bits, &each, sizeof bits);
-            bits = (bits + 127) << 23;
-            memcpy(&each, &bits, sizeof bits);
-        }
-        return a;
-    }
     friend float highest(Vec a) {
         float most = a.lanes[0];
         for (int i = 1; i < kLanes; ++i) most = a.lanes[i] > most ? a.lanes[i] : most;
@@ -310,6 +303,23 @@ struct Vec {
             exponent.lanes[i] = static_cast<float>(bits >> 23);
             bits = (bits & kFraction) + kRootOfHalf;
             memcpy(&a.lanes[i], &bits, sizeof bits);
+        }
+        return a;
+    }
+    friend Vec min(Vec a, Vec b) {
+        for (int i = 0; i < kLanes; ++i) b.lanes[i] = a.lanes[i] < b.lanes[i] ? a.lanes[i] : b.lanes[i];
+        return b;
+    }
+    friend Vec max(Vec a, Vec b) {
+        for (int i = 0; i < kLanes; ++i) b.lanes[i] = a.lanes[i] > b.lanes[i] ? a.lanes[i] : b.lanes[i];
+        return b;
+    }
+    friend Vec power_of_two(Vec a) {
+        for (float& each : a.lanes) {
+            std::uint32_t bits;
+            memcpy(&bits, &each, sizeof bits);
+            bits = (bits + 127) << 23;
+            memcpy(&each, &bits, sizeof bits);
         }
         return a;
     }

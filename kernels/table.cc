@@ -6,7 +6,8 @@
     ROW(local_correlation)  \
     ROW(lucas_kanade)       \
     ROW(mixer)              \
-    ROW(resize_normalize)
+    ROW(resize_normalize)   \
+    ROW(sample_features)
 
 namespace tapkernels {
 

@@ -34,6 +34,7 @@ __all__ = [
     "lucas_kanade",
     "mixer",
     "resize_normalize",
+    "sample_features",
     "set_isa",
 ]
 
@@ -106,8 +107,8 @@ def cost_volume_track(
         ArgumentError: a dtype, shape or layout other than these, or a grid without cells.
 
     Example:
-        >>> head = CostVolumeHead.of(weights, "head.", temperature=20.0)  # doctest: +SKIP
-        >>> xy, logits = cost_volume_track(grid, features, None, head)  # doctest: +SKIP
+        head = CostVolumeHead.of(model.state_dict(), "head.", temperature=20.0)
+        xy, logits = tapkernels.cost_volume_track(grid, features, None, head)
     """
     known = np.empty((0, 2), np.float32) if previous is None else previous
     xy, logits = _run("cost_volume_track", (grid, features, known, *head.arrays()), (), threads)
@@ -224,6 +225,23 @@ def resize_normalize(
         ArgumentError: a dtype, shape or range other than these, or an image without pixels.
     """
     return _run("resize_normalize", (image,), (height, width), threads)[0]
+
+
+def sample_features(grid: _Float32, xy: _Float32, *, threads: int | None = None) -> _Float32:
+    """Features of a grid at points between its cells, bilinear; points beyond its border read the border.
+
+    Args:
+        grid: [H, W, C] float32, features of one frame.
+        xy: [N, 2] float32, cells: (0, 0) = outer corner of the top-left cell, a cell's centre is at +0.5.
+        threads: see the package.
+
+    Returns:
+        [N, C] float32; NaN for a point whose x or y is NaN.
+
+    Raises:
+        ArgumentError: a dtype, shape or layout other than these, or a grid without cells. Arrays must be C-contiguous.
+    """
+    return _run("sample_features", (grid, xy), (), threads)[0]
 
 
 def _run(

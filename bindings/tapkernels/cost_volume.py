@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _Float32 = NDArray[np.float32]
 
-SCALARS = ("temperature", "motion_prior")
+ARRAYS = (
+    "shared_weight",
+    "shared_bias",
+    "heatmap_weight",
+    "occlusion_conv_weight",
+    "occlusion_conv_bias",
+    "occlusion_hidden_weight",
+    "occlusion_hidden_bias",
+    "occlusion_out_weight",
+    "occlusion_out_bias",
+)
+"""The arrays of a head, in the order in which the op takes them."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +64,12 @@ class CostVolumeHead:
             KeyError: a parameter is not there.
         """
 
-        def array(field: str) -> _Float32:
-            layer, _, kind = field.rpartition("_")
+        def array(name: str) -> _Float32:
+            layer, _, kind = name.rpartition("_")
             return np.ascontiguousarray(parameters[f"{prefix}{layer}.{kind}"], np.float32)
 
-        arrays = {field.name: array(field.name) for field in fields(cls) if field.name not in SCALARS}
-        return cls(**arrays, temperature=temperature, motion_prior=motion_prior)
+        return cls(**{name: array(name) for name in ARRAYS}, temperature=temperature, motion_prior=motion_prior)
 
     def arrays(self) -> tuple[_Float32, ...]:
         """What the op takes of it, in order: the arrays, then [2] the temperature and the weight of the prior."""
-        weights = (getattr(self, field.name) for field in fields(self) if field.name not in SCALARS)
-        return *weights, np.array([self.temperature, self.motion_prior], np.float32)
+        return *(getattr(self, name) for name in ARRAYS), np.array([self.temperature, self.motion_prior], np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,22 +62,18 @@ class MixerWeights:
             if name not in given or np.shape(given[name]) != shapes[name]:
                 wanted = f"{prefix}{name} must be {list(shapes[name])}, {_found(given, name)}"
                 raise ArgumentError(f"MixerWeights.pack: {wanted}")
-        packed = panels.aligned_empty(sum(_size(shape) for shape in shapes.values()))
-        end = 0
-        for name, shape in shapes.items():
-            begin, end = end, end + _size(shape)
-            packed[begin:end] = panels.pack(np.asarray(given[name], np.float32).reshape(shape[0], -1)).ravel()
-        return cls(packed, inputs, width, blocks, outputs)
+        sizes = inputs, width, blocks, outputs
+        packed = panels.aligned_empty(max(part.stop for _, _, _, part in parameter_panels(*sizes)))
+        for name, shape, _, part in parameter_panels(*sizes):
+            packed[part] = panels.pack(np.asarray(given[name], np.float32).reshape(shape[0], -1)).ravel()
+        return cls(packed, *sizes)
 
     def unpack(self) -> dict[str, NDArray[np.float32]]:
         """The arrays that were packed, by name."""
-        return {name: panels.unpack(part, shape[0]).reshape(shape) for name, shape, part in self._parts()}
-
-    def _parts(self) -> Iterator[tuple[str, tuple[int, ...], NDArray[np.float32]]]:
-        end = 0
-        for name, shape in parameter_shapes(self.inputs, self.width, self.blocks, self.outputs).items():
-            begin, end = end, end + _size(shape)
-            yield name, shape, self.packed[begin:end].reshape(_panel_shape(shape))
+        return {
+            name: panels.unpack(self.packed[part].reshape(panel_shape), shape[0]).reshape(shape)
+            for name, shape, panel_shape, part in parameter_panels(self.inputs, self.width, self.blocks, self.outputs)
+        }
 
 
 def parameter_shapes(inputs: int, width: int, blocks: int, outputs: int) -> dict[str, tuple[int, ...]]:
@@ -104,12 +101,15 @@ def parameter_shapes(inputs: int, width: int, blocks: int, outputs: int) -> dict
     }
 
 
-def _panel_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return panels.panel_shape(shape[0], shape[1] if len(shape) > 1 else 1)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(_panel_shape(shape)))
+def parameter_panels(
+    inputs: int, width: int, blocks: int, outputs: int
+) -> Iterator[tuple[str, tuple[int, ...], tuple[int, int, int], slice]]:
+    """Of every parameter the name, the shape, the shape of its panels, and which part of the packed array they are."""
+    end = 0
+    for name, shape in parameter_shapes(inputs, width, blocks, outputs).items():
+        panel_shape = panels.panel_shape(shape[0], shape[1] if len(shape) > 1 else 1)
+        begin, end = end, end + math.prod(panel_shape)
+        yield name, shape, panel_shape, slice(begin, end)
 
 
 def _found(given: Mapping[str, Any], name: str) -> str:

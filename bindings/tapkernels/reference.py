@@ -91,6 +91,15 @@ def resize_normalize(image: NDArray[np.uint8] | _Float32, height: int, width: in
     return (resized / white * 2.0 - 1.0).astype(np.float32)
 
 
+def sample_features(grid: _Float32, xy: _Float32) -> _Float32:
+    """Linear along x and along y, between the centres of the outermost cells."""
+    height, width = grid.shape[:2]
+    across = _linear_weights(np.clip(xy[:, 0].astype(np.float64), 0.5, width - 0.5), width)  # [N, W]
+    down = _linear_weights(np.clip(xy[:, 1].astype(np.float64), 0.5, height - 0.5), height)  # [N, H]
+    features = np.einsum("nh,nw,hwc->nc", down, across, grid.astype(np.float64), optimize=True)
+    return np.where(np.isnan(xy).any(1, keepdims=True), np.nan, features).astype(np.float32)
+
+
 REACH = 5
 """Cells; those nearer than this to the peak of a heatmap are averaged."""
 

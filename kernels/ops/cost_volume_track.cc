@@ -26,6 +26,7 @@
 // A heatmap that is not finite all over, as NaN makes it, has no largest cell: xy is NaN then.
 #include <math.h>
 
+#include "../matmul.h"
 #include "../op.h"
 #include "../simd.h"
 
@@ -33,17 +34,14 @@ namespace tapkernels {
 namespace TAPKERNELS_ISA {
 namespace {
 
-constexpr int kReach = 5;                // cells; those nearer to the peak are averaged
-constexpr int kGroup = 24;               // points whose scores are computed together
-constexpr int kPanel = 2 * Vec::kLanes;  // cells of the grid that lie together
-#if defined(TAPKERNELS_SIMD_AVX512) || defined(TAPKERNELS_SIMD_NEON)
-constexpr int kRegisters = 32;
+constexpr int kReach = 5;   // cells; those nearer to the peak are averaged
+constexpr int kGroup = 24;  // points whose scores are computed together
+// Cells that are convolved together: as many as leave their sums in registers, beside an input and weights.
+#if defined(TAPKERNELS_SIMD_AVX512)
+constexpr int kMostCells = 16;
 #else
-constexpr int kRegisters = 16;
+constexpr int kMostCells = kTileVecs / kPanelVecs;
 #endif
-// How many cells (or points) are computed together: their sums stay in registers, beside an input and one or two
-// Vecs of weights.
-constexpr int kMostOfOne = kRegisters == 32 ? 16 : 12, kMostOfTwo = kRegisters == 32 ? 12 : 6;
 
 // A piece of work below this many multiplications is not worth waking a thread for.
 constexpr std::int64_t kMinMultiplications = 1 << 18;
@@ -64,8 +62,8 @@ enum : int {
     kPeak
 };
 
-// Weights in the order in which they are read, outputs last: [3][3][inputs][outputs]. Channels that there are not,
-// up to whole Vecs, have zeros.
+// Weights in panels of outputs: [outputs / kPanel][terms][kPanel]. Channels that there are not, up to whole panels,
+// have zeros.
 struct Head {
     float *shared, *shared_bias, *heatmap, *occlusion, *occlusion_bias, *hidden, *hidden_bias, *out,
         *out_bias;
@@ -76,7 +74,7 @@ struct Problem {
     const float* previous;  // null where there are none
     float *xy, *logits;
     std::int64_t height, width, channels, panels;
-    std::int64_t shared, occlusion, hidden, outputs;  // channels, in whole Vecs
+    std::int64_t shared, occlusion, hidden, outputs;  // channels, in whole panels
     std::int64_t logit_count;
     float prior;
     float* grid;  // [panels][channels][kPanel]
@@ -100,72 +98,75 @@ struct Shelf {
     }
 };
 
+std::int64_t whole_panels(std::int64_t count) {
+    return (count + kPanel - 1) / kPanel * kPanel;
+}
+
 std::int64_t whole_vecs(std::int64_t count) {
     return (count + Vec::kLanes - 1) / Vec::kLanes * Vec::kLanes;
 }
 
-// A product of inputs [cells][terms] and weights [terms][outputs], on top of a bias [outputs]. Term k of a cell is
-// rows[k / length][k % length * along + cell * kStep], with `step` in place of a kStep of 0.
-struct Product {
+// A convolution of a row of cells: inputs are three rows, and of a cell the `length` floats of each from
+// row + cell * step on. Below, kLength and kStep are these where the compiler may know them, else 0.
+struct Convolution {
     const float* rows[3];
-    int count;
-    std::int64_t length, along, step;
+    std::int64_t length, step;
     const float *weights, *bias;
     std::int64_t outputs;
 };
 
-// finish(cell, output, sum) gets what is found for kCells cells from `begin` on, and kVecs Vecs of outputs.
-template <int kCells, int kVecs, int kStep, typename Finish>
-void multiply_block(const Product& p, std::int64_t begin, std::int64_t output, const Finish& finish) {
-    const std::int64_t step = kStep ? kStep : p.step;
-    Vec sums[kCells][kVecs];
-    for (int v = 0; v < kVecs; ++v) {
-        const Vec bias = Vec::load(p.bias + output + v * Vec::kLanes);
-        for (int i = 0; i < kCells; ++i) sums[i][v] = bias;
+// finish(cell, output, sum) gets what is found for kCells cells from `begin` on, and a panel of outputs.
+template <int kCells, int kLength, int kStep, typename Finish>
+void convolve_block(const Convolution& c, std::int64_t begin, std::int64_t output, const Finish& finish) {
+    const std::int64_t step = kStep ? kStep : c.step, length = kLength ? kLength : c.length;
+    Vec sums[kCells][kPanelVecs];
+    TAPKERNELS_UNROLL
+    for (int i = 0; i < kCells; ++i) {
+        TAPKERNELS_UNROLL
+        for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = Vec::load(c.bias + output + v * Vec::kLanes);
     }
-    const float* weights = p.weights + output;
-    for (int row = 0; row < p.count; ++row) {
-        const float* input = p.rows[row] + begin * step;
-        for (std::int64_t k = 0; k < p.length; ++k, input += p.along, weights += p.outputs) {
-            Vec weight[kVecs];
-            for (int v = 0; v < kVecs; ++v) weight[v] = Vec::load(weights + v * Vec::kLanes);
+    const float* weights = c.weights + output * 3 * length;
+    for (const float* row : c.rows) {
+        const float* input = row + begin * step;
+        for (std::int64_t k = 0; k < length; ++k, ++input, weights += kPanel) {
+            Vec weight[kPanelVecs];
+            TAPKERNELS_UNROLL
+            for (int v = 0; v < kPanelVecs; ++v) weight[v] = Vec::load(weights + v * Vec::kLanes);
+            TAPKERNELS_UNROLL
             for (int i = 0; i < kCells; ++i) {
                 const Vec each = Vec::all(input[i * step]);
-                for (int v = 0; v < kVecs; ++v) sums[i][v] = fma(each, weight[v], sums[i][v]);
+                TAPKERNELS_UNROLL
+                for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = fma(each, weight[v], sums[i][v]);
             }
         }
     }
+    TAPKERNELS_UNROLL
     for (int i = 0; i < kCells; ++i) {
-        for (int v = 0; v < kVecs; ++v) finish(begin + i, output + v * Vec::kLanes, sums[i][v]);
+        TAPKERNELS_UNROLL
+        for (int v = 0; v < kPanelVecs; ++v) finish(begin + i, output + v * Vec::kLanes, sums[i][v]);
     }
 }
 
 // The same for `count` cells, of which there are kCells at most.
-template <int kCells, int kVecs, int kStep, typename Finish>
-void multiply_some(const Product& p, std::int64_t begin, std::int64_t count, std::int64_t output,
+template <int kCells, int kLength, int kStep, typename Finish>
+void convolve_some(const Convolution& c, std::int64_t begin, std::int64_t count, std::int64_t output,
                    const Finish& finish) {
     if (count == kCells) {
-        multiply_block<kCells, kVecs, kStep>(p, begin, output, finish);
+        convolve_block<kCells, kLength, kStep>(c, begin, output, finish);
     } else if constexpr (kCells > 1) {
-        multiply_some<kCells - 1, kVecs, kStep>(p, begin, count, output, finish);
+        convolve_some<kCells - 1, kLength, kStep>(c, begin, count, output, finish);
     }
 }
 
 // The same for any number of cells, in order, and all outputs.
-template <int kStep, typename Finish>
-void multiply(const Product& p, std::int64_t cells, const Finish& finish) {
-    for (std::int64_t output = 0; output < p.outputs;) {
-        const bool two = p.outputs - output >= 2 * Vec::kLanes;
-        const std::int64_t most = two ? kMostOfTwo : kMostOfOne, pieces = (cells + most - 1) / most;
-        for (std::int64_t piece = 0; piece < pieces; ++piece) {
-            const std::int64_t begin = cells * piece / pieces, count = cells * (piece + 1) / pieces - begin;
-            if (two) {
-                multiply_some<kMostOfTwo, 2, kStep>(p, begin, count, output, finish);
-            } else {
-                multiply_some<kMostOfOne, 1, kStep>(p, begin, count, output, finish);
-            }
+template <int kLength, int kStep, typename Finish>
+void convolve(const Convolution& c, std::int64_t cells, const Finish& finish) {
+    const std::int64_t blocks = (cells + kMostCells - 1) / kMostCells;
+    for (std::int64_t output = 0; output < c.outputs; output += kPanel) {
+        for (std::int64_t block = 0; block < blocks; ++block) {
+            const std::int64_t begin = cells * block / blocks, end = cells * (block + 1) / blocks;
+            convolve_some<kMostCells, kLength, kStep>(c, begin, end - begin, output, finish);
         }
-        output += (two ? 2 : 1) * Vec::kLanes;
     }
 }
 
@@ -180,20 +181,14 @@ void fill(float* values, std::int64_t count, float value) {
 
 // Scores of `count` points from `first` on, [point][panels * kPanel], into w.scores.
 void score(const Problem& p, std::int64_t first, int count, const Workplace& w) {
-    for (std::int64_t c = 0; c < p.channels; ++c) {
-        for (int i = 0; i < count; ++i) {
-            w.features[c * kGroup + i] = static_cast<const float*>(
-                p.features.data)[(first + i) * p.features.strides[0] + c * p.features.strides[1]];
+    for (int i = 0; i < count; ++i) {
+        const float* from = static_cast<const float*>(p.features.data) + (first + i) * p.features.strides[0];
+        for (std::int64_t c = 0; c < p.channels; ++c) {
+            w.features[i * p.channels + c] = from[c * p.features.strides[1]];
         }
     }
-    const float nothing[kPanel] = {};
-    for (std::int64_t panel = 0; panel < p.panels; ++panel) {
-        const float* cells = p.grid + panel * p.channels * kPanel;
-        const Product product = {{w.features}, 1, p.channels, kGroup, 1, cells, nothing, kPanel};
-        multiply<1>(product, count, [&](std::int64_t point, std::int64_t cell, Vec sum) {
-            sum.store(w.scores + (point * p.panels + panel) * kPanel + cell);
-        });
-    }
+    fill(w.scores, count * p.panels * kPanel, 0);
+    multiply_add({w.features, p.channels, p.grid, w.scores, p.panels * kPanel, count, p.channels, p.panels});
 }
 
 // The row of w.rows that holds row y of the shared channels, from its first cell on; before it lies a cell of
@@ -209,42 +204,59 @@ void compute_shared(const Problem& p, const Workplace& w, std::int64_t y) {
         return;
     }
     const float* scores = w.map + y * (p.width + 2);
-    const Product product = {{scores, scores + p.width + 2, scores + 2 * (p.width + 2)},
-                             3, 3, 1, 1, p.head.shared, p.head.shared_bias, p.shared};
-    multiply<1>(product, p.width, [&](std::int64_t x, std::int64_t channel, Vec sum) {
+    const Convolution convolution = {{scores, scores + p.width + 2, scores + 2 * (p.width + 2)},
+                                     3,
+                                     1,
+                                     p.head.shared,
+                                     p.head.shared_bias,
+                                     p.shared};
+    convolve<3, 1>(convolution, p.width, [&](std::int64_t x, std::int64_t channel, Vec sum) {
         relu(sum).store(row + x * p.shared + channel);
     });
 }
 
 // Adds row y of the occlusion convolution to w.pooled.
 void pool(const Problem& p, const Workplace& w, std::int64_t y) {
-    const Product product = {{shared_row(p, w, 2 * y), shared_row(p, w, 2 * y + 1), shared_row(p, w, 2 * y + 2)},
-                             3, 3 * p.shared, 1, 2 * p.shared, p.head.occlusion, p.head.occlusion_bias, p.occlusion};
+    const Convolution convolution = {
+        {shared_row(p, w, 2 * y), shared_row(p, w, 2 * y + 1), shared_row(p, w, 2 * y + 2)},
+        3 * p.shared,
+        2 * p.shared,
+        p.head.occlusion,
+        p.head.occlusion_bias,
+        p.occlusion};
     const auto finish = [&](std::int64_t, std::int64_t channel, Vec sum) {
         (Vec::load(w.pooled + channel) + relu(sum)).store(w.pooled + channel);
     };
     if (p.shared == 16) {
-        multiply<32>(product, (p.width + 1) / 2, finish);
+        convolve<48, 32>(convolution, (p.width + 1) / 2, finish);
     } else {
-        multiply<0>(product, (p.width + 1) / 2, finish);
+        convolve<0, 0>(convolution, (p.width + 1) / 2, finish);
     }
 }
 
-// Row y of the heatmap; `nearness` is 1 + the squared distance of its cells from `previous` along y.
+// Row y of the heatmap; `nearness` is 1 + the squared distance of its cells from `previous` along y. kShared: shared
+// channels, 0 if of any number.
+template <int kShared>
 void compute_heatmap(const Problem& p, const Workplace& w, std::int64_t y, float nearness) {
+    const std::int64_t step = kShared ? kShared : p.shared;
     const float* rows[3];
     for (int i = 0; i < 3; ++i) rows[i] = shared_row(p, w, y + i - 1) - p.shared;
     float* heatmap = w.heatmap + y * whole_vecs(p.width);
     for (std::int64_t x = 0; x < p.width; x += Vec::kLanes) {
         Vec parts[Vec::kLanes];
-        for (Vec& each : parts) each = Vec::zero();
-        const float* weights = p.head.heatmap;
-        for (const float* row : rows) {
-            const float* input = row + x * p.shared;
-            for (std::int64_t k = 0; k < 3 * p.shared; k += Vec::kLanes, weights += Vec::kLanes) {
-                const Vec weight = Vec::load(weights);
-                for (int i = 0; i < Vec::kLanes; ++i) {
-                    parts[i] = fma(Vec::load(input + i * p.shared + k), weight, parts[i]);
+        TAPKERNELS_UNROLL
+        for (int i = 0; i < Vec::kLanes; ++i) parts[i] = Vec::zero();
+        for (std::int64_t channel = 0; channel < p.shared; channel += Vec::kLanes) {
+            const float* weights = p.head.heatmap + channel / kPanel * 9 * kPanel + channel % kPanel;
+            for (const float* row : rows) {
+                const float* input = row + x * step + channel;
+                TAPKERNELS_UNROLL
+                for (int k = 0; k < 3; ++k, input += step, weights += kPanel) {
+                    const Vec weight = Vec::load(weights);
+                    TAPKERNELS_UNROLL
+                    for (int i = 0; i < Vec::kLanes; ++i) {
+                        parts[i] = fma(Vec::load(input + i * step), weight, parts[i]);
+                    }
                 }
             }
         }
@@ -299,13 +311,20 @@ void find_peak(const Problem& p, const Workplace& w, float* xy) {
     xy[1] = static_cast<float>(peak_y) + 0.5f + along_y / total;
 }
 
+// out [panels * kPanel] = bias + in times weights, in panels.
+void connect(const float* in, std::int64_t inputs, const float* weights, const float* bias,
+             std::int64_t outputs, float* out) {
+    for (std::int64_t i = 0; i < outputs; ++i) out[i] = bias[i];
+    multiply_add({in, inputs, weights, out, outputs, 1, inputs, outputs / kPanel});
+}
+
 void say(const Problem& p, const Workplace& w, float* logits) {
     const float cells = static_cast<float>((p.width + 1) / 2 * ((p.height + 1) / 2));
     for (std::int64_t i = 0; i < p.occlusion; ++i) w.pooled[i] /= cells;
-    multiply<1>({{w.pooled}, 1, p.occlusion, 1, 1, p.head.hidden, p.head.hidden_bias, p.hidden}, 1,
-                [&](std::int64_t, std::int64_t i, Vec sum) { relu(sum).store(w.hidden + i); });
-    multiply<1>({{w.hidden}, 1, p.hidden, 1, 1, p.head.out, p.head.out_bias, p.outputs}, 1,
-                [&](std::int64_t, std::int64_t i, Vec sum) { sum.store(w.out + i); });
+    connect(w.pooled, p.occlusion, p.head.hidden, p.head.hidden_bias, p.hidden, w.hidden);
+    for (std::int64_t i = 0; i < p.hidden; i += Vec::kLanes)
+        relu(Vec::load(w.hidden + i)).store(w.hidden + i);
+    connect(w.hidden, p.hidden, p.head.out, p.head.out_bias, p.outputs, w.out);
     for (std::int64_t i = 0; i < p.logit_count; ++i) logits[i] = w.out[i];
 }
 
@@ -328,7 +347,7 @@ void track(const Problem& p, std::int64_t point, const float* scores, const Work
         compute_shared(p, w, y);
         if (y >= 1 && y <= p.height) {
             const float distance = static_cast<float>(y) - 0.5f - previous_y;
-            compute_heatmap(p, w, y - 1, 1 + distance * distance);
+            (p.shared == 16 ? compute_heatmap<16> : compute_heatmap<0>)(p, w, y - 1, 1 + distance * distance);
         }
         if (y >= 2 && y % 2 == 0 && y - 2 < p.height) pool(p, w, (y - 2) / 2);
     }
@@ -337,12 +356,18 @@ void track(const Problem& p, std::int64_t point, const float* scores, const Work
 }
 
 Workplace furnish(const Problem& p, Shelf& shelf) {
-    return {shelf.take(p.channels * kGroup), shelf.take(kGroup * p.panels * kPanel),
-            shelf.take((p.height + 2) * (p.width + 2)),
-            // With as many cells behind them as a Vec of heatmap looks at in vain.
-            shelf.take((3 * (p.width + 3) + Vec::kLanes) * p.shared),
-            shelf.take(p.height * whole_vecs(p.width)), shelf.take(whole_vecs(p.width)),
-            shelf.take(p.occlusion), shelf.take(p.hidden), shelf.take(p.outputs)};
+    Workplace w = {};
+    w.features = shelf.take(kGroup * p.channels);
+    w.scores = shelf.take(kGroup * p.panels * kPanel);
+    w.map = shelf.take((p.height + 2) * (p.width + 2));
+    // With as many cells behind them as a Vec of heatmap looks at in vain.
+    w.rows = shelf.take((3 * (p.width + 3) + Vec::kLanes) * p.shared);
+    w.heatmap = shelf.take(p.height * whole_vecs(p.width));
+    w.across = shelf.take(whole_vecs(p.width));
+    w.pooled = shelf.take(p.occlusion);
+    w.hidden = shelf.take(p.hidden);
+    w.out = shelf.take(p.outputs);
+    return w;
 }
 
 void track_points(const Problem& p, std::int64_t begin, std::int64_t end) {
@@ -363,40 +388,45 @@ const float* input(const Call& call, int which) {
     return static_cast<const float*>(call.inputs[which].data);
 }
 
-// [outputs][inputs][taps] to [taps][inputs in whole Vecs][outputs in whole Vecs], times `scale`.
-void rearrange(const Call& call, int which, std::int64_t outputs, std::int64_t inputs, std::int64_t taps,
-               std::int64_t row, std::int64_t column, float scale, float* to) {
-    fill(to, taps * column * row, 0);
-    const float* from = input(call, which);
-    for (std::int64_t o = 0; o < outputs; ++o) {
-        for (std::int64_t i = 0; i < inputs; ++i) {
-            for (std::int64_t t = 0; t < taps; ++t) {
-                to[(t * column + i) * row + o] = from[(o * inputs + i) * taps + t] * scale;
+// [outputs][inputs][taps] to panels [outputs / kPanel][taps][inputs][kPanel], times `scale`; `wide` inputs of which
+// the last may be missing.
+struct Layer {
+    int which;
+    std::int64_t outputs, inputs, taps, wide;
+    float scale;
+};
+
+float* pack_layer(const Call& call, const Layer& layer, Shelf& shelf) {
+    const std::int64_t count = whole_panels(layer.outputs) * layer.taps * layer.wide;
+    float* to = shelf.take(count);
+    if (!to) return to;
+    fill(to, count, 0);
+    const float* from = input(call, layer.which);
+    for (std::int64_t o = 0; o < layer.outputs; ++o) {
+        for (std::int64_t i = 0; i < layer.inputs; ++i) {
+            for (std::int64_t t = 0; t < layer.taps; ++t) {
+                const std::int64_t term = (o / kPanel * layer.taps + t) * layer.wide + i;
+                to[term * kPanel + o % kPanel] = from[(o * layer.inputs + i) * layer.taps + t] * layer.scale;
             }
         }
     }
+    return to;
 }
 
 Head pack_head(const Call& call, const Problem& p, Shelf& shelf) {
     const std::int64_t shared = call.inputs[kSharedBias].shape.size[0];
     const std::int64_t occlusion = call.inputs[kOcclusionBias].shape.size[0];
     const std::int64_t hidden = call.inputs[kHiddenBias].shape.size[0];
-    const auto pack = [&](int which, std::int64_t outputs, std::int64_t inputs, std::int64_t taps,
-                          std::int64_t row, std::int64_t column, float scale) {
-        float* to = shelf.take(taps * column * row);
-        if (to) rearrange(call, which, outputs, inputs, taps, row, column, scale, to);
-        return to;
-    };
-    const float temperature = shelf.memory ? input(call, kPeak)[0] : 1;
-    return {pack(kSharedWeight, shared, 1, 9, p.shared, 1, 1),
-            pack(kSharedBias, shared, 1, 1, p.shared, 1, 1),
-            pack(kHeatmapWeight, 1, shared, 9, 1, p.shared, temperature),
-            pack(kOcclusionWeight, occlusion, shared, 9, p.occlusion, p.shared, 1),
-            pack(kOcclusionBias, occlusion, 1, 1, p.occlusion, 1, 1),
-            pack(kHiddenWeight, hidden, occlusion, 1, p.hidden, p.occlusion, 1),
-            pack(kHiddenBias, hidden, 1, 1, p.hidden, 1, 1),
-            pack(kOutWeight, p.logit_count, hidden, 1, p.outputs, p.hidden, 1),
-            pack(kOutBias, p.logit_count, 1, 1, p.outputs, 1, 1)};
+    const auto pack = [&](const Layer& layer) { return pack_layer(call, layer, shelf); };
+    return {pack({kSharedWeight, shared, 1, 9, 1, 1}),
+            pack({kSharedBias, shared, 1, 1, 1, 1}),
+            pack({kHeatmapWeight, shared, 1, 9, 1, input(call, kPeak)[0]}),
+            pack({kOcclusionWeight, occlusion, shared, 9, p.shared, 1}),
+            pack({kOcclusionBias, occlusion, 1, 1, 1, 1}),
+            pack({kHiddenWeight, hidden, occlusion, 1, p.occlusion, 1}),
+            pack({kHiddenBias, hidden, 1, 1, 1, 1}),
+            pack({kOutWeight, p.logit_count, hidden, 1, p.hidden, 1}),
+            pack({kOutBias, p.logit_count, 1, 1, 1, 1})};
 }
 
 // Panels of cells, [channels][kPanel] each; cells that there are not are zeros.
@@ -435,11 +465,11 @@ void run(const Call& call) {
     p.width = grid.size[1];
     p.channels = grid.size[2];
     p.panels = (p.height * p.width + kPanel - 1) / kPanel;
-    p.shared = whole_vecs(call.inputs[kSharedBias].shape.size[0]);
-    p.occlusion = whole_vecs(call.inputs[kOcclusionBias].shape.size[0]);
-    p.hidden = whole_vecs(call.inputs[kHiddenBias].shape.size[0]);
+    p.shared = whole_panels(call.inputs[kSharedBias].shape.size[0]);
+    p.occlusion = whole_panels(call.inputs[kOcclusionBias].shape.size[0]);
+    p.hidden = whole_panels(call.inputs[kHiddenBias].shape.size[0]);
     p.logit_count = call.inputs[kOutBias].shape.size[0];
-    p.outputs = whole_vecs(p.logit_count);
+    p.outputs = whole_panels(p.logit_count);
     p.prior = input(call, kPeak)[1];
 
     Shelf counted = {};
@@ -489,7 +519,7 @@ const Op cost_volume_track = {
      {"occlusion_out_bias", only(DType::float32), "L", false},
      {"peak", only(DType::float32), "2", false}},
     {},
-    {{"xy", "N2"}, {"logits", "NL"}},
+    {{"xy", "N2", nullptr}, {"logits", "NL", nullptr}},
     output_sizes,
     run,
 };

@@ -116,10 +116,11 @@ struct Problem {
     std::int64_t points;
 };
 
-// What belongs to one point in the memory of one block.
+// What belongs to one point in the memory of one block, and how far on in `wide` the next point's is, if any.
 struct Memory {
     const float *narrow, *wide;
     float *next_narrow, *next_wide;
+    std::int64_t ahead;
 };
 
 // Rows of intermediate results, padded: of some points together, and of one.
@@ -133,6 +134,10 @@ struct Workspace {
 Vec gelu(Vec x) {
     const Vec slope = fma(x * x, Vec::all(-0.0713548162726f), Vec::all(-1.59576912161f));
     return max(Vec::all(-16), x) / (Vec::all(1) + exp(x * slope));
+}
+
+void apply_gelu(float* values, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; i += Vec::kLanes) gelu(Vec::load(values + i)).store(values + i);
 }
 
 void normalize(const float* x, const float* weight, std::int64_t width, float* out) {
@@ -178,40 +183,60 @@ void copy(const float* from, std::int64_t count, float* to) {
     memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
 }
 
-// Both convolutions of one point, added to x. Memory is read before it is written, as it may be the same.
-void mix_over_time(const Block& block, const Network& n, const Memory& memory, float* x,
-                   const Workspace& work) {
-    const std::int64_t width = n.width, stride = padded(width);
-    float *const older = work.frames, *const newer = older + stride, *const now = newer + stride;
-    copy(memory.narrow, width, older);
-    copy(memory.narrow + width, width, newer);
-    normalize(x, block.norm_time, width, now);
-    copy(newer, width, memory.next_narrow);
-    copy(now, width, memory.next_narrow + width);
-    for (std::int64_t i = 0; i < n.wide; i += Vec::kLanes) {
-        const auto tap = [&](const float* taps, int frame) {
-            return Vec::load(taps + (i / kPanel * kTaps + frame) * kPanel + i % kPanel);
-        };
-        const std::int64_t c = i / kFactor;
-        Vec g = fma(tap(block.up_taps, 0), Vec::load_fours(older + c), Vec::load(block.up_bias + i));
-        g = fma(tap(block.up_taps, 1), Vec::load_fours(newer + c), g);
-        g = gelu(fma(tap(block.up_taps, 2), Vec::load_fours(now + c), g));
+// What the first convolution sees of one point, [kTaps, C] padded, the oldest frame first; moves its memory on.
+// Memory is read before it is written, as it may be the same.
+void see(const Block& block, const Network& n, const Memory& memory, const float* x, float* frames) {
+    float *const older = frames, *const newer = older + padded(n.width), *const now = newer + padded(n.width);
+    copy(memory.narrow, n.width, older);
+    copy(memory.narrow + n.width, n.width, newer);
+    normalize(x, block.norm_time, n.width, now);
+    copy(newer, n.width, memory.next_narrow);
+    copy(now, n.width, memory.next_narrow + n.width);
+}
 
-        const int count = static_cast<int>(n.wide - i < Vec::kLanes ? n.wide - i : Vec::kLanes);
-        const auto load = [&](const float* p) {
-            return count < Vec::kLanes ? Vec::load_first(p + i, count) : Vec::load(p + i);
-        };
-        const auto store = [&](Vec v, float* p) {
-            count < Vec::kLanes ? v.store_first(p + i, count) : v.store(p + i);
-        };
-        const Vec first = load(memory.wide), second = load(memory.wide + n.wide);
-        store(second, memory.next_wide);
-        store(g, memory.next_wide + n.wide);
-        Vec y = fma(tap(block.out_taps, 0), first, Vec::load(block.out_bias + i));
-        y = fma(tap(block.out_taps, 1), second, y);
-        fma(tap(block.out_taps, 2), g, y).store_fours(work.sums + c);
+// Where the taps of channels i to i + kLanes are.
+std::int64_t taps_at(std::int64_t i) {
+    return i + (kTaps - 1) * (i / kPanel * kPanel);
+}
+
+// frames [kTaps, C] to g [H] padded.
+void convolve_narrow(const Block& block, const Network& n, const float* frames, float* g) {
+    const std::int64_t wide = n.wide, stride = padded(n.width);
+    const float *const taps = block.up_taps, *const bias = block.up_bias;
+    for (std::int64_t i = 0; i < wide; i += Vec::kLanes) {
+        Vec sum = Vec::load(bias + i);
+        for (int frame = 0; frame < kTaps; ++frame) {
+            const Vec seen = Vec::load_fours(frames + frame * stride + i / kFactor);
+            sum = fma(Vec::load(taps + taps_at(i) + frame * kPanel), seen, sum);
+        }
+        sum.store(g + i);
     }
-    add(work.sums, width, x);
+}
+
+// g [H] and the two frames before it to sums [C] padded; moves the memory of them on.
+void convolve_wide(const Block& block, const Network& n, const Memory memory, const float* g, float* sums) {
+    const std::int64_t wide = n.wide;
+    const float *const out_taps = block.out_taps, *const bias = block.out_bias;
+    for (std::int64_t i = 0; i < wide; i += Vec::kLanes) {
+        const float *const older = memory.wide + i, *const newer = older + wide;
+        float *const next_older = memory.next_wide + i, *const next_newer = next_older + wide;
+        prefetch(older + memory.ahead);
+        prefetch(newer + memory.ahead);
+        const Vec now = Vec::load(g + i);
+        Vec first, second;
+        if (i + Vec::kLanes <= wide) {
+            first = Vec::load(older), second = Vec::load(newer);
+            second.store(next_older), now.store(next_newer);
+        } else {
+            const int rest = static_cast<int>(wide - i);
+            first = Vec::load_first(older, rest), second = Vec::load_first(newer, rest);
+            second.store_first(next_older, rest), now.store_first(next_newer, rest);
+        }
+        const float* const taps = out_taps + taps_at(i);
+        Vec sum = fma(Vec::load(taps), first, Vec::load(bias + i));
+        sum = fma(Vec::load(taps + kPanel), second, sum);
+        fma(Vec::load(taps + 2 * kPanel), now, sum).store_fours(sums + i / kFactor);
+    }
 }
 
 void mix_channels(const Block& block, const Network& n, float* x, const Workspace& work) {
@@ -222,15 +247,14 @@ void mix_channels(const Block& block, const Network& n, float* x, const Workspac
     }
     set_rows(block.up.bias, padded(n.wide), work.wide, work.rows);
     apply(block.up, work.narrow, stride, work.wide, work.rows);
-    for (std::int64_t i = 0; i < hidden; i += Vec::kLanes)
-        gelu(Vec::load(work.wide + i)).store(work.wide + i);
+    apply_gelu(work.wide, hidden);
     apply(block.down, work.wide, padded(n.wide), x, work.rows);
 }
 
 Memory memory_of(const Problem& p, std::int64_t block, std::int64_t point) {
     const std::int64_t row = 2 * (block * p.points + point), width = p.network.width, wide = p.network.wide;
     return {p.narrow + row * width, p.wide + row * wide, p.next_narrow + row * width,
-            p.next_wide + row * wide};
+            p.next_wide + row * wide, point + 1 < p.points ? 2 * wide : 0};
 }
 
 std::int64_t rows_together(const Network& n, std::int64_t points) {
@@ -272,7 +296,12 @@ void mix(const Problem& p, std::int64_t begin, std::int64_t end) {
         in_batches(points, most, [&](std::int64_t first, std::int64_t count) {
             work.rows = count;
             for (std::int64_t row = first; row < first + count; ++row) {
-                mix_over_time(block, n, memory_of(p, i, begin + row), x + row * stride, work);
+                const Memory memory = memory_of(p, i, begin + row);
+                see(block, n, memory, x + row * stride, work.frames);
+                convolve_narrow(block, n, work.frames, work.wide);
+                apply_gelu(work.wide, padded(n.wide));
+                convolve_wide(block, n, memory, work.wide, work.sums);
+                add(work.sums, n.width, x + row * stride);
             }
             mix_channels(block, n, x + first * stride, work);
         });

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "tapkernels.h"
@@ -108,6 +109,56 @@ struct CostVolume {
     }
 };
 
+// Floats that the weights of a mixer are: everything in panels of 16 columns, biases as a matrix of depth 1.
+std::int64_t mixer_weights(std::int64_t inputs, std::int64_t width, std::int64_t blocks,
+                           std::int64_t outputs) {
+    const auto panels = [](std::int64_t columns) { return (columns + 15) / 16 * 16; };
+    const std::int64_t wide = 4 * width;
+    const std::int64_t block =
+        2 * panels(width) + 8 * panels(wide) + (width + 1) * panels(wide) + (wide + 1) * panels(width);
+    return (inputs + 1) * panels(width) + blocks * block + panels(width) + (width + 1) * panels(outputs);
+}
+
+// A mixer and its memory, which a call may update in place.
+struct Mixing {
+    std::int64_t points, inputs, width, blocks, outputs;
+    std::vector<float> x = uniform(points * inputs, -1, 1);
+    std::vector<float> narrow = uniform(blocks * points * 2 * width, -1, 1);
+    std::vector<float> wide = uniform(blocks * points * 2 * 4 * width, -1, 1);
+    std::vector<float> weights = uniform(mixer_weights(inputs, width, blocks, outputs), -0.3f, 0.3f);
+
+    Call call(std::int64_t threads) const {
+        return {{tensor(x.data(), DType::float32, {points, inputs}),
+                 tensor(narrow.data(), DType::float32, {blocks, points, 2, width}),
+                 tensor(wide.data(), DType::float32, {blocks, points, 2, 4 * width}),
+                 tensor(weights.data(), DType::float32, {static_cast<std::int64_t>(weights.size())})},
+                {outputs},
+                {},
+                threads};
+    }
+};
+
+void test_mixer(const std::string& isa) {
+    for (const auto& [points, width] : {std::pair<int, int>{1, 1}, {7, 20}, {13, 33}, {50, 66}, {3, 128}}) {
+        Mixing mixing = {points, 300, width, 2, 19};
+        set_isa("scalar");
+        const auto wanted = run("mixer", mixing.call(1));
+        set_isa(isa);
+        for (std::int64_t threads : {1, 3}) {
+            expect_close(run("mixer", mixing.call(threads)), wanted, isa + " mixer");
+        }
+        Call call = mixing.call(2);
+        std::vector<float> values(static_cast<std::size_t>(points * mixing.outputs));
+        call.outputs[0] = values.data();
+        call.outputs[1] = mixing.narrow.data();
+        call.outputs[2] = mixing.wide.data();
+        find_op("mixer").run(call);
+        values.insert(values.end(), mixing.narrow.begin(), mixing.narrow.end());
+        values.insert(values.end(), mixing.wide.begin(), mixing.wide.end());
+        expect_close(values, wanted, isa + " mixer in place");
+    }
+}
+
 void test_known_values() {
     const std::vector<float> grid = {1, 2, 3, 4}, query = {10, 10, 10}, xy = {0.5f, 0.5f, 1, 1, -100, NAN};
     expect_close(run("local_correlation", correlation(grid, query, xy, {2, 2, 1}, 0)), {10, 25, 0},
@@ -129,6 +180,12 @@ void test_against_scalar(const std::string& isa) {
             call.threads = threads;
             expect_close(run("local_correlation", call), wanted, isa + " local_correlation");
         }
+        Call sampling = {{call.inputs[0], call.inputs[2]}, {}, {}, 1};
+        set_isa("scalar");
+        const auto features = run("sample_features", sampling);
+        set_isa(isa);
+        sampling.threads = 3;
+        expect_close(run("sample_features", sampling), features, isa + " sample_features");
     }
     for (std::int64_t shared : {1, 5, 16, 33}) {
         for (std::int64_t width : {1, 8, 21}) {
@@ -188,6 +245,7 @@ int main() {
         set_isa(isa);
         test_known_values();
         test_against_scalar(isa);
+        test_mixer(isa);
         std::printf("%s: passed\n", isa.c_str());
     }
 }

@@ -156,12 +156,28 @@ def resize_normalize_calls(rng: np.random.Generator) -> Iterator[tuple[str, Argu
         yield f"{name} float", ((image / 255).astype(np.float32), out_height, out_width)
 
 
+def sample_features_calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
+    for (height, width), channels in itertools.product([(9, 13), (1, 1), (1, 20), (3, 2)], [1, 3, 16, 17, 129]):
+        yield f"{height}x{width}x{channels}", sampling(rng, (height, width, channels), points=40)
+    for points in (0, 1, 5000):
+        yield f"{points} points", sampling(rng, (6, 5, 32), points)
+    yield "no channels", sampling(rng, (4, 4, 0), points=2)
+
+
+def sampling(rng: np.random.Generator, grid: tuple[int, int, int], points: int) -> Arguments:
+    """Points inside, on the borders, outside, infinitely far and nowhere."""
+    features, _, xy = correlation(rng, grid, points)
+    xy[1::9, 0], xy[2::9], xy[3::9, 1] = np.nan, (-np.inf, np.inf), 1e30
+    return features, xy
+
+
 ROWS = [
     Row("cost_volume_track", 2e-5, cost_volume_track_calls),
     Row("local_correlation", 1e-5, local_correlation_calls),
     Row("lucas_kanade", 1e-3, lucas_kanade_calls),
     Row("mixer", 5e-5, mixer_calls),
     Row("resize_normalize", 1e-6, resize_normalize_calls),
+    Row("sample_features", 2e-6, sample_features_calls),
 ]
 CALLS = [
     pytest.param(row, arguments, id=f"{row.op} {name}")
@@ -170,18 +186,17 @@ CALLS = [
 ]
 
 
-def all_of(results: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """What an op gives, be it one array or several."""
-    return results if isinstance(results, tuple) else (results,)
-
-
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("row", "arguments"), CALLS)
 def test_agrees_with_the_reference(row: Row, arguments: Arguments, threads: int, isa: str) -> None:
-    results = all_of(getattr(tapkernels, row.op)(*arguments, threads=threads))
-    for result, expected in zip(results, all_of(getattr(reference, row.op)(*arguments)), strict=True):
+    results = outputs(getattr(tapkernels, row.op)(*arguments, threads=threads))
+    for result, expected in zip(results, outputs(getattr(reference, row.op)(*arguments)), strict=True):
         assert result.dtype == np.float32
         np.testing.assert_allclose(result, expected, rtol=0, atol=row.tolerance)
+
+
+def outputs(result: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 def test_every_op_has_a_row() -> None:
@@ -192,8 +207,9 @@ def test_every_op_has_a_row() -> None:
 def test_the_result_does_not_depend_on_the_number_of_threads(row: Row, isa: str) -> None:
     op = getattr(tapkernels, row.op)
     for _, arguments in row.calls(np.random.default_rng(1)):
-        for one, seven in zip(all_of(op(*arguments, threads=1)), all_of(op(*arguments, threads=7)), strict=True):
-            np.testing.assert_array_equal(one, seven)
+        one, seven = (outputs(op(*arguments, threads=threads)) for threads in (1, 7))
+        for result, other in zip(one, seven, strict=True):
+            np.testing.assert_array_equal(result, other)
 
 
 POINTS = {
@@ -201,6 +217,7 @@ POINTS = {
     "local_correlation": ({1: 0, 2: 0}, (0,)),
     "lucas_kanade": ({2: 0}, (0,)),
     "mixer": ({0: 0, 1: 1, 2: 1}, (0, 1, 1)),
+    "sample_features": ({1: 0}, (0,)),
 }
 """Which arguments have points, and which of their axes it is; which axis of each result it is."""
 
@@ -213,7 +230,7 @@ def test_the_numbers_of_a_point_depend_on_no_other_point(row: Row, threads: int,
     axes, result_axes = POINTS[row.op]
     first = next(iter(axes))
     for _, arguments in row.calls(rng):
-        together, count = all_of(op(*arguments, threads=threads)), arguments[first].shape[axes[first]]
+        together, count = outputs(op(*arguments, threads=threads)), arguments[first].shape[axes[first]]
         for rows in ([0], [count - 1], range(0, count, 3), rng.permutation(count)):
             chosen = np.arange(count)[list(rows)] if count else np.arange(0)
             some = [a.take(chosen, axes[i]) if i in axes and a is not None else a for i, a in enumerate(arguments)]
