@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from export.targets.shared_weights import SharedWeights
 from tapsdk.system.progress import with_progress
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Request:
     """Numbers of points that get an entry point each (`tapsdk.artifact.manifest.entry_point`); none: any number."""
     samples: Callable[[], Samples] = dict
     """Gives real inputs, for precisions that are calibrated; tracking for them takes a while."""
+    shared: SharedWeights = field(default_factory=SharedWeights)
+    """Where files that can refer to another one have their weights."""
     about: Mapping[str, str] = field(default_factory=dict)
     """What a file can say of itself where its format has room for that: model, weights, licence."""
 

@@ -17,6 +17,8 @@ from export.targets import Request, Target, compiling
 from export.targets.dynamic_shapes import traced
 from export.targets.onnx.translation import OPSET, translate
 from export.targets.onnx.weights import halve, quantize
+from export.targets.shared_weights import SMALLEST, SharedWeights
+from tapsdk.artifact.weights import WEIGHTS
 from tapsdk.backends import Backend, open_backend
 
 CONTROL_FLOW = {"If", "Loop", "Scan"}
@@ -26,13 +28,15 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 class Onnx:
     format = "onnx"
-    style = Style()
+    style = Style(kernels=True)
     buckets: tuple[int, ...] = ()
     precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        for stage in compiling(stages):
-            onnx.save(graph_of(stage, request), directory / f"{stage.name}.onnx")
+        graphs = {stage.name: graph_of(stage, request) for stage in compiling(stages)}
+        share(graphs, request.shared, directory)
+        for name, graph in graphs.items():
+            onnx.save(graph, directory / f"{name}.onnx")
         return {stage.name: f"{stage.name}.onnx" for stage in stages}
 
     def open_backend(self) -> Backend:
@@ -58,6 +62,23 @@ def graph_of(stage: Stage, request: Request) -> onnx.ModelProto:
         model = quantize(model, stage, request.samples()[stage.name])
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def share(graphs: Mapping[str, onnx.ModelProto], shared: SharedWeights, directory: Path) -> None:
+    """Moves the large tensors of graphs into the file of weights, so that each is stored once."""
+    moved = [
+        (tensor, shared.add(numpy_helper.to_array(tensor), f"{name}.{tensor.name}".removeprefix(f"{name}.model.")))
+        for name, graph in graphs.items()
+        for tensor in graph.graph.initializer
+        if len(tensor.raw_data) >= SMALLEST
+    ]
+    places = shared.write(directory)
+    for tensor, name in moved:
+        offset, length = places[name]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
 
 
 def _traced(stage: Stage) -> onnx.ModelProto:
