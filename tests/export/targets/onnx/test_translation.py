@@ -40,7 +40,7 @@ FUNCTIONS = {
     "a type that it has": lambda x: x.to(torch.float32) + 1,
     "another type": lambda x: x.to(torch.int64).to(torch.float32),
     "written into": written_into,
-    "decomposed": lambda x: torch.hypot(x, x + 1),
+    "decomposed": lambda x: torch.special.log_ndtr(x.clamp(-1, 1)),
 }
 
 
