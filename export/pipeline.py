@@ -12,13 +12,16 @@ import torch
 from torch import nn
 
 import tapsdk
-from export.stages import Cut, cut
+from export.stages import Cut, KernelChoice, cut
 from export.support import why_not
 from export.targets import TARGETS, Request, Target, how_to_install
+from export.targets.shared_weights import SharedWeights
 from export.verification.calibration import calibration_samples
 from export.verification.verify import verify, write_reference
-from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
+from tapsdk.artifact.manifest import MANIFEST, Causal, File, Kernel, Manifest, Program, StageSpec
 from tapsdk.artifact.registry import OFFICIAL
+from tapsdk.artifact.weights import FORMAT as SAFETENSORS
+from tapsdk.artifact.weights import WEIGHTS
 from tapsdk.selection import reference
 from tapsdk.system.files import sha256, size_of
 from tapsdk.system.folders import new_folder, put_back
@@ -133,9 +136,20 @@ class _Build:
         request = Request(options.precision, buckets)
         manifest = self._describe(parts, request)
         samples = cache(lambda: calibration_samples(parts.stages, manifest, target.format))
-        request = replace(request, about=self._about(manifest), samples=samples)
+        # Kernels compute with the weights as they are.
+        kernels = parts.kernels if request.precision == "fp32" else {}
+        known = {name: tensor.numpy() for name, tensor in self.module.state_dict().items()}
+        shared = SharedWeights(known, [name for each in kernels.values() for name in each.weights.values()])
+        request = replace(request, about=self._about(manifest), samples=samples, shared=shared)
         files = target.lower(parts.stages, directory, request)
-        manifest = replace(manifest, stages=self._with_files(manifest.stages, directory, files))
+        path = directory / WEIGHTS
+        weights = _file(path, SAFETENSORS) if path.exists() else None
+        manifest = replace(
+            manifest,
+            stages=self._with_files(manifest.stages, directory, files),
+            weights=weights,
+            program=_with_kernels(manifest.program, kernels, shared),
+        )
         most_points = max(buckets, default=reference.POINTS)
         manifest = replace(manifest, reference=write_reference(self.module, manifest, directory, most_points))
         path = directory / MANIFEST
@@ -157,8 +171,7 @@ class _Build:
         format = self.target.format
 
         def with_file(name: str, spec: StageSpec) -> StageSpec:
-            path = directory / files[name]
-            return replace(spec, files={format: File(path.name, format, sha256(path), size_of(path))})
+            return replace(spec, files={format: _file(directory / files[name], format)})
 
         return {name: with_file(name, spec) for name, spec in stages.items()}
 
@@ -182,3 +195,21 @@ class _Build:
             flow=parts.flow,
             tools={"tapsdk": tapsdk.__version__, "torch": torch.__version__, **target.tools()},
         )
+
+
+def _file(path: Path, format: str) -> File:
+    return File(path.name, format, sha256(path), size_of(path))
+
+
+def _with_kernels(program: Program, kernels: Mapping[str, KernelChoice], shared: SharedWeights) -> Program:
+    """The program with kernels for stages, and where their weights were stored."""
+
+    def described(kernel: KernelChoice) -> Kernel:
+        places = {argument: shared.found(name) for argument, name in kernel.weights.items()}
+        transposed = tuple(argument for argument, (_, turned) in places.items() if turned)
+        return Kernel(kernel.op, {a: name for a, (name, _) in places.items()}, transposed, kernel.numbers)
+
+    if not isinstance(program, Causal) or program.native is None:
+        return program
+    native = replace(program.native, kernels={stage: described(kernel) for stage, kernel in kernels.items()})
+    return replace(program, native=native)

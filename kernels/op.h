@@ -11,8 +11,9 @@
 namespace tapkernels {
 
 constexpr int kMaxRank = 8;
-constexpr int kMaxInputs = 4;
+constexpr int kMaxInputs = 16;
 constexpr int kMaxAttributes = 4;
+constexpr int kMaxOutputs = 4;
 constexpr int kMaxThreads = 256;
 
 enum class DType : unsigned { other = 0, uint8 = 1, float32 = 2 };
@@ -29,11 +30,11 @@ struct Tensor {
     std::int64_t strides[kMaxRank];  // in elements, possibly negative
 };
 
-// What the caller hands over. `output` is C-contiguous, of the shape that the op's `output_shape` gives.
+// What the caller hands over. Outputs are C-contiguous, of the shapes that `check` gives.
 struct Call {
     Tensor inputs[kMaxInputs];
     std::int64_t attributes[kMaxAttributes];
-    float* output;
+    float* outputs[kMaxOutputs];
     std::int64_t threads;
 };
 
@@ -52,13 +53,23 @@ struct Attribute {
     std::int64_t lowest, highest;
 };
 
-// One op compiled for one instruction set. Unused inputs and attributes have no name. `output_shape` and
-// `run` get calls that agree with `inputs` and `attributes`; `output_shape` checks what those cannot say.
+// A float32 result. `shape` is written as that of an input; a letter that no input has stands for a size that
+// `output_sizes` gives. Its memory overlaps no input, but may be that of the input which it `replaces`, if any.
+struct Output {
+    const char* name;
+    const char* shape;
+    const char* replaces;
+};
+
+// One op compiled for one instruction set. Unused inputs, attributes and outputs have no name. `output_sizes`
+// and `run` get calls that agree with `inputs` and `attributes`; `output_sizes` checks what those cannot say,
+// and sets the sizes of letters that only outputs have: size[0] is A, size[25] is Z.
 struct Op {
     const char* name;
     Input inputs[kMaxInputs];
     Attribute attributes[kMaxAttributes];
-    Shape (*output_shape)(const Call& call);
+    Output outputs[kMaxOutputs];
+    void (*output_sizes)(const Call& call, std::int64_t* size);
     void (*run)(const Call& call);
 };
 

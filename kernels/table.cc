@@ -2,9 +2,12 @@
 #include "tapkernels.h"
 
 #define TAPKERNELS_OPS(ROW) \
+    ROW(cost_volume_track)  \
     ROW(local_correlation)  \
     ROW(lucas_kanade)       \
-    ROW(resize_normalize)
+    ROW(mixer)              \
+    ROW(resize_normalize)   \
+    ROW(sample_features)
 
 namespace tapkernels {
 

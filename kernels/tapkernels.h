@@ -2,8 +2,8 @@
 //
 //     const Op& op = find_op("local_correlation");
 //     Call call = ...;                            // inputs, attributes, threads
-//     Shape shape = check(op, call);              // throws ArgumentError, else the shape of the output
-//     call.output = ...;                          // the caller allocates
+//     std::vector<Shape> shapes = check(op, call);  // throws ArgumentError, else the shapes of the outputs
+//     call.outputs[0] = ...;                      // the caller allocates
 //     op.run(call);
 #pragma once
 
@@ -48,7 +48,11 @@ std::vector<std::string> op_names();
 // The number of threads that suits this machine.
 int default_threads();
 
-Shape check(const Op& op, const Call& call);
+std::vector<Shape> check(const Op& op, const Call& call);
+
+// Throws ArgumentError if an output cannot be written to the tensor that is given for it. `given` has one for
+// every output, with `DType::other` where the caller gives none; `shapes` is what `check` gave.
+void check_given(const Op& op, const Call& call, const std::vector<Shape>& shapes, const Tensor* given);
 
 // "float32 or uint8 [H, W, 3]": what `input` accepts, for messages.
 std::string describe(const Input& input);

@@ -43,7 +43,8 @@ def track(
 
     Args:
         frames: [T, H, W, 3] uint8 RGB, or float in [0, 1]; the path of a video or of a folder of images; or any
-            iterable of frames, read one at a time.
+            iterable of frames, such as a generator, taken one at a time when it is needed, in this thread. Files and
+            arrays are read up to two frames ahead, in a thread that ends with the call.
         points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel. Or a
             table with columns named x and y, and t if need be: a pandas DataFrame, or a dict of columns.
         model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, the URL of one in a store, such as

@@ -19,15 +19,22 @@ from numpy.typing import NDArray
 
 from tapkernels import _ext
 from tapkernels._ext import ArgumentError, IsaError
+from tapkernels.cost_volume import CostVolumeHead
+from tapkernels.mixer_weights import MixerWeights
 
 __all__ = [
     "ArgumentError",
+    "CostVolumeHead",
     "Info",
     "IsaError",
+    "MixerWeights",
+    "cost_volume_track",
     "info",
     "local_correlation",
     "lucas_kanade",
+    "mixer",
     "resize_normalize",
+    "sample_features",
     "set_isa",
 ]
 
@@ -70,6 +77,44 @@ def set_isa(name: str | None) -> None:
     _ext.set_isa(name or "")
 
 
+def cost_volume_track(
+    grid: _Float32,
+    features: _Float32,
+    previous: _Float32 | None,
+    head: CostVolumeHead,
+    *,
+    threads: int | None = None,
+) -> tuple[_Float32, _Float32]:
+    """Where points are in a frame, and how sure that is: TAPIR's cost volume and its head (arXiv:2306.08637).
+
+    A point's feature is compared with all cells; convolutions make a heatmap and logits of these scores; the position
+    is the mean cell of the heatmap's softmax around its largest cell. No point's numbers depend on other points.
+
+    Args:
+        grid: [H, W, C] float32, features of one frame.
+        features: [N, C] float32, one per point; any strides.
+        previous: [N, 2] float32, cells, where the points were in the frame before, for the head's motion prior; None:
+            without the prior.
+        head: the weights.
+        threads: see the package.
+
+    Returns:
+        xy [N, 2] float32, cells: (0, 0) = outer corner of the top-left cell, a cell's centre is at +0.5. NaN where a
+            heatmap is not finite all over, as NaN in a feature or in `previous` makes it.
+        logits [N, L] float32, in the order of the head's last layer: occlusion, expected distance.
+
+    Raises:
+        ArgumentError: a dtype, shape or layout other than these, or a grid without cells.
+
+    Example:
+        head = CostVolumeHead.of(model.state_dict(), "head.", temperature=20.0)
+        xy, logits = tapkernels.cost_volume_track(grid, features, None, head)
+    """
+    known = np.empty((0, 2), np.float32) if previous is None else previous
+    xy, logits = _run("cost_volume_track", (grid, features, known, *head.arrays()), (), threads)
+    return xy, logits
+
+
 def local_correlation(
     grid: _Float32, query: _Float32, xy: _Float32, radius: int = 3, *, threads: int | None = None
 ) -> _Float32:
@@ -91,7 +136,7 @@ def local_correlation(
     Raises:
         ArgumentError: a dtype, shape, layout or range other than these. Arrays must be C-contiguous.
     """
-    return _run("local_correlation", (grid, query, xy), (radius,), threads)
+    return _run("local_correlation", (grid, query, xy), (radius,), threads)[0]
 
 
 def lucas_kanade(
@@ -117,7 +162,46 @@ def lucas_kanade(
     Raises:
         ArgumentError: a dtype, shape, layout or range other than these, or frames without pixels.
     """
-    return _run("lucas_kanade", (before, after, xy), (radius, levels), threads)
+    return _run("lucas_kanade", (before, after, xy), (radius, levels), threads)[0]
+
+
+def mixer(
+    x: _Float32,
+    narrow: _Float32,
+    wide: _Float32,
+    weights: MixerWeights,
+    *,
+    next_memory: tuple[_Float32, _Float32] | None = None,
+    threads: int | None = None,
+) -> tuple[_Float32, _Float32, _Float32]:
+    """TAPIR's causal mixer, which refines the estimate of every point, for one frame.
+
+    The refinement network of TAPIR (Doersch et al. 2023, arXiv:2306.08637): layer norms, convolutions over this
+    frame and the two before, and linear layers. A point's numbers depend on no other point, to the bit.
+
+    Args:
+        x: [N, F] float32, what the mixer is told of each point: two zeros, logits, features, patches of scores.
+        narrow: [B, N, 2, C] float32, what the blocks remember of the two frames before, the older one first; zeros
+            for a point that is new.
+        wide: [B, N, 2, 4 C] float32, likewise.
+        weights: of B blocks of width C.
+        next_memory: arrays for the memory of this frame, [B, N, 2, C] and [B, N, 2, 4 C] float32, which may be
+            `narrow` and `wide` themselves; new ones by default.
+        threads: see the package.
+
+    Returns:
+        [N, O] float32, corrections of each point, and the memory that the next frame is given.
+
+    Raises:
+        ArgumentError: a dtype, shape, layout or range other than these. Arrays must be C-contiguous.
+
+    Example:
+        weights = MixerWeights.pack(arrays)
+        out, _, _ = mixer(x, narrow, wide, weights, next_memory=(narrow, wide))  # updates the memory in place
+    """
+    given = () if next_memory is None else (None, *next_memory)
+    out, next_narrow, next_wide = _run("mixer", (x, narrow, wide, weights.packed), (weights.outputs,), threads, given)
+    return out, next_narrow, next_wide
 
 
 def resize_normalize(
@@ -140,10 +224,31 @@ def resize_normalize(
     Raises:
         ArgumentError: a dtype, shape or range other than these, or an image without pixels.
     """
-    return _run("resize_normalize", (image,), (height, width), threads)
+    return _run("resize_normalize", (image,), (height, width), threads)[0]
+
+
+def sample_features(grid: _Float32, xy: _Float32, *, threads: int | None = None) -> _Float32:
+    """Features of a grid at points between its cells, bilinear; points beyond its border read the border.
+
+    Args:
+        grid: [H, W, C] float32, features of one frame.
+        xy: [N, 2] float32, cells: (0, 0) = outer corner of the top-left cell, a cell's centre is at +0.5.
+        threads: see the package.
+
+    Returns:
+        [N, C] float32; NaN for a point whose x or y is NaN.
+
+    Raises:
+        ArgumentError: a dtype, shape or layout other than these, or a grid without cells. Arrays must be C-contiguous.
+    """
+    return _run("sample_features", (grid, xy), (), threads)[0]
 
 
 def _run(
-    op: str, inputs: tuple[NDArray[np.generic], ...], attributes: tuple[int, ...], threads: int | None
-) -> _Float32:
-    return _ext.run(op, inputs, attributes, _ext.default_threads() if threads is None else threads)
+    op: str,
+    inputs: tuple[NDArray[np.generic], ...],
+    attributes: tuple[int, ...],
+    threads: int | None,
+    given: tuple[_Float32 | None, ...] = (),
+) -> list[_Float32]:
+    return _ext.run(op, inputs, attributes, _ext.default_threads() if threads is None else threads, given)

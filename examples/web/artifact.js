@@ -1,4 +1,4 @@
-/** Reads an artifact directory: `manifest.json` and one ONNX file per stage. It knows no model family. */
+/** Reads an artifact directory: `manifest.json`, one ONNX file per stage, and weights. It knows no model family. */
 
 import { checkManifest, stageFile } from "./manifest.js";
 
@@ -9,13 +9,18 @@ export async function readManifest(url) {
   return checkManifest(await response.json(), url);
 }
 
+/** The file of weights that stages have in common, for `openStage`: none, or one as ONNX Runtime takes it. */
+export async function readWeights(url, { weights }) {
+  return weights ? [{ path: weights.path, data: await readFile(new URL(weights.path, url), weights.sha256) }] : [];
+}
+
 /**
  * A stage as an ONNX Runtime session.
  *
- * url: the artifact's directory. provider: "wasm" or "webgpu"; with the latter, outputs stay on the GPU but for those
- * that are read after every frame.
+ * url: the artifact's directory. weights: from `readWeights`. provider: "wasm" or "webgpu"; with the latter, outputs
+ * stay on the GPU but for those that are read after every frame.
  */
-export async function openStage(ort, url, manifest, name, provider) {
+export async function openStage(ort, url, manifest, name, weights, provider) {
   const { inputs, outputs } = manifest.stages[name];
   const file = stageFile(manifest, name);
   const strange = [...inputs, ...outputs].find((tensor) => tensor.dtype !== "float32");
@@ -25,6 +30,7 @@ export async function openStage(ort, url, manifest, name, provider) {
   const places = Object.fromEntries(outputs.map((tensor) => [tensor.name, place(tensor)]));
   return ort.InferenceSession.create(bytes, {
     executionProviders: [provider],
+    externalData: weights,
     ...(provider === "webgpu" && { preferredOutputLocation: places }),
   });
 }

@@ -42,11 +42,12 @@ const { values } = parseArgs({
   },
 });
 
-/** The files of the stages that run in a browser, relative to the artifact. Throws an Error for one that cannot. */
+/** The files that a browser needs, relative to the artifact. Throws an Error for an artifact that cannot run there. */
 async function modelFiles(artifact) {
   const manifest = checkManifest(JSON.parse(await readFile(join(artifact, "manifest.json"), "utf8")), artifact);
   const stages = STAGES.filter((name) => name in manifest.stages);
-  return ["manifest.json", ...stages.map((name) => stageFile(manifest, name).path)];
+  const files = [...stages.map((name) => stageFile(manifest, name)), ...(manifest.weights ? [manifest.weights] : [])];
+  return ["manifest.json", ...files.map(({ path }) => path)];
 }
 
 async function copy(names, from, to) {

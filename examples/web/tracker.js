@@ -1,6 +1,6 @@
 /** Tracks points frame by frame with an exported model. No DOM: it runs in a page and in a worker. */
 
-import { openStage, readManifest } from "./artifact.js";
+import { openStage, readManifest, readWeights } from "./artifact.js";
 import { follow, fuse, makePyramid, textureAround } from "./flow.js";
 import { pickRows, zeros } from "./point_state.js";
 import { makeResizer, workingSize } from "./resize.js";
@@ -26,9 +26,10 @@ export class Tracker {
     const directory = new URL(url.endsWith("/") ? url : `${url}/`, globalThis.location?.href);
     const manifest = await readManifest(directory);
     const looksAtFrame = withRole(manifest.stages.query.inputs, "feature").length > 0;
+    const weights = await readWeights(directory, manifest);
     const sessions = {};
     for (const name of looksAtFrame ? ["encode", "query", "step"] : ["query", "step"]) {
-      sessions[name] = await openStage(ort, directory, manifest, name, provider);
+      sessions[name] = await openStage(ort, directory, manifest, name, weights, provider);
     }
     return new Tracker(ort, manifest, sessions);
   }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -31,6 +32,8 @@ class Style:
     """Some rows of points may only fill up a bucket, and must not change the others."""
     native: bool = True
     """Stages for the native kernels, too."""
+    kernels: bool = False
+    """What kernels take the place of whole stages where they run, with weights from the artifact's file of them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class KernelChoice:
+    """An op of tapkernels that can compute a stage. weights: names of the model's parameters, by argument."""
+
+    op: str
+    weights: Mapping[str, str]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Cut:
     """A model as stages, with what the runtime needs to know of them."""
 
@@ -72,6 +84,8 @@ class Cut:
     visibility: Visibility
     program: Program
     flow: FlowFusion | None = None
+    kernels: Mapping[str, KernelChoice] = field(default_factory=dict)
+    """By stage."""
 
 
 def cut(family: str, model: nn.Module, style: Style | None = None) -> Cut:

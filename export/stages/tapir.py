@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from export.stages import Cut, Stage, Style
+from export.stages import Cut, KernelChoice, Stage, Style
 from tapsdk.artifact.manifest import (
     FRAMES,
     NEXT,
@@ -174,7 +174,17 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
         FAMILY.visibility,
         Causal(_refinement(config, grids) if style.native else None),
         config.fusion,
+        _kernels(model) if style.native and style.kernels else {},
     )
+
+
+def _kernels(model: Tapir) -> dict[str, KernelChoice]:
+    head, mixer = (
+        {name: f"{part}.{name}" for name, _ in getattr(model, part).named_parameters()} for part in ("head", "mixer")
+    )
+    del head["heatmap.bias"]  # it moves all cells alike, which no position depends on
+    numbers = {"temperature": model.config.softmax_temperature, "motion_prior": model.config.motion_prior}
+    return {"locate": KernelChoice("cost_volume_track", head, numbers), "mixer": KernelChoice("mixer", mixer)}
 
 
 def _cut_refined(model: Tapir, style: Style) -> Cut:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from export.targets.shared_weights import SharedWeights
+from tapsdk.system.progress import with_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +29,8 @@ class Request:
     """Numbers of points that get an entry point each (`tapsdk.artifact.manifest.entry_point`); none: any number."""
     samples: Callable[[], Samples] = dict
     """Gives real inputs, for precisions that are calibrated; tracking for them takes a while."""
+    shared: SharedWeights = field(default_factory=SharedWeights)
+    """Where files that can refer to another one have their weights."""
     about: Mapping[str, str] = field(default_factory=dict)
     """What a file can say of itself where its format has room for that: model, weights, licence."""
 
@@ -50,6 +55,11 @@ class Target(Protocol):
 
     def tools(self) -> dict[str, str]:
         """Names and versions of the converters."""
+
+
+def compiling(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """The stages, with a bar on a terminal while they are compiled one by one."""
+    return with_progress(stages, total=len(stages), label="compiling", unit="stage")
 
 
 TARGETS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch.export import Dim
+import torch
+from torch.export import Dim, ExportedProgram
 
 from export.stages import Stage
 from tapsdk.artifact.manifest import FRAMES, POINTS
@@ -12,6 +13,13 @@ TRACED_POINTS = 5
 TRACED_SIZE = (96, 176)
 MAX_SIDE = 8192
 """Pixels of the frame's sides, where they are dynamic: more than any frame has."""
+
+
+def traced(stage: Stage) -> ExportedProgram:
+    """A stage as a program for any sizes of what is open."""
+    return torch.export.export(
+        stage.module, stage.example(TRACED_POINTS, TRACED_SIZE), dynamic_shapes=dynamic_shapes(stage)
+    )
 
 
 def dynamic_shapes(stage: Stage) -> tuple[object, ...] | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from export.stages import Stage, Style
-from export.targets import Request, Target
+from export.targets import Request, Target, compiling
 from tapsdk.artifact.manifest import StageSpec, entry_point
 from tapsdk.backends import Backend, open_backend
 
@@ -54,7 +54,7 @@ class Tflite:
     precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        return {stage.name: self._lower(stage, directory, request) for stage in stages}
+        return {stage.name: self._lower(stage, directory, request) for stage in compiling(stages)}
 
     def _lower(self, stage: Stage, directory: Path, request: Request) -> str:
         name = f"{stage.name}.tflite"

@@ -16,8 +16,8 @@ import torch
 from torch import fx
 
 from export.stages import Stage, Style
-from export.targets import Request, Target
-from export.targets.dynamic_shapes import TRACED_POINTS, TRACED_SIZE, dynamic_shapes
+from export.targets import Request, Target, compiling
+from export.targets.dynamic_shapes import traced
 from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Backend, open_backend
 from tapsdk.backends.torch_graph import ENTRY, OPERATORS, VERSION
@@ -37,10 +37,8 @@ class Torch:
     precisions: Mapping[str, float] = {"fp32": 0.01}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        for stage in stages:
-            example = stage.example(TRACED_POINTS, TRACED_SIZE)
-            program = torch.export.export(stage.module, example, dynamic_shapes=dynamic_shapes(stage))
-            (directory / f"{stage.name}.safetensors").write_bytes(to_bytes(program, stage.spec))
+        for stage in compiling(stages):
+            (directory / f"{stage.name}.safetensors").write_bytes(to_bytes(traced(stage), stage.spec))
         return {stage.name: f"{stage.name}.safetensors" for stage in stages}
 
     def open_backend(self) -> Backend:

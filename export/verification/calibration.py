@@ -93,6 +93,7 @@ class RecordingBackend:
     """A backend of tapsdk whose files hold the names of stages."""
 
     name = "torch"
+    threads = None
 
     def __init__(self, stages: Sequence[Stage], format: str) -> None:
         self.formats: tuple[str, ...] = (format,)

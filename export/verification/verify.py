@@ -21,12 +21,14 @@ from tapsdk.artifact.manifest import Causal, File, Manifest, Refined
 from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import Backend
 from tapsdk.errors import BackendError
+from tapsdk.runtime.kernel_stages import open_kernels
 from tapsdk.runtime.plans import plans_of
 from tapsdk.runtime.sizes import working_size
 from tapsdk.selection import reference
 from tapsdk.selection.accuracy import MOST, tolerance_of
 from tapsdk.selection.reference import Reference, moving_pattern
 from tapsdk.system.files import sha256, size_of
+from tapsdk.system.progress import with_progress
 
 POINTS = (5, 40)
 """Two shapes: a graph that froze the traced one shows at the other."""
@@ -93,12 +95,15 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
     manifest = read_manifest(directory)
     artifact = Artifact(directory, manifest)
     backend, tolerance = target.open_backend(), target.precisions[manifest.precision]
-    errors = {stage.name: _stage_error(stage, artifact, backend, target.format) for stage in stages}
+    errors = _stage_errors(stages, artifact, backend, target.format)
     pixels: dict[str, float] = {}
     strays: dict[str, float] = {}
     flips: dict[str, float] = {}
     close = True
-    for size, (torch_model, version) in itertools.product(_frame_sizes(manifest), _versions(model, artifact)):
+    videos = list(itertools.product(_frame_sizes(manifest), _versions(model, artifact)))
+    for size, (torch_model, version) in with_progress(
+        videos, total=len(videos), label="comparing tracks", unit="video"
+    ):
         most = manifest.points.buckets.get(target.format, POINTS)[-1]
         frames, xy = moving_pattern(size, FRAMES, min(max(POINTS), most))
         t = np.arange(len(xy)) % FRAMES if not isinstance(manifest.program, Causal) else None
@@ -135,7 +140,7 @@ def _compare_on_clips(model: nn.Module, stages: Sequence[Stage], directory: Path
     report = {
         "reference": f"torch {torch.__version__}, float32, CPU",
         "backend": backend.describe(),
-        "stage_error": {stage.name: _stage_error(stage, artifact, backend, target.format) for stage in stages},
+        "stage_error": _stage_errors(stages, artifact, backend, target.format),
         **asdict(scores[0]),
         "estimates_alone": [asdict(each) for each in scores[1:]],
     }
@@ -175,9 +180,16 @@ def _points(manifest: Manifest, format: str) -> list[int]:
     return list(manifest.points.buckets.get(format, POINTS)[:2])
 
 
+def _stage_errors(stages: Sequence[Stage], artifact: Artifact, backend: Backend, format: str) -> dict[str, float]:
+    watched = with_progress(stages, total=len(stages), label="comparing stages", unit="stage")
+    return {stage.name: _stage_error(stage, artifact, backend, format) for stage in watched}
+
+
 def _stage_error(stage: Stage, artifact: Artifact, backend: Backend, format: str) -> float:
+    """Of the stage's file, and of the kernel that computes it where there is one."""
     fixed, file = format in artifact.manifest.points.buckets, artifact.file(stage.name, format)
-    worst = 0.0
+    program, worst = artifact.manifest.program, 0.0
+    kernels = open_kernels(artifact, program.native) if isinstance(program, Causal) and program.native else {}
     for points, length in zip(_points(artifact.manifest, format), LENGTHS, strict=False):
         session = backend.open(file, stage.spec, points if fixed else None)
         inputs = stage.example(points, _frame_sizes(artifact.manifest)[-1], frames=length)
@@ -185,8 +197,10 @@ def _stage_error(stage: Stage, artifact: Artifact, backend: Backend, format: str
             expected = stage.module(*inputs)
         expected = expected if isinstance(expected, tuple) else (expected,)
         names = [t.name for t in stage.spec.inputs]
-        found = session.run({name: x.numpy() for name, x in zip(names, inputs, strict=True)})
-        for spec, tensor in zip(stage.spec.outputs, expected, strict=True):
-            scale = max(1.0, float(tensor.abs().max()))
-            worst = float(np.maximum(worst, np.abs(found[spec.name] - tensor.numpy()).max() / scale))
+        arrays = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        for run in (session.run, *([kernels[stage.name].run] if stage.name in kernels else ())):
+            found = run(arrays)
+            for spec, tensor in zip(stage.spec.outputs, expected, strict=True):
+                scale = max(1.0, float(tensor.abs().max()))
+                worst = float(np.maximum(worst, np.abs(found[spec.name] - tensor.numpy()).max() / scale))
     return worst

@@ -110,9 +110,9 @@ void correlate_point(const Problem& p, std::int64_t point) {
     }
 }
 
-Shape output_shape(const Call& call) {
+void output_sizes(const Call& call, std::int64_t* size) {
     const std::int64_t samples = 2 * call.attributes[0] + 1;
-    return {2, {call.inputs[1].shape.size[0], samples * samples}};
+    size['S' - 'A'] = samples * samples;
 }
 
 void run(const Call& call) {
@@ -120,7 +120,7 @@ void run(const Call& call) {
     const Problem problem = {static_cast<const float*>(call.inputs[0].data),
                              static_cast<const float*>(call.inputs[1].data),
                              static_cast<const float*>(call.inputs[2].data),
-                             call.output,
+                             call.outputs[0],
                              grid.size[0],
                              grid.size[1],
                              grid.size[2],
@@ -146,7 +146,8 @@ const Op local_correlation = {
      {"query", only(DType::float32), "NC", false},
      {"xy", only(DType::float32), "N2", false}},
     {{"radius", 0, kMaxRadius}},
-    output_shape,
+    {{"scores", "NS", nullptr}},
+    output_sizes,
     run,
 };
 

@@ -244,10 +244,9 @@ void set_weights(Problem& p) {
     for (int i = 0; i < side * side; ++i) p.weights[i] /= sum;
 }
 
-Shape output_shape(const Call& call) {
+void output_sizes(const Call& call, std::int64_t*) {
     const Shape& frame = call.inputs[0].shape;
     if (frame.size[0] < 1 || frame.size[1] < 1) fail("lucas_kanade: the frames have no pixels");
-    return {2, {call.inputs[2].shape.size[0], 3}};
 }
 
 void run(const Call& call) {
@@ -258,7 +257,7 @@ void run(const Call& call) {
     problem.before = problem.after =
         outline(frame.size[0], frame.size[1], static_cast<int>(call.attributes[1]));
     problem.xy = static_cast<const float*>(call.inputs[2].data);
-    problem.found = call.output;
+    problem.found = call.outputs[0];
     problem.radius = static_cast<int>(call.attributes[0]);
     set_weights(problem);
 
@@ -287,7 +286,8 @@ const Op lucas_kanade = {
      {"after", only(DType::float32), "HW3", false},
      {"xy", only(DType::float32), "N2", false}},
     {{"radius", 1, kMaxRadius}, {"levels", 1, kMaxLevels}},
-    output_shape,
+    {{"found", "N3", nullptr}},
+    output_sizes,
     run,
 };
 

@@ -186,13 +186,14 @@ void resize(const Call& call, Problem problem) {
     parallel_for(problem.out_height, kMinValues / values_per_row + 1, call.threads, resize_rows<T>, &problem);
 }
 
-Shape output_shape(const Call& call) {
+void output_sizes(const Call& call, std::int64_t* size) {
     const Shape& image = call.inputs[0].shape;
     if (image.size[0] == 0 || image.size[1] == 0) {
         fail("resize_normalize: image must have at least one row and one column, got %lld x %lld",
              static_cast<long long>(image.size[0]), static_cast<long long>(image.size[1]));
     }
-    return {3, {call.attributes[0], call.attributes[1], kChannels}};
+    size['Y' - 'A'] = call.attributes[0];
+    size['X' - 'A'] = call.attributes[1];
 }
 
 void run(const Call& call) {
@@ -209,7 +210,7 @@ void run(const Call& call) {
                              make_filter(width, out_width, across.data),
                              out_height,
                              out_width,
-                             call.output,
+                             call.outputs[0],
                              bytes ? 127.5f : 0.5f};
     bytes ? resize<std::uint8_t>(call, problem) : resize<float>(call, problem);
 }
@@ -221,7 +222,8 @@ const Op resize_normalize = {
     "resize_normalize",
     {{"image", DType::uint8 | DType::float32, "HW3", true}},
     {{"height", 1, kMaxSize}, {"width", 1, kMaxSize}},
-    output_shape,
+    {{"resized", "YX3", nullptr}},
+    output_sizes,
     run,
 };
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from tapsdk.artifact.content import Content, read_content
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.artifact.manifest_file import MOST_BYTES, read_manifest
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
+from tapsdk.artifact.weights import Weights
 from tapsdk.errors import ArtifactError, ModelError
 from tapsdk.system import remote
 from tapsdk.system.cache import cache_directory, cache_folder
@@ -32,6 +34,9 @@ class Artifact:
     directory: Path
     manifest: Manifest
     links: bool = False
+    _weights: WeakValueDictionary[str, Weights] = field(
+        default_factory=WeakValueDictionary, init=False, compare=False, repr=False
+    )
 
     def file(self, stage: str, format: str) -> Content:
         """A stage in a format, after its size and checksum were found to be right."""
@@ -39,7 +44,22 @@ class Artifact:
         if spec is None:
             formats = ", ".join(self.manifest.formats)
             raise ArtifactError(f"{self.directory} has no {format} file for stage {stage!r}; it has {formats}")
-        return self.checked(spec)
+        return replace(self.checked(spec), weights=self.weights())
+
+    def weights(self) -> Weights | None:
+        """What files of stages, and kernels, have in common, after its size and checksum were found to be right.
+
+        It is read once for all who have it at the same time.
+        """
+        spec = self.manifest.weights
+        if spec is None:
+            return None
+        found = self._weights.get(spec.path)
+        if found is None:
+            content = self.checked(spec)
+            with reading(content.path, "holds no weights", ArtifactError):
+                found = self._weights[spec.path] = Weights(content)
+        return found
 
     def stage(self, name: str) -> StageSpec:
         if name not in self.manifest.stages:

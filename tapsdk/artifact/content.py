@@ -6,11 +6,15 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tapsdk.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from tapsdk.artifact.weights import Weights
 
 MOST_PARTS = 1000
 """Files in a folder that is one file of an artifact."""
@@ -23,10 +27,12 @@ class Content:
     """A file, or all the files in a folder that is one to the artifact.
 
     path: where it was, for messages. parts: bytes by path within the folder, in order of the paths; "" of a file.
+    weights: what it may refer to beside that; None: nothing.
     """
 
     path: Path
     parts: Mapping[str, bytes]
+    weights: Weights | None = field(default=None, compare=False, repr=False)
 
     @property
     def data(self) -> bytes:

@@ -166,12 +166,30 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """An op of tapkernels that computes what a stage computes.
+
+    weights: names of tensors in the artifact's file of weights, by argument. transposed: arguments whose matrices lie
+    there with rows and columns exchanged. numbers: other arguments.
+    """
+
+    op: str
+    weights: Mapping[str, str]
+    transposed: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Refinement:
-    """`iterations` times: scores of every level within `radius` cells of each estimate, then the mixer."""
+    """`iterations` times: scores of every level within `radius` cells of each estimate, then the mixer.
+
+    kernels: by stage, what computes it in place of the engine: both `locate` and `mixer` of a causal program, or none.
+    """
 
     iterations: int
     radius: int
     levels: tuple[Level, ...]
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -278,6 +296,8 @@ class Manifest:
     stages: Mapping[str, StageSpec]
     flow: FlowFusion | None = None
     """How the positions of a causal model follow the picture; None: they are the model's estimates."""
+    weights: File | None = None
+    """Tensors that files of stages, and kernels, have in common (`tapsdk.artifact.weights`); None: there are none."""
     reference: File | None = None
     """What the model says of a video made by formula (`tapsdk.selection.reference`), to compare engines with."""
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -290,7 +310,12 @@ class Manifest:
 
     def files(self) -> list[File]:
         stages = [file for stage in self.stages.values() for file in stage.files.values()]
-        return [*stages, self.reference] if self.reference else stages
+        return [*stages, *(file for file in (self.weights, self.reference) if file)]
+
+    def bytes_of(self, format: str) -> int:
+        """Of all that is needed to run the model in a format."""
+        stages = [stage.files[format] for stage in self.stages.values() if format in stage.files]
+        return sum(file.bytes for file in (*stages, *([self.weights] if self.weights else ())))
 
     def to_json(self) -> str:
         program = {"kind": self.program.kind, **asdict(self.program)}

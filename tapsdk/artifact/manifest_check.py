@@ -30,6 +30,9 @@ STAGES = {
 NATIVE_STAGES = {"encode", "locate", "mixer"}
 """Of a causal program, with native kernels between them."""
 
+KERNEL_STAGES = {"locate", "mixer"}
+"""Of these, what kernels can compute."""
+
 ROLE_SHAPES: dict[str, tuple[int, ...]] = {
     "frame": (3,),
     "points": (2,),
@@ -197,6 +200,11 @@ def _check_native(manifest: Manifest, native: Refinement | None) -> None:
         return
     step, mixer = manifest.stages["step"], manifest.stages["mixer"]
     _check_lookup(manifest, "program.native", native)
+    if native.kernels and (set(native.kernels) != KERNEL_STAGES or not manifest.weights):
+        raise ValueError(
+            f"program.native.kernels has {', '.join(native.kernels)}; allowed are {', '.join(sorted(KERNEL_STAGES))} "
+            "together, in an artifact with 'weights', or none"
+        )
     memory = [tensor.name for tensor in mixer.with_role("state")]
     wanted = {f"{name}_{i}" for name in memory for i in range(native.iterations)}
     found = {tensor.name for tensor in step.with_role("state")}
@@ -246,6 +254,8 @@ def _check_grids(encode: StageSpec) -> None:
 def _check_refined(manifest: Manifest, refinement: Refinement) -> None:
     query, mixer = manifest.stages["query"], manifest.stages["mixer"]
     _check_lookup(manifest, "program.refinement", refinement)
+    if refinement.kernels:
+        raise ValueError(f"program.refinement.kernels has {', '.join(refinement.kernels)}; allowed are none")
     _one("query", query, "points")
     logits = {tensor.name for tensor in mixer.with_role("logit")}
     features, grids = _names(query), _names(manifest.stages["encode"])

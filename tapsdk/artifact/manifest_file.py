@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+from tapsdk.artifact import weights
 from tapsdk.artifact.content import read_regular
 from tapsdk.artifact.entries import Entry
 from tapsdk.artifact.manifest import (
@@ -23,6 +24,7 @@ from tapsdk.artifact.manifest import (
     FlowFusion,
     FrameSpec,
     Join,
+    Kernel,
     Layout,
     Level,
     Manifest,
@@ -60,6 +62,7 @@ RAMPS = {"slip": MAX_SIDE, "shown": 1, "sure": 1, "leap": 1, "apart": 1e6, "text
 
 MODEL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}(/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}){0,3}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+TENSOR = re.compile(r"[A-Za-z0-9_./-]{1,300}")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Of a file in the artifact's own folder."""
 
@@ -91,7 +94,7 @@ def read_manifest(directory: Path, links: bool = False) -> Manifest:
 
 
 def _manifest(table: dict[str, Any]) -> Manifest:
-    optional = ("flow", "reference", "verification", "tools")
+    optional = ("flow", "weights", "reference", "verification", "tools")
     needed = [f.name for f in fields(Manifest) if f.name not in optional]
     found = Entry("the manifest", table).fields(needed, optional)
     # Within the manifest, entries go by their own names.
@@ -107,6 +110,7 @@ def _manifest(table: dict[str, Any]) -> Manifest:
         program=_program(at["program"]),
         stages={name: _stage(entry) for name, entry in at["stages"].table().items()},
         flow=at.optional("flow", _flow),
+        weights=at.optional("weights", lambda entry: _file(entry, weights.FORMAT, LARGEST_FILE)),
         reference=at.optional("reference", lambda entry: _file(entry, "npz", LARGEST_REFERENCE)),
         verification=at.get("verification", lambda entry: {k: v.value for k, v in entry.table().items()}, {}),
         tools=at.get("tools", _tools, {}),
@@ -181,9 +185,24 @@ def _program(entry: Entry) -> Program:
 
 
 def _refinement(entry: Entry) -> Refinement:
-    at = entry.fields(("iterations", "radius", "levels"))
+    at = entry.fields(("iterations", "radius", "levels"), ("kernels",))
     levels = tuple(map(_level, at["levels"].rows(1, 16)))
-    return Refinement(at["iterations"].whole(1, 32), at["radius"].whole(1, MOST_RADIUS), levels)
+    kernels: dict[str, Kernel] = at.get("kernels", _kernels, {})
+    return Refinement(at["iterations"].whole(1, 32), at["radius"].whole(1, MOST_RADIUS), levels, kernels)
+
+
+def _kernels(entry: Entry) -> dict[str, Kernel]:
+    return {name: _kernel(each) for name, each in entry.table().items()}
+
+
+def _kernel(entry: Entry) -> Kernel:
+    at = entry.fields(("op", "weights"), ("transposed", "numbers"))
+    weights = {name: each.text(TENSOR, "a tensor's name") for name, each in at["weights"].table().items()}
+    transposed = at.get("transposed", lambda each: tuple(e.one_of(weights) for e in each.rows(0, len(weights))), ())
+    numbers: dict[str, float] = at.get(
+        "numbers", lambda each: {name: value.number() for name, value in each.table().items()}, {}
+    )
+    return Kernel(at["op"].name(), weights, transposed, numbers)
 
 
 def _level(entry: Entry) -> Level:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 Schema = Mapping[str, Mapping[int, str]]
 """By message: the fields that hold messages in turn, by number. What is not named is not entered."""
@@ -22,28 +22,39 @@ def fields_of(
     if not levels:
         raise ValueError(f"messages within messages, more than {MOST_LEVELS} of them")
     inner = schema.get(message, {})
+    for number, value, _ in flat_fields(data):
+        yield message, number, value
+        if number in inner and isinstance(value, memoryview):
+            yield from fields_of(value, inner[number], schema, levels - 1)
+
+
+def flat_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview, memoryview]]:
+    """(field's number, value, all its bytes) of the fields in a message. Raises ValueError for what is no message."""
     place = 0
     while place < len(data):
+        start = place
         tag, place = _varint(data, place)
         number, kind = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise ValueError(f"a field with the number {number}")
+        value: int | memoryview
         if kind == VARINT:
             value, place = _varint(data, place)
-            yield message, number, value
         elif kind in (FIXED32, FIXED64):
             end = place + (4 if kind == FIXED32 else 8)
-            yield message, number, int.from_bytes(_cut(data, place, end), "little")
-            place = end
+            value, place = int.from_bytes(_cut(data, place, end), "little"), end
         elif kind == BYTES:
             length, place = _varint(data, place)
-            part = _cut(data, place, place + length)
+            value = _cut(data, place, place + length)
             place += length
-            yield message, number, part
-            if number in inner:
-                yield from fields_of(part, inner[number], schema, levels - 1)
         else:
             raise ValueError(f"a field of the unknown kind {kind}")
+        yield number, value, data[start:place]
+
+
+def bytes_field(number: int, parts: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """A field with what the parts hold, one after the other, for its value; itself in parts."""
+    return [_as_varint(number << 3 | BYTES), _as_varint(sum(map(len, parts))), *parts]
 
 
 def _cut(data: memoryview, start: int, end: int) -> memoryview:
@@ -63,3 +74,12 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place + count + 1
     raise ValueError("a number of more than 64 bits")
+
+
+def _as_varint(value: int) -> bytes:
+    """A number from 0."""
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*encoded, value])

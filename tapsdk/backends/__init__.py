@@ -48,6 +48,8 @@ class Backend(Protocol):
 
     name: str
     formats: tuple[str, ...]
+    threads: int | None
+    """Of the CPU, as it was asked for; what else computes for the same model keeps to it, too."""
 
     def describe(self) -> str:
         """Engine, version and device, for reports."""

@@ -52,6 +52,7 @@ class Litert:
 
     def __init__(self, options: Options) -> None:
         check_cpu_only(self.name, options.device)
+        self.threads = options.threads
         # Left to itself the engine takes a single thread.
         self._threads = options.threads or cores()
         # The entry points of a file share an interpreter, which holds the weights.

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor, check_cpu_only, run_failed
-from tapsdk.backends.onnx_graph import check_whole
+from tapsdk.backends.onnx_graph import whole_graph
 from tapsdk.errors import ArtifactError
 
 PROVIDER = "CPUExecutionProvider"
@@ -45,6 +45,7 @@ class OnnxRuntime:
 
     def __init__(self, options: Options) -> None:
         check_cpu_only(self.name, options.device)
+        self.threads = options.threads
         self._options = ort.SessionOptions()
         self._options.intra_op_num_threads = options.threads or 0
         self._options.log_severity_level = 4  # what goes wrong comes as an exception
@@ -58,7 +59,7 @@ class OnnxRuntime:
 
     def open(self, file: Content, stage: StageSpec, points: int | None = None) -> OnnxSession:
         try:
-            session = ort.InferenceSession(check_whole(file), self._options, providers=[PROVIDER])
+            session = ort.InferenceSession(whole_graph(file), self._options, providers=[PROVIDER])
         except Exception as error:  # the engine's own exceptions have no common base
             raise ArtifactError(f"onnxruntime cannot load {file.path}: {error}") from error
         session._model_bytes = b""  # it would keep them for as long as it lives, to start again with other providers

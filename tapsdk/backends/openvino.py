@@ -6,18 +6,21 @@ import importlib
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec
+from tapsdk.artifact.weights import Weights
 from tapsdk.backends import Array, Options, Tensor, run_failed
-from tapsdk.backends.onnx_graph import check_whole
+from tapsdk.backends.onnx_graph import whole_graph
 from tapsdk.errors import ArtifactError, BackendError
 
 MODEL = "model.xml"
-"""A stage is a folder with this file and its weights in another."""
+"""A stage is a file like this, with its weights in the artifact's, or a folder with both of these."""
 WEIGHTS = "model.bin"
+XML = (b"<?xml", b"<net")
 TELEMETRY = "openvino_telemetry"
 
 
@@ -70,6 +73,8 @@ class OpenVino:
 
     def __init__(self, options: Options) -> None:
         self._core = ov.Core()
+        self.threads = options.threads
+        self._weights = WeakKeyDictionary[Weights, Tensor]()
         self._device = (options.device or "CPU").upper()
         if self._device not in self._core.available_devices:
             found = ", ".join(self._core.available_devices)
@@ -84,7 +89,7 @@ class OpenVino:
 
     def open(self, file: Content, stage: StageSpec, points: int | None = None) -> OpenVinoSession:
         try:
-            compiled = self._core.compile_model(self._core.read_model(*_whole(file)), self._device, self._config)
+            compiled = self._core.compile_model(self._core.read_model(*self._whole(file)), self._device, self._config)
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(f"openvino cannot load {file.path}: {error}") from error
         found = tuple({name for port in ports for name in port.names} for ports in (compiled.inputs, compiled.outputs))
@@ -93,6 +98,25 @@ class OpenVino:
         if not all(few <= many for few, many in zip(declared, found, strict=True)):
             raise ArtifactError(f"{file.path} has inputs and outputs {found}, but the manifest declares {declared}")
         return OpenVinoSession(compiled, stage)
+
+    def _whole(self, file: Content) -> tuple[bytes, Tensor]:
+        """The model and its weights: of the artifact, or of a folder; an ONNX graph has them inside.
+
+        Raises ValueError for anything else; the engine would try it as a file of every other format that it knows.
+        """
+        if "" in file.parts and not file.data.lstrip().startswith(XML):
+            return whole_graph(file), b""
+        model = file.parts.get("", file.parts.get(MODEL, b""))
+        if not model.lstrip().startswith(XML):
+            raise ValueError(f"it has no {MODEL}, or one that is no XML")
+        return model, file.parts.get(WEIGHTS, b"") if file.weights is None else self._in_memory(file.weights)
+
+    def _in_memory(self, weights: Weights) -> Tensor:
+        """The whole file, in memory that is the engine's, once for all stages that are opened one after the other."""
+        if weights not in self._weights:
+            tensor = self._weights[weights] = ov.Tensor(ov.Type.u8, [len(weights.content.data)])
+            tensor.data[:] = np.frombuffer(weights.content.data, np.uint8)
+        return self._weights[weights]
 
     def keep(self, array: Array) -> Tensor:
         return _shared(array)
@@ -106,19 +130,6 @@ def _shared(value: Array | Tensor) -> Tensor:
     if not isinstance(value, np.ndarray):
         return value
     return ov.Tensor(np.require(value, requirements=["C", "W"]), shared_memory=True)
-
-
-def _whole(file: Content) -> tuple[bytes, bytes]:
-    """The model and its weights: a folder's, or an ONNX graph, which has them inside.
-
-    Raises ValueError for anything else; the engine would try it as a file of every other format that it knows.
-    """
-    if "" in file.parts:
-        return check_whole(file), b""
-    model = file.parts.get(MODEL, b"")
-    if not model.lstrip().startswith((b"<?xml", b"<net")):
-        raise ValueError(f"it has no {MODEL}, or one that is no XML")
-    return model, file.parts.get(WEIGHTS, b"")
 
 
 def open(options: Options) -> OpenVino:

@@ -43,6 +43,7 @@ class Torch:
 
     def __init__(self, options: Options) -> None:
         self._device = _device(options.device)
+        self.threads = options.threads
         if options.threads and self._device.type == "cpu":
             torch.set_num_threads(options.threads)
 

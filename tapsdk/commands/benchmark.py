@@ -148,8 +148,7 @@ def _measure(artifact: Artifact, row: Row, expected: Rollout | None, settings: S
     format = readable_format(source.formats, manifest)
     if format is None:
         return replace(row, status="no file", reason=export_hint(source.formats, manifest)), None
-    size = sum(stage.files[format].bytes for stage in manifest.stages.values() if format in stage.files)
-    row = replace(row, megabytes=size / 1e6)
+    row = replace(row, megabytes=manifest.bytes_of(format) / 1e6)
     workload = workload_for(manifest, settings.points, manifest.frames.size, read_reference(artifact))
     request = {
         "artifact": str(artifact.directory.resolve()),

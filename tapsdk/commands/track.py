@@ -20,7 +20,7 @@ from tapsdk.commands.spatial import Lifter, inputs3d, outputs3d
 from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
-from tapsdk.system.console import NO_MEMORY, say, tell
+from tapsdk.system.console import NO_MEMORY, say, show_work, tell
 from tapsdk.system.files import is_special_file
 from tapsdk.system.places import Url, place
 from tapsdk.system.signals import exit_status, hold_signals
@@ -28,6 +28,7 @@ from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
 from tapsdk.tracks_files import check_save_path
 from tapsdk.video import Frame, FrameSource, VideoWriter, open_frames
+from tapsdk.video.ahead import as_it_is, read_ahead
 from tapsdk.video.draw import draw
 from tapsdk.video.rainbow import draw_rainbow
 
@@ -44,6 +45,8 @@ def track(args: argparse.Namespace) -> int:
     artifact = _check_outputs(args)
     paths3d = outputs3d(args)
     wrap = no_progress if args.quiet else terminal_bars
+    if not args.quiet:
+        show_work("tapsdk.selection")
     with ExitStack() as stack:
         source = stack.enter_context(open_frames(args.video, args.fps))
         query = read_query(args, source)
@@ -207,9 +210,11 @@ def _paint(
     """
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(open_frames(args.video)) if frames is None else frames
+            if frames is None:
+                source = stack.enter_context(open_frames(args.video))
+                frames = stack.enter_context(read_ahead(source, as_it_is))
             paint = draw_rainbow if args.rainbow else draw
-            drawn = wrap(paint(source, tracks, **_style(args)), tracks.num_frames, "drawing")
+            drawn = wrap(paint(frames, tracks, **_style(args)), tracks.num_frames, "drawing")
             for t, frame in enumerate(drawn):
                 writer.write(frame, None if tracks.times is None else tracks.times[t])
         writer.finish()

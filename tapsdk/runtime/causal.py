@@ -1,29 +1,32 @@
 """A causal model, frame by frame. Two ways to run it, which differ in speed alone; the tracks agree to 0.01 px:
 
 fused   one compiled stage, `step`, from frame to estimates
-native  compiled stages with tapkernels between them: encode, locate, then per iteration lookup (kernel) and mixer
+native  compiled stages with tapkernels between them, and in place of them where the manifest says so: encode, locate,
+        then per iteration lookup (always a kernel) and mixer
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import NEXT, Causal, FlowFusion, Manifest
-from tapsdk.backends import Array, Backend, Tensor
+from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
 from tapsdk.runtime.flow import Followed, follow, fuse, sighting, texture_around
-from tapsdk.runtime.point_state import Block, PointState, StateStore, split
+from tapsdk.runtime.kernel_stages import open_kernels
+from tapsdk.runtime.point_state import EMPTY, Block, Memory, OwnMemory, PointState, StateStore, split
 from tapsdk.runtime.stages import Estimates, Lookup, OpenStages
 
 BLOCK, JOINING = 64, 16
-"""Points that a stage of the native plan gets at once, always: for each frame, and when they join. An engine chooses by
-the shapes of tensors how it adds numbers up, and shares the rows of some of them out among threads. So there are fewer
-points to a stage than its matrices have columns, and a point's numbers do not depend on how many others there are."""
+"""Points that a compiled stage of the native plan gets at once, always: for each frame, and when they join. An engine
+chooses by the shapes of tensors how it adds numbers up, and shares the rows of some of them out among threads. So there
+are fewer points to a stage than its matrices have columns, and a point's numbers do not depend on how many others there
+are. Kernels need no such care."""
 
 
 class CausalPlan(ABC):
@@ -42,21 +45,23 @@ class CausalPlan(ABC):
     """The same, of points that join."""
     store: StateStore
     """Makes and edits what points own from frame to frame."""
+    reuses = False
+    """Whether `step` writes into the memory of a state that is spent."""
 
     @classmethod
     def fits(cls, manifest: Manifest, format: str) -> bool:
         """Whether an artifact's files of a format can be run so."""
         return isinstance(manifest.program, Causal)
 
-    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1) -> None:
-        """points: how many there will be, about."""
+    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1, memory: Memory | None = None) -> None:
+        """points: how many there will be, about. memory: where state is kept; None: on the backend's side."""
         stages = OpenStages(artifact, backend)
         self._manifest = artifact.manifest
         self._backend, self._open, self._stage = backend, stages.open, artifact.stage
         step, query = artifact.stage("step"), artifact.stage("query")
         self._grids = [t.name for t in query.with_role("feature")]
         specs = step.with_role("query", "previous", "active", "state")
-        self.store = StateStore(specs, backend, stages.buckets, self.block)
+        self.store = StateStore(specs, memory or backend, stages.buckets, self.block)
         self._memory = [t.name for t in step.with_role("state")]
         self._previous = [t.name for t in step.with_role("previous")]
         self._active = [t.name for t in step.with_role("active")]
@@ -92,9 +97,12 @@ class CausalPlan(ABC):
             for name, axis in axes.items()
         }
 
-    def step(self, frame: Array, state: PointState) -> tuple[Estimates, PointState]:
-        """Estimates for frame [1, H, W, 3], and the state for the next one. At least one point."""
-        found, memory = self._estimate(frame, state)
+    def step(self, frame: Array, state: PointState, spent: PointState = EMPTY) -> tuple[Estimates, PointState]:
+        """Estimates for frame [1, H, W, 3], and the state for the next one. At least one point.
+
+        spent: a state that nobody will ask for any more, such as the one before; its memory may be used again.
+        """
+        found, memory = self._estimate(frame, state, spent)
         fusion = self._manifest.flow
         if fusion:
             xy, confidence = self._fused_with_flow(fusion, frame, state, found)
@@ -104,7 +112,7 @@ class CausalPlan(ABC):
         return found, PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
 
     @abstractmethod
-    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         """The model's estimates, and what it remembers for the next frame, block by block."""
 
     def _fused_with_flow(
@@ -115,7 +123,8 @@ class CausalPlan(ABC):
         xy = self.store.rows(name, state)
         missed, old = np.zeros(state.count, np.float32), slice(state.followed)
         if state.frame is not None:
-            xy[old], missed[old] = follow(fusion, state.frame[0], frame[0], xy[old], self._manifest.points.space)
+            frames, space = (state.frame[0], frame[0]), self._manifest.points.space
+            xy[old], missed[old] = follow(fusion, *frames, xy[old], space, self._backend.threads)
         texture = np.full(state.count, np.inf, np.float32) if state.texture is None else state.texture
         seen = sighting(found.xy, found.logits, self._manifest.visibility, fusion)
         return fuse(fusion, Followed(xy, missed, texture), seen)
@@ -129,7 +138,7 @@ class FusedPlan(CausalPlan):
     name = "fused"
     stages = ("step",)
 
-    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         session = self._open("step", self.store.capacity(state.count))
         (block,) = state.blocks
         out = session.run({"frame": frame, **block}, [NEXT + name for name in self._memory])
@@ -140,8 +149,9 @@ class FusedPlan(CausalPlan):
 
 class NativePlan(CausalPlan):
     name = "native"
-    stages = ("encode", "locate", "mixer")
-    block, joining = BLOCK, JOINING
+    stages: tuple[str, ...] = ("encode", "locate", "mixer")
+    block: int | None = BLOCK
+    joining = JOINING
 
     @classmethod
     def fits(cls, manifest: Manifest, format: str) -> bool:
@@ -152,44 +162,67 @@ class NativePlan(CausalPlan):
         program, space = artifact.manifest.program, artifact.manifest.points.space
         if not isinstance(program, Causal) or program.native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
-        super().__init__(artifact, backend, points)
+        native, threads, shared = program.native, backend.threads, artifact.weights()
+        self.reuses = bool(native.kernels)
+        if native.kernels:
+            self.stages, self.block = ("encode",), None
+        super().__init__(artifact, backend, points, OwnMemory() if native.kernels else None)
         if self.store.buckets:
             raise BackendError(f"{artifact.directory} takes fixed numbers of points; native kernels want any number")
-        self._iterations, self._space = program.native.iterations, space
-        self._lookup = Lookup(program.native.levels, program.native.radius, space)
-        self._encoder, self._locate, self._mixer = (self._open(name, 0) for name in ("encode", "locate", "mixer"))
         self._mixer_memory = [t.name for t in artifact.stage("mixer").with_role("state")]
         self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
         (self._features,) = (t.name for t in artifact.stage("query").outputs)
+        self._iterations, self._space = native.iterations, space
+        self._lookup = Lookup(native.levels, native.radius, space, threads)
+        self._encoder = self._open("encode", 0)
+        kernels = open_kernels(artifact, native, threads)
+        self._locate, self._mixer = (kernels.get(name) or self._compiled(name) for name in ("locate", "mixer"))
+        del shared  # until here it was read once for all
 
-    def _estimate(self, frame: Array, state: PointState) -> tuple[Estimates, list[Block]]:
+    def _compiled(self, name: str) -> CompiledStage:
+        kept = [NEXT + name for name in self._mixer_memory] if name == "mixer" else []
+        return CompiledStage(self._open(name, 0), kept)
+
+    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         grids = self._encoder.run({"frame": frame})
         height, width = frame.shape[1:3]
         to_space = np.array([self._space[1] / width, self._space[0] / height], np.float32)
         located, estimates = self._located(grids, state)
         count, xy = state.count, _joined(located, "xy")[: state.count]
         memory: list[dict[str, Tensor]] = [{} for _ in state.blocks]
+        room = spent.blocks if self.reuses and spent.count == count else [{}] * len(memory)
         for i in range(self._iterations):
             features = _joined(estimates, self._features)[:count]
             patches = self.store.split(self._lookup.patches(grids, xy, features))
             mixed = []
-            for block, estimate, patch, kept in zip(state.blocks, estimates, patches, memory, strict=True):
+            for b, block in enumerate(state.blocks):
                 before = {name: block[f"{name}_{i}"] for name in self._mixer_memory}
-                inputs = {**estimate, **before, "patches": patch}
-                mixed.append(self._mixer.run(inputs, [NEXT + name for name in self._mixer_memory]))
-                kept.update({f"{name}_{i}": mixed[-1][NEXT + name] for name in self._mixer_memory})
+                into = {name: room[b][f"{name}_{i}"] for name in self._mixer_memory} if room[b] else {}
+                mixed.append(self._mixer.run({**estimates[b], **before, "patches": patches[b]}, into))
+                memory[b].update({f"{name}_{i}": mixed[-1][NEXT + name] for name in self._mixer_memory})
             xy = xy + _joined(mixed, "offset")[:count] * to_space
             estimates = [{name: each[NEXT + name] for name in estimates[0]} for each in mixed]
         return Estimates(xy, {name: _joined(estimates, name)[:count] for name in self._logits}), list(memory)
 
     def _located(self, grids: Mapping[str, Array], state: PointState) -> tuple[Sequence[Block], Sequence[Block]]:
         """What `locate` finds, and what the mixer is to correct: features and logits; block by block."""
-        features = [self._backend.fetch(block[self._features]) for block in state.blocks]
+        features = [self.store.memory.fetch(block[self._features]) for block in state.blocks]
         known = [{**b, **grids, self._features: f} for b, f in zip(state.blocks, features, strict=True)]
         wanted = [t.name for t in self._stage("locate").inputs]
-        found = [self._locate.run({name: each[name] for name in wanted}) for each in known]
+        found = [self._locate.run({name: each[name] for name in wanted}, {}) for each in known]
         logits = [{name: each[name] for name in self._logits} for each in found]
         return found, [{self._features: f, **each} for f, each in zip(features, logits, strict=True)]
+
+
+@dataclass(frozen=True)
+class CompiledStage:
+    """A stage that the engine computes, to be run as one that a kernel computes. kept: outputs that stay there."""
+
+    session: Session
+    kept: Sequence[str]
+
+    def run(self, inputs: Mapping[str, Array | Tensor], into: Mapping[str, Tensor]) -> dict[str, Array | Tensor]:
+        return self.session.run(inputs, self.kept)
 
 
 def _joined(blocks: Sequence[Block], name: str) -> Array:

@@ -61,12 +61,15 @@ def sighting(xy: Floats, logits: Mapping[str, Floats], visibility: Visibility, f
     return Sighting(xy, seen.astype(np.float32), np.asarray(near, np.float32))
 
 
-def follow(fusion: FlowFusion, before: Floats, frame: Floats, xy: Floats, space: Size) -> tuple[Floats, Floats]:
+def follow(
+    fusion: FlowFusion, before: Floats, frame: Floats, xy: Floats, space: Size, threads: int | None = None
+) -> tuple[Floats, Floats]:
     """Where points go from one frame to the next, as far as the picture tells.
 
     Args:
         before, frame: [H, W, 3] float32 in [-1, 1]. Between two sizes nothing can be followed.
         xy: [N, 2] float32 in a space of (height, width) `space`.
+        threads: that may work on it; None: as many as the machine has.
     Returns:
         positions [N, 2] in that space, and [N] pixels of the frame by which the way back missed.
     """
@@ -75,7 +78,7 @@ def follow(fusion: FlowFusion, before: Floats, frame: Floats, xy: Floats, space:
     size = (frame.shape[0], frame.shape[1])
     start = np.ascontiguousarray(scale_points(xy, space, size))
     before, frame = np.ascontiguousarray(before), np.ascontiguousarray(frame)
-    found = tapkernels.lucas_kanade(before, frame, start, fusion.radius, fusion.levels)
+    found = tapkernels.lucas_kanade(before, frame, start, fusion.radius, fusion.levels, threads=threads)
     return scale_points(found[:, :2], size, space), found[:, 2]
 
 

@@ -109,7 +109,7 @@ class Stream:
         self.model, self._plan = model, model.plan
         self._size, self._area = stage_size(model.options.resolution, model.manifest)
         self._report = model.report
-        self._state = EMPTY
+        self._state = self._spent = EMPTY
 
     @property
     def manifest(self) -> Manifest:
@@ -130,7 +130,8 @@ class Stream:
         """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
         spec = self.manifest.frames
         size = (int(image.shape[0]), int(image.shape[1]))
-        return preprocess(image, self._size or working_size(size, self._area, spec.multiple or 1), spec)
+        size = self._size or working_size(size, self._area, spec.multiple or 1)
+        return preprocess(image, size, spec, self.model.backend.threads)
 
     def advance(self, frame: Floats, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
         """Tracks one frame further.
@@ -149,14 +150,14 @@ class Stream:
             state = self._plan.store.concatenate([state, begun])
         xy, confidence = np.zeros((state.count, 2), np.float32), np.zeros(state.count, np.float32)
         if state.count:
-            estimates, state = self._plan.step(frame, state)
+            estimates, state = self._plan.step(frame, state, self._spent)
             xy = scale_points(estimates.xy, space, size)
             sure = estimates.confidence
             confidence = confidence_of(estimates.logits, self.manifest.visibility) if sure is None else sure
         if self.manifest.points.query_frame == "exact":
             asked = np.arange(state.count - len(added), state.count)[delay == 0]
             xy[asked], confidence[asked] = added[delay == 0], 1.0
-        self._state = state
+        self._spent, self._state = self._state if self._plan.reuses else EMPTY, state
         visible = confidence > self.manifest.visibility.threshold
         return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self._report)
 
@@ -165,7 +166,7 @@ class Stream:
         self._state = self._plan.store.select(self._state, index)
 
     def clear(self) -> None:
-        self._state = EMPTY
+        self._state = self._spent = EMPTY
 
     def save_state(self) -> dict[str, Array]:
         return self._plan.store.to_arrays(self._state)

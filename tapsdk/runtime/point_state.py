@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from tapsdk.artifact.manifest import TensorSpec
-from tapsdk.backends import Array, Backend, Tensor
+from tapsdk.backends import Array, Tensor
 from tapsdk.errors import BackendError
 
 Block = Mapping[str, Tensor]
@@ -74,16 +75,36 @@ def capacity(count: int, buckets: Sequence[int]) -> int:
     return fitting[0] if fitting else count
 
 
+class Memory(Protocol):
+    """Where state is kept between frames: on a backend's side, or on ours."""
+
+    def keep(self, array: Array) -> Tensor:
+        """Moves an array there, which may go on using the same memory."""
+
+    def fetch(self, tensor: Tensor) -> Array:
+        """Copies what is kept there into an array."""
+
+
+class OwnMemory:
+    """Arrays that belong to the state alone, so that what computes the next one may write into them."""
+
+    def keep(self, array: Array) -> Tensor:
+        return np.array(array, order="C")
+
+    fetch = keep
+
+
 @dataclass(frozen=True)
 class StateStore:
     """Makes and edits the state of a model's points.
 
-    specs: the tensors that rows consist of. buckets: the numbers of rows that tensors may have, growing; none: any.
-    block: the number of rows that all tensors have, however many points there are; None: one block has them all.
+    specs: the tensors that rows consist of. memory: where these are. buckets: the numbers of rows that tensors may
+    have, growing; none: any. block: the number of rows that all tensors have, however many points there are; None: one
+    block has them all.
     """
 
     specs: Sequence[TensorSpec]
-    backend: Backend
+    memory: Memory
     buckets: Sequence[int] = ()
     block: int | None = None
 
@@ -100,15 +121,15 @@ class StateStore:
         """Blocks of tensors from arrays that have all `count` points' rows; names are those of `specs`."""
         specs = [s for s in self.specs if s.name in arrays]
         split = {s.name: self.split(arrays[s.name], s.points_axis) for s in specs if s.points_axis is not None}
-        video = {s.name: self.backend.keep(arrays[s.name]) for s in specs if s.points_axis is None}
+        video = {s.name: self.memory.keep(arrays[s.name]) for s in specs if s.points_axis is None}
         blocks = -(-count // max(1, self.capacity(count)))
-        own = ({name: self.backend.keep(parts[i]) for name, parts in split.items()} for i in range(blocks))
+        own = ({name: self.memory.keep(parts[i]) for name, parts in split.items()} for i in range(blocks))
         return [{**video, **tensors} for tensors in own]
 
     def rows(self, name: str, state: PointState) -> Array:
         """A tensor as one array of all points."""
         (spec,) = (s for s in self.specs if s.name == name)
-        axis, arrays = spec.points_axis, [self.backend.fetch(block[name]) for block in state.blocks]
+        axis, arrays = spec.points_axis, [self.memory.fetch(block[name]) for block in state.blocks]
         if axis is None:
             return arrays[0]
         return np.take(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis), range(state.count), axis)

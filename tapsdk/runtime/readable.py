@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import FramesError
 from tapsdk.points import QueryPoints, check_query_frames
-from tapsdk.video.frames import Frame, FrameSource
+
+Prepared = TypeVar("Prepared")
 
 
-class ReadableFrames:
+class ReadableFrames(Generic[Prepared]):
     """The frames of a source up to its end, or to the first one that cannot be read; then `error` says why."""
 
-    def __init__(self, source: FrameSource) -> None:
-        self._source = source
+    def __init__(self, frames: Iterable[Prepared]) -> None:
+        self._frames = frames
         self.error: Exception | None = None
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Prepared]:
         try:
-            yield from self._source
+            yield from self._frames
         except MemoryError:
             raise
         except Exception as error:  # of whatever the frames come from

@@ -46,8 +46,9 @@ class RefinedPlan:
         if not isinstance(program, Refined) or stages.buckets:
             raise BackendError(f"{artifact.directory} does not hold stages for whole videos and any number of points")
         self.frames, self._space = artifact.manifest.frames, artifact.manifest.points.space
+        self.threads = backend.threads
         self.iterations = program.refinement.iterations
-        self._lookup = Lookup(program.refinement.levels, program.refinement.radius, self._space)
+        self._lookup = Lookup(program.refinement.levels, program.refinement.radius, self._space, backend.threads)
         self._encoder, self._query, self._locate, self._mixer = (
             stages.open(name, 0) for name in ("encode", "query", "locate", "mixer")
         )
@@ -111,7 +112,7 @@ class RefinedPass(VideoPass):
         if not len(self._t):
             return
         for size, spool in self._spools.items():
-            grids = self._plan.encode(preprocess(image, size, self._plan.frames))
+            grids = self._plan.encode(preprocess(image, size, self._plan.frames, self._plan.threads))
             spool.append(grids)
             if len(asked):
                 self._features[size][asked] = self._plan.describe(grids, self._start[asked])

@@ -44,9 +44,9 @@ def shares_of(logits: Mapping[str, Array], visibility: Visibility) -> dict[str, 
     }
 
 
-def preprocess(image: Frame, size: Size, spec: FrameSpec) -> NDArray[np.float32]:
+def preprocess(image: Frame, size: Size, spec: FrameSpec, threads: int | None = None) -> NDArray[np.float32]:
     """A frame [H, W, 3] as stages get it: [1, h, w, 3] of (height, width) `size`, in the range of `spec`."""
-    frame = tapkernels.resize_normalize(image, *size)[None]
+    frame = tapkernels.resize_normalize(image, *size, threads=threads)[None]
     low, high = spec.range
     if (low, high) == (-1.0, 1.0):
         return frame
@@ -73,8 +73,10 @@ class OpenStages:
     def open_all(self, names: Iterable[str], points: int) -> None:
         """Opens stages for about so many points, so that whatever cannot be opened is known before the first frame."""
         room = capacity(min([points, *self.buckets[-1:]]), self.buckets)
+        shared = self.artifact.weights()  # while somebody has them, they are not read again
         for name in names:
             self.open(name, room)
+        del shared
 
     def open(self, name: str, points: int) -> Session:
         """A stage for tensors of `points` rows."""
@@ -93,6 +95,7 @@ class Lookup:
     levels: Sequence[Level]
     radius: int
     size: Size
+    threads: int | None = None
 
     def patches(self, grids: Mapping[str, Array], xy: Array, features: Array) -> Array:
         """[N, levels * (2 radius + 1)^2] of every level around xy [N, 2]."""
@@ -101,6 +104,6 @@ class Lookup:
             grid = grids[level.grid][0]
             scale = np.array([grid.shape[1] / self.size[1], grid.shape[0] / self.size[0]], np.float32)
             query = np.ascontiguousarray(features[:, slice(*level.channels)])
-            return tapkernels.local_correlation(grid, query, xy * scale, self.radius)
+            return tapkernels.local_correlation(grid, query, xy * scale, self.radius, threads=self.threads)
 
         return np.concatenate([around(level) for level in self.levels], axis=1)

@@ -67,7 +67,7 @@ class WholePlan:
         program = artifact.manifest.program
         if not isinstance(program, Whole):
             raise BackendError(f"{artifact.directory} does not hold stages for chunks of video")
-        self.program, self.frames = program, artifact.manifest.frames
+        self.program, self.frames, self.threads = program, artifact.manifest.frames, backend.threads
         self._stages = OpenStages(artifact, backend)
         self.buckets = self._stages.buckets
         # Rows that fill up cost as much as points do.
@@ -180,7 +180,7 @@ class WholePass(VideoPass):
         self.frames += 1
         if not len(self._t):
             return
-        frame = preprocess(image, self._size, self._plan.frames)[0]
+        frame = preprocess(image, self._size, self._plan.frames, self._plan.threads)[0]
         if self._encoder:
             self._encoder.append(frame)
         else:

@@ -1,9 +1,10 @@
 """Tracking a whole video.
 
 With a causal model, every query goes forwards from its frame, then backwards to the first one. Memory does not grow
-with the video: frames are read once, one at a time. Only if a query lies on a later frame are the prepared frames up to
-it kept, on disk beyond `SPOOL_BYTES`, for the way back. Many points that are independent, as the manifest says, are
-tracked group by group, so that memory does not grow with them either, beyond their tracks; all frames are kept then.
+with the video: frames are read once, and few are in memory at a time (`tapsdk.video.ahead`). Only if a query lies on a
+later frame are the prepared frames up to it kept, on disk beyond `SPOOL_BYTES`, for the way back. Many points that are
+independent, as the manifest says, are tracked group by group, so that memory does not grow with them either, beyond
+their tracks; all frames are kept then.
 
 With a model that sees many frames at once, frames are read once as well, and what it needs of them is kept on disk
 (`tapsdk.runtime.video_pass`).
@@ -37,6 +38,7 @@ from tapsdk.runtime.whole import WholePlan
 from tapsdk.system.progress import with_progress
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
+from tapsdk.video.ahead import as_it_is, read_ahead
 from tapsdk.video.frames import FrameSource
 
 logger = logging.getLogger(__name__)
@@ -109,10 +111,11 @@ class CausalRun:
 
     def run(self, wrap: Wrap = no_progress) -> Tracks:
         """Tracks to the end. Raises FramesError, PointsError for a query beyond the video, SaveError without room."""
-        frames = ReadableFrames(self._source)
         first, *others = self._groups
         with closing(Spool("the frames that are seen again", SPOOL_BYTES)) as spool:
-            self._read(frames, first, spool, wrap)
+            with read_ahead(self._source, self._stream.prepare) as inputs:
+                frames = ReadableFrames(inputs)
+                self._read(frames, first, spool, wrap)
             self._reached = frames.check(self._query, len(self._first))
             self._found = found = self._gather()
             self._first.clear()
@@ -124,12 +127,11 @@ class CausalRun:
             raise frames.error
         return self.tracks()
 
-    def _read(self, frames: ReadableFrames, group: PointGroup, spool: Spool, wrap: Wrap) -> None:
+    def _read(self, frames: Iterable[NDArray[np.float32]], group: PointGroup, spool: Spool, wrap: Wrap) -> None:
         """Takes the first group forwards, and keeps what is seen again."""
         several = len(self._groups) > 1
-        for t, image in enumerate(wrap(frames, self._source.num_frames, self._label("tracking", group))):
+        for t, frame in enumerate(wrap(frames, self._source.num_frames, self._label("tracking", group))):
             began = time.perf_counter()
-            frame = self._stream.prepare(image)
             if several or (self._last_query and t <= self._last_query):
                 spool.append({"frame": frame})
             self._first.append(self._advance(frame, group.forwards, t))
@@ -190,11 +192,12 @@ class OfflineRun:
         query = self._query
         start = scale_points(query.xy, self._size, self._model.manifest.points.space)
         with closing(self._plan.start(self._sizes, query.t, start)) as video:
-            frames = ReadableFrames(self._source)
-            for image in wrap(frames, self._source.num_frames, "encoding"):
-                began = time.perf_counter()
-                video.append(image)
-                self._seconds += time.perf_counter() - began
+            with read_ahead(self._source, as_it_is) as images:
+                frames = ReadableFrames(images)
+                for image in wrap(frames, self._source.num_frames, "encoding"):
+                    began = time.perf_counter()
+                    video.append(image)
+                    self._seconds += time.perf_counter() - began
             reached = frames.check(query, video.frames)
             if frames.error is not None:
                 logger.warning("%s; tracking through the %d frames before", frames.error, video.frames)
@@ -243,7 +246,7 @@ class Clock:
 
 
 def _tracks(model: Model, clock: Clock, query: QueryPoints, found: Findings, seconds: float) -> Tracks:
-    """seconds: that what was found took, without reading frames."""
+    """seconds: that what was found took, without reading frames and, of a causal model, without resizing them."""
     frames = found.xy.shape[1]
     return Tracks(
         found.xy,

@@ -210,6 +210,8 @@ def _decide(candidates: Candidates, run: Callable[[Candidate, Workload], list[Tr
         return candidates.decision(kept)
     artifact.verify()  # so that a damaged file is just that, and no reason to pass over a backend
     began = time.perf_counter()
+    names = ", ".join(each.backend for each in candidates.rows)
+    logger.info("measuring how fast %s run %s here, which is done once", names, artifact.manifest.model)
     expected = read_reference(artifact)
     workload = workload_for(artifact.manifest, candidates.points, candidates.size, expected)
     trials: dict[str, list[Trial]] = {}

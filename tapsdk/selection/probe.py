@@ -26,8 +26,8 @@ from tapsdk.tracks import Tracks
 TIMED_FRAMES = 5
 ENOUGH = 3
 """Frames that each of the two parts of a measurement takes even if they take long."""
-SECONDS = 2.0
-"""Once this has passed, it begins no more of them than that."""
+SECONDS = 0.25
+"""Once this has passed, it begins no more of them than that: who asked for tracks waits for all of it."""
 TIME_LIMIT = 300.0
 """Seconds that an engine may take in a process of its own, to start, compile the model and be measured."""
 

@@ -83,6 +83,13 @@ def log_to_stderr(level: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def show_work(name: str) -> None:
+    """On a terminal, what the logger of that name says of work that takes a while; elsewhere its warnings alone."""
+    with suppress(AttributeError, OSError, ValueError):
+        if sys.stderr.isatty():
+            logging.getLogger(name).setLevel(logging.INFO)
+
+
 class _ShownFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return _shown(super().format(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
@@ -47,7 +48,9 @@ def open_video(origin: str | IO[bytes], name: str, *, read_once: bool) -> FrameS
         times=reader.times,
         pixel_aspects=reader.pixel_aspects,
         close=reader.close,
+        hurry=reader.hurry,
         read_once=read_once,
+        may_be_read_ahead=not read_once or isinstance(origin, io.BytesIO),
         damage=reader.damage,
     )
 
@@ -65,7 +68,11 @@ class _Reader:
         # FFmpeg decodes frames beside each other and, where one is damaged, drops some that are not. So what cannot
         # be opened again is decoded with care from its start.
         self._careful = read_once
+        self._unwanted = False
         self._open()
+
+    def hurry(self) -> None:
+        self._unwanted = True
 
     def close(self) -> None:
         self._container.close()
@@ -100,6 +107,8 @@ class _Reader:
                 time = self._time(frame.pts)
                 again = skip > 0 if time is None or last is None else time <= last
                 skip -= 1
+                if again and self._unwanted:
+                    raise FramesError(f"{self._name}: closed while it was read")
                 if not again:
                     picture = self._picture(frame)
                     self.times.append(time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,12 +33,15 @@ class FrameSource(Iterator[Frame]):
     """An iterator over frames [H, W, 3] uint8 RGB, C-contiguous, all of one size; read once, like a file.
 
     It holds at most one frame, and takes one from its origin only when asked for it. As a context manager it
-    closes what it opened. A frame may share memory with the caller's array: do not write into it.
+    closes what it opened. A frame may share memory with the caller's array: do not write into it. `close` may be called
+    while another thread reads a frame, and waits for that.
 
     num_frames: as the origin declares it, None if it does not. A hint, fit for a progress bar, unless `exact`: what a
         video declares may be too small (one that is written in fragments) and too large (one that was cut off).
     exact: the origin holds `num_frames` frames, no more and no fewer, as an array, a list or a folder does.
     read_once: the origin cannot be opened again, such as a pipe, an open file or a generator.
+    may_be_read_ahead: frames may be taken before they are needed, in any thread: nothing else happens then, and nobody
+        has to be waited for, as with files on disk and with arrays, and unlike pipes, cameras and generators.
     fps: frames per second as the origin declares them or `at_rate` says, None if unknown.
     """
 
@@ -50,15 +54,19 @@ class FrameSource(Iterator[Frame]):
         times: Sequence[float | None] | None = None,
         pixel_aspects: Sequence[Fraction | None] = (),
         close: Callable[[], None] | None = None,
+        hurry: Callable[[], None] | None = None,
         exact: bool = False,
         read_once: bool = False,
+        may_be_read_ahead: bool = False,
         damage: Damage | None = None,
     ) -> None:
         """times: grows as `frames` is read; None for an origin without timestamps. pixel_aspects: filled
-        with the first frame; empty for an origin that does not say. damage: grows as `frames` is read."""
+        with the first frame; empty for an origin that does not say. hurry: see the method. damage: grows as `frames` is
+        read."""
         self.num_frames = num_frames
         self.exact = exact and num_frames is not None
         self.read_once = read_once
+        self.may_be_read_ahead = may_be_read_ahead
         self.fps = fps
         self._damage = damage or Damage()
         self._frames = frames
@@ -66,7 +74,8 @@ class FrameSource(Iterator[Frame]):
         self._times_follow_fps = False
         self._warned = False
         self._pixel_aspects = pixel_aspects
-        self._close = close
+        self._close, self._hurry = close, hurry
+        self._reading = threading.RLock()
         self._count = 0
         # Both those of the first frame, once it is read.
         self._size: Size = (0, 0)
@@ -158,11 +167,18 @@ class FrameSource(Iterator[Frame]):
 
     def close(self) -> None:
         """Close the file behind the frames, if any; the iteration is then at its end."""
-        self._frames = iter(())
-        self._peeked = None
-        if self._close is not None:
-            self._close()
-            self._close = None
+        self.hurry()
+        with self._reading:
+            self._frames = iter(())
+            self._peeked = None
+            if self._close is not None:
+                self._close()
+                self._close = None
+
+    def hurry(self) -> None:
+        """Lets what another thread is reading come to an end soon, in an error if need be: nobody wants it any more."""
+        if self._hurry is not None:
+            self._hurry()
 
     def __enter__(self) -> FrameSource:
         return self
@@ -174,6 +190,10 @@ class FrameSource(Iterator[Frame]):
 
     def _read(self) -> Frame:
         """The next frame, checked; StopIteration at the end."""
+        with self._reading:
+            return self._read_next()
+
+    def _read_next(self) -> Frame:
         try:
             raw = next(self._frames)
         except StopIteration:
@@ -214,7 +234,7 @@ def frames_from_array(frames: Any) -> FrameSource:
     check_dtype(array, "frames")
     if not len(array):
         raise FramesError("the video has no frames")
-    return FrameSource(iter(array), num_frames=len(array), exact=True)
+    return FrameSource(iter(array), num_frames=len(array), exact=True, may_be_read_ahead=True)
 
 
 def frames_from_iterable(frames: Iterable[Any], read: Callable[[Any], Any] | None = None) -> FrameSource:

@@ -82,7 +82,7 @@ def open_images(paths: Sequence[str | os.PathLike[str]]) -> FrameSource:
         raise FramesError("the video has no frames")
     for path in paths:
         check_image(path)
-    return FrameSource(_read_all(paths), num_frames=len(paths), exact=True)
+    return FrameSource(_read_all(paths), num_frames=len(paths), exact=True, may_be_read_ahead=True)
 
 
 def check_image(path: str | os.PathLike[str]) -> None:
@@ -111,7 +111,14 @@ def open_tiff(file: IO[bytes], name: str, *, read_once: bool) -> FrameSource:
             for number, page in enumerate(stack):
                 yield _decode(page, f"{name}, page {number}", look)
 
-    return FrameSource(frames(), num_frames=stack.pages, close=file.close, exact=True, read_once=read_once)
+    return FrameSource(
+        frames(),
+        num_frames=stack.pages,
+        close=file.close,
+        exact=True,
+        read_once=read_once,
+        may_be_read_ahead=not read_once,
+    )
 
 
 def decode_image(data: bytes, name: str) -> Frame:

@@ -197,7 +197,7 @@ def test_mistakes_are_explained_and_leave_the_tracker_as_it_was(site: Path, bund
     damaged = bytearray((bundled / "query.onnx").read_bytes())
     damaged[100] ^= 1
     extra = {"future/manifest.json": (future / "manifest.json").read_bytes(), "damaged/query.onnx": bytes(damaged)}
-    for name in ("manifest.json", "encode.onnx", "step.onnx"):
+    for name in ("manifest.json", "encode.onnx", "step.onnx", "weights.safetensors"):
         extra[f"damaged/{name}"] = (bundled / name).read_bytes()
     found = run_in_chromium(site, "mistakes.js", extra=extra)
     said = found["said"]

@@ -312,7 +312,7 @@ SURFACES = {
         _videos, _open_each, {".mp4": (spoil_boxes, spoil_bytes), ".mov": (spoil_boxes,), ".mkv": (spoil_bytes,)}
     ),
     "manifest": Surface(_artifact, _run_artifact, {".json": (spoil_json, spoil_bytes)}),
-    "stages": Surface(_artifact, _run_artifact, {".onnx": (spoil_bytes,)}),
+    "stages": Surface(_artifact, _run_artifact, {".onnx": (spoil_bytes,), ".safetensors": (spoil_safetensors,)}),
     "checkpoints": Surface(
         _checkpoints,
         _read_checkpoints,

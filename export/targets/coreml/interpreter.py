@@ -398,6 +398,7 @@ class MilInterpreter:
 
     name = "mil"
     formats = ("coreml",)
+    threads = None
 
     def describe(self) -> str:
         return f"MIL interpreter on torch {torch.__version__} (Apple's own kernels were not run)"

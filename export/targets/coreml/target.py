@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from export.stages import Stage, Style
-from export.targets import Request, Target
+from export.targets import Request, Target, compiling
 from export.targets.coreml.precision import exact_operations
 from tapsdk.artifact.manifest import entry_point
 from tapsdk.backends import Backend, open_backend
@@ -41,7 +41,7 @@ class CoreMl:
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
         with temporary_folder() as work:
-            return {stage.name: _package(stage, directory, work, request) for stage in stages}
+            return {stage.name: _package(stage, directory, work, request) for stage in compiling(stages)}
 
     def open_backend(self) -> Backend:
         if sys.platform == "darwin":

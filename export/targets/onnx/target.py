@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,12 +13,14 @@ import torch
 from onnx import numpy_helper
 
 from export.stages import Stage, Style
-from export.targets import Request, Target
-from export.targets.dynamic_shapes import TRACED_POINTS, TRACED_SIZE, dynamic_shapes
+from export.targets import Request, Target, compiling
+from export.targets.dynamic_shapes import traced
+from export.targets.onnx.translation import OPSET, translate
 from export.targets.onnx.weights import halve, quantize
+from export.targets.shared_weights import SMALLEST, SharedWeights
+from tapsdk.artifact.weights import WEIGHTS
 from tapsdk.backends import Backend, open_backend
 
-OPSET = 20
 CONTROL_FLOW = {"If", "Loop", "Scan"}
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where the exporter notes the modules that a node comes from, outermost first, then the node's own name."""
@@ -28,13 +28,15 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 class Onnx:
     format = "onnx"
-    style = Style()
+    style = Style(kernels=True)
     buckets: tuple[int, ...] = ()
     precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
-        for stage in stages:
-            onnx.save(graph_of(stage, request), directory / f"{stage.name}.onnx")
+        graphs = {stage.name: graph_of(stage, request) for stage in compiling(stages)}
+        share(graphs, request.shared, directory)
+        for name, graph in graphs.items():
+            onnx.save(graph, directory / f"{name}.onnx")
         return {stage.name: f"{stage.name}.onnx" for stage in stages}
 
     def open_backend(self) -> Backend:
@@ -62,21 +64,25 @@ def graph_of(stage: Stage, request: Request) -> onnx.ModelProto:
     return model
 
 
+def share(graphs: Mapping[str, onnx.ModelProto], shared: SharedWeights, directory: Path) -> None:
+    """Moves the large tensors of graphs into the file of weights, so that each is stored once."""
+    moved = [
+        (tensor, shared.add(numpy_helper.to_array(tensor), f"{name}.{tensor.name}".removeprefix(f"{name}.model.")))
+        for name, graph in graphs.items()
+        for tensor in graph.graph.initializer
+        if len(tensor.raw_data) >= SMALLEST
+    ]
+    places = shared.write(directory)
+    for tensor, name in moved:
+        offset, length = places[name]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+
+
 def _traced(stage: Stage) -> onnx.ModelProto:
-    with warnings.catch_warnings(), _quiet_exporter():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            stage.module,
-            stage.example(TRACED_POINTS, TRACED_SIZE),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[t.name for t in stage.spec.inputs],
-            output_names=[t.name for t in stage.spec.outputs],
-            dynamic_shapes=dynamic_shapes(stage),
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
+    return translate(traced(stage), stage)
 
 
 def _name_after_modules(model: onnx.ModelProto) -> None:
@@ -112,19 +118,6 @@ def _transpose_weights(model: onnx.ModelProto) -> None:
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
-
-
-class _quiet_exporter:
-    """The exporter logs each of its passes; what matters comes as an exception."""
-
-    def __enter__(self) -> None:
-        self._levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
-        for name in self._levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for name, level in self._levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 TARGET: Target = Onnx()

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import open_artifact, weights
 from tapsdk.backends import open_backend
 from tests.export.conftest import SMALL_NET, SMALL_NEXT
 from tests.export.targets.onnx.test_target import PLAIN
@@ -263,8 +263,8 @@ class Copy:
 
     def lower(self, stages, directory, request):
         self.samples = request.samples() if request.precision == "int8" else None
-        for stage in stages:
-            shutil.copy(self.exported / f"{stage.name}.onnx", directory)
+        for name in (*(f"{stage.name}.onnx" for stage in stages), weights.WEIGHTS):
+            shutil.copy(self.exported / name, directory)
         self.then(directory)
         return {stage.name: f"{stage.name}.onnx" for stage in stages}
 

@@ -14,6 +14,7 @@ from tapsdk.artifact.manifest import (
     File,
     FlowFusion,
     FrameSpec,
+    Kernel,
     Level,
     Manifest,
     PointSpec,
@@ -117,7 +118,8 @@ GOLDEN = """\
       48
      ]
     }
-   ]
+   ],
+   "kernels": {}
   }
  },
  "stages": {
@@ -211,6 +213,7 @@ GOLDEN = """\
   "contrast": 2.0,
   "hidden": "occlusion"
  },
+ "weights": null,
  "reference": null,
  "verification": {
   "pixel_error": {
@@ -362,6 +365,13 @@ def test_files_and_formats():
     assert [file.path for file in MANIFEST.files()] == ["step.onnx"]
 
 
+def test_weights_in_common_are_one_of_the_files_and_needed_in_every_format():
+    weights = File("weights.safetensors", "safetensors", "ef" * 32, 1000)
+    manifest = replace(MANIFEST, weights=weights)
+    assert [file.path for file in manifest.files()] == ["step.onnx", "weights.safetensors"]
+    assert (MANIFEST.bytes_of("onnx"), manifest.bytes_of("onnx")) == (1234, 2234)
+
+
 def test_a_reference_is_one_of_the_files(tmp_path):
     manifest = replace(whole(), reference=File("reference.npz", "npz", "0" * 64, 12))
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
@@ -458,6 +468,7 @@ NOT_SIZES = (
 )
 NOT_RAMPS = (*NOT_PAIRS, [0.5, 0.5], [0.6, 0.5], [-1, 0.5], [0, 1e9], ["a", None], [True, 2])
 STEP = "stages.step"
+KERNEL = "program.native.kernels.mixer"
 WRONG = {
     "model": (*NOT_NAMES, "../a", "a//b", "/a"),
     "weights_sha256": (*NOT_NAMES, "ab", "zz" * 32),
@@ -489,6 +500,13 @@ WRONG = {
     "program.native.levels": (None, 5, [], {}, [1], GONE),
     "program.native.levels.0.grid": (*NOT_NAMES, "nope", "low"),
     "program.native.levels.0.channels": (*NOT_PAIRS, [0, 10**9], [48, 0], [0, 47], [-1, 47], [130, 178], [0.0, 48]),
+    "program.native.kernels": (None, *NOT_TABLES, {"locate": {}}, {"encode": {"op": "mixer", "weights": {}}}),
+    "program.native.kernels.locate": (None, *NOT_TABLES, {}, {"op": "mixer"}, GONE),
+    f"{KERNEL}.op": (*NOT_NAMES, "../mixer"),
+    f"{KERNEL}.weights": (None, *NOT_TABLES, {"a b": "c"}, {"a": 5}),
+    f"{KERNEL}.weights.bias": (*NOT_NAMES[:-3], "a" * 1000, "a\nb", "a b"),
+    f"{KERNEL}.transposed": (None, 5, "x", {}, [5], ["nothing"], ["a" * 1000]),
+    f"{KERNEL}.numbers": (None, *NOT_TABLES, {"a": "1"}, {"a": None}, {"a": 1e300}, {"a": [1]}),
     "stages": (None, *NOT_TABLES, {}),
     "stages.mixer": (None, *NOT_TABLES, {}, GONE),
     "stages.query": (GONE,),
@@ -525,6 +543,11 @@ WRONG = {
     f"{STEP}.files.onnx.sha256": (*NOT_NAMES, "ab"),
     f"{STEP}.files.onnx.bytes": (*NOT_COUNTS[:-2], "x", 10**12, GONE),
     f"{STEP}.files.onnx.hash": ("md5",),
+    "weights": (*NOT_TABLES, {}, {"path": "weights.safetensors"}),
+    "weights.path": (*NOT_NAMES, "../weights.safetensors"),
+    "weights.format": (*NOT_NAMES, "npz"),
+    "weights.sha256": (*NOT_NAMES, "ab"),
+    "weights.bytes": (*NOT_COUNTS[:-2], "x", 10**12, GONE),
     "flow": (*NOT_TABLES, {}, {"radius": 3}),
     "flow.radius": (*NOT_COUNTS, 0, 16, 99, GONE),
     "flow.levels": (*NOT_COUNTS, 0, 9, GONE),
@@ -607,6 +630,7 @@ def test_what_is_wrong_is_said_with_what_is_allowed(tmp_path, place, value, mess
     "manifest, message",
     [
         (refined(iterations=0), "program.refinement.iterations is 0"),
+        (refined(kernels={"locate": Kernel("mixer", {})}), "program.refinement.kernels has locate; allowed are none"),
         (refined(iterations=33), "program.refinement.iterations is 33; allowed is a whole number from 1 to 32"),
         (refined(radius=2), "give 50 scores; allowed are the [18]"),
         (refined(levels=(Level("low", (0, 4)),)), "levels[0].grid is 'low'; allowed are high"),
@@ -656,12 +680,21 @@ def test_nobody_waits_for_a_manifest(tmp_path):
 DEFAULTS = {"flow": None, "reference": None, "verification": {}, "tools": {}}
 
 
-@pytest.mark.parametrize("entry", [key for key in BUNDLED_TABLE if key not in DEFAULTS])
+@pytest.mark.parametrize("entry", [key for key in BUNDLED_TABLE if key not in (*DEFAULTS, "weights")])
 def test_an_entry_that_is_needed(tmp_path, entry):
     text = json.dumps(with_entry(BUNDLED_TABLE, entry, GONE))
     message = f"has no entry '{entry}', which it needs" if entry != "schema" else "has schema None"
     with pytest.raises(ArtifactError, match=message):
         read_manifest(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("change", [GONE, None])
+def test_weights_in_common_are_needed_where_there_are_kernels(tmp_path, change):
+    table = with_entry(BUNDLED_TABLE, "weights", change)
+    with pytest.raises(ArtifactError, match="allowed are locate, mixer together, in an artifact with 'weights', or no"):
+        read_manifest(write(tmp_path, json.dumps(table)))
+    table = with_entry(table, "program.native.kernels", GONE)
+    assert read_manifest(write(tmp_path, json.dumps(table))).weights is None
 
 
 @pytest.mark.parametrize("entry", DEFAULTS)

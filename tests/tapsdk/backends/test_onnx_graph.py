@@ -1,5 +1,6 @@
 """ONNX graphs that keep tensors elsewhere."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import Content
+from tapsdk.artifact.weights import Weights
 from tapsdk.backends import Options, open_backend
-from tapsdk.backends.onnx_graph import MESSAGES, check_whole
+from tapsdk.backends.onnx_graph import MESSAGES, whole_graph
 from tapsdk.errors import ArtifactError
 from tests.support import import_or_skip
 
@@ -17,8 +19,9 @@ onnx = import_or_skip("onnx")
 helper = onnx.helper
 
 
-def content(model):
-    return Content(Path("stage.onnx"), {"": model if isinstance(model, bytes) else model.SerializeToString()})
+def content(model, weights=None):
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    return Content(Path("stage.onnx"), {"": data}, weights)
 
 
 def ways(message, wanted):
@@ -46,10 +49,20 @@ def test_the_table_has_all_ways_to_a_tensor():
     assert ways(onnx.ModelProto(), "TensorProto") == known
 
 
-def test_graphs_that_are_exported_are_whole(bundled):
-    for path in bundled.glob("*.onnx"):
-        data = path.read_bytes()
-        assert check_whole(content(data)) is data
+def test_a_graph_that_is_whole_stays_as_it_is():
+    data = model(initializer=tensor(external=False)).SerializeToString()
+    assert whole_graph(content(data)) is data
+
+
+def test_graphs_that_are_exported_become_whole(bundled):
+    artifact = open_artifact(bundled)
+    for name in artifact.manifest.stages:
+        expected = onnx.load(bundled / f"{name}.onnx").graph  # the package follows the reference itself
+        found = onnx.load_from_string(whole_graph(artifact.file(name, "onnx"))).graph
+        assert found.node == expected.node
+        assert [t.name for t in found.initializer] == [t.name for t in expected.initializer]
+        for one, other in zip(found.initializer, expected.initializer, strict=True):
+            np.testing.assert_array_equal(onnx.numpy_helper.to_array(one), onnx.numpy_helper.to_array(other))
 
 
 def tensor(external=True):
@@ -103,7 +116,7 @@ def hiding_places():
 @pytest.mark.parametrize("model", [pytest.param(model, id=name) for name, model in hiding_places()])
 def test_a_tensor_in_another_file_is_found_wherever_it_hides(model):
     with pytest.raises(ValueError, match=r"keeps tensors outside of itself \(at 'weights'"):
-        check_whole(content(model))
+        whole_graph(content(model))
 
 
 @pytest.mark.parametrize("place", ["data_location", "external_data"])
@@ -114,13 +127,110 @@ def test_a_hint_of_another_file_is_enough(place):
     else:
         array.external_data.add(key="location", value="*/_ORT_MEM_ADDR_/*")
     with pytest.raises(ValueError, match="outside of itself"):
-        check_whole(content(model(initializer=array)))
+        whole_graph(content(model(initializer=array)))
+
+
+MATRIX = np.arange(4, dtype=np.float32).reshape(2, 2)
+
+
+@pytest.fixture
+def weights():
+    """A file of weights with one tensor of 16 bytes."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + MATRIX.tobytes()
+    return Weights(Content(Path("weights.safetensors"), {"": data}))
+
+
+def referring(weights, **changes):
+    """A tensor whose numbers are those in the file; None takes an entry away."""
+    array = tensor(external=False)
+    array.ClearField("raw_data")
+    array.data_location = onnx.TensorProto.EXTERNAL
+    entries = {"location": "weights.safetensors", "offset": str(weights.start), "length": "16", **changes}
+    for key, value in entries.items():
+        if value is not None:
+            array.external_data.add(key=key, value=value)
+    return array
+
+
+def test_what_lies_in_the_file_of_weights_is_put_into_the_graph(weights):
+    graph = model(initializer=referring(weights))
+    graph.graph.initializer.append(tensor(external=False))
+    graph.graph.doc_string = "stays"
+    found = onnx.load_from_string(whole_graph(content(graph, weights))).graph
+    assert found.doc_string == "stays"
+    for array, expected in zip(found.initializer, (MATRIX, np.ones((2, 2))), strict=True):
+        assert array.data_location == onnx.TensorProto.DEFAULT
+        assert not array.external_data
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(array), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"location": "/etc/passwd"},
+        {"location": "../weights.safetensors"},
+        {"location": "./weights.safetensors"},
+        {"location": "weights.safetensors\0"},
+        {"location": "*/_ORT_MEM_ADDR_/*"},
+        {"location": ""},
+        {"location": None},
+        {"offset": None},
+        {"length": None},
+        {"offset": "-16"},
+        {"offset": "0"},
+        {"offset": "0x10"},
+        {"offset": "\u0661"},
+        {"offset": "9" * 400},
+        {"offset": str(1 << 60)},
+        {"length": "17"},
+        {"length": "12"},
+        {"length": "0"},
+        {"length": "-1"},
+        {"length": str(1 << 64)},
+        {"checksum": "00"},
+        {"basepath": "/etc"},
+    ],
+    ids=str,
+)
+def test_only_what_is_in_the_file_of_weights_can_be_referred_to(weights, changes):
+    with pytest.raises(ValueError, match=r"outside of itself|refers to"):
+        whole_graph(content(model(initializer=referring(weights, **changes)), weights))
+
+
+@pytest.mark.parametrize("dims", [[2, 3], [4, 4], [-2, -2], [1 << 62, 4], []], ids=str)
+def test_a_tensor_of_another_size_than_what_it_refers_to(weights, dims):
+    array = referring(weights)
+    array.dims[:] = dims
+    with pytest.raises(ValueError, match="refers to 16 bytes"):
+        whole_graph(content(model(initializer=array), weights))
+
+
+@pytest.mark.parametrize("kind", [0, 8, 11, 99])
+def test_a_tensor_of_another_type_than_what_it_refers_to(weights, kind):
+    array = referring(weights)
+    array.data_type = kind
+    with pytest.raises(ValueError, match="refers to 16 bytes"):
+        whole_graph(content(model(initializer=array), weights))
+
+
+@pytest.mark.parametrize("model", [pytest.param(model, id=name) for name, model in hiding_places()])
+def test_weights_open_no_other_file_wherever_a_tensor_hides(weights, model):
+    with pytest.raises(ValueError, match="outside of itself"):
+        whole_graph(content(model, weights))
+
+
+def test_only_weights_of_the_graph_itself_lie_in_the_file(weights):
+    """Not those of graphs within it, which no export makes: one way in is enough."""
+    inner = helper.make_attribute("body", helper.make_graph([], "inner", [], [], [referring(weights)]))
+    with pytest.raises(ValueError, match="outside of itself"):
+        whole_graph(content(model(node=onnx.NodeProto(op_type="If", attribute=[inner])), weights))
 
 
 @pytest.mark.parametrize("data", [b"not a graph", b"\x3anet", b"<net/>", b"\x80\x04N."])
 def test_what_is_no_graph(data):
     with pytest.raises(ValueError):
-        check_whole(content(data))
+        whole_graph(content(data))
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -148,6 +258,6 @@ def test_onnxruntimes_own_format_is_not_read(bundled, tmp_path):
     with pytest.raises(ArtifactError, match="onnxruntime cannot load"):
         open_backend("onnxruntime").open(content(data), open_artifact(bundled).stage("query"))
     with pytest.MonkeyPatch.context() as patch:  # were it taken for a graph, the engine would not open it either
-        patch.setattr("tapsdk.backends.onnxruntime.check_whole", lambda file: file.data)
+        patch.setattr("tapsdk.backends.onnxruntime.whole_graph", lambda file: file.data)
         with pytest.raises(ArtifactError, match="onnxruntime cannot load"):
             open_backend("onnxruntime").open(content(data), open_artifact(bundled).stage("query"))

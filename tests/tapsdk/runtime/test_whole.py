@@ -75,7 +75,7 @@ def brightness(video):
 class NumpyBackend:
     """The model in numpy: a point is where it was queried, moved by the frame's brightness less its query frame's."""
 
-    name, formats = "numpy", ("numpy",)
+    name, formats, threads = "numpy", ("numpy",), None
 
     def __init__(self):
         self.calls = []

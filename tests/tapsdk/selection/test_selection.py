@@ -47,6 +47,7 @@ class Clock:
 
 class Engine:
     formats = ("onnx",)
+    threads = None
 
     def __init__(self, name):
         self.name = name

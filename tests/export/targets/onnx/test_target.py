@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tapsdk.artifact import open_artifact
+from tapsdk.artifact.weights import WEIGHTS
 from tapsdk.backends import Options, open_backend
+from tapsdk.backends.onnx_graph import whole_graph
 from tests.support import SMALL, import_or_skip, known_model
 
 onnx = import_or_skip("onnx")
@@ -17,6 +19,8 @@ from export.stages import cut  # noqa: E402
 from export.targets import Request  # noqa: E402
 from export.targets.dynamic_shapes import TRACED_POINTS, TRACED_SIZE  # noqa: E402
 from export.targets.onnx.target import OPSET, Onnx, graph_of  # noqa: E402
+from export.targets.shared_weights import SMALLEST  # noqa: E402
+from training.checkpoints import load_canonical  # noqa: E402
 from training.models import load  # noqa: E402
 from training.models.tapir.torch import Tapir  # noqa: E402
 
@@ -65,8 +69,34 @@ def test_no_functions_and_no_graphs_within_the_graph(graph):
     assert kinds.isdisjoint({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
-def test_weights_are_in_the_file(graph):
-    assert not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in graph.graph.initializer)
+def test_large_weights_are_in_the_file_of_weights_and_small_ones_in_the_graph(exported, name):
+    weights = open_artifact(exported).weights()
+    for tensor in onnx.load(exported / f"{name}.onnx", load_external_data=False).graph.initializer:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if onnx.external_data_helper.uses_external_data(tensor):
+            assert (entries.keys(), entries["location"]) == ({"location", "offset", "length"}, WEIGHTS)
+            assert len(weights.cut(int(entries["offset"]), int(entries["length"]))) >= SMALLEST
+        else:
+            assert len(tensor.raw_data) < SMALLEST
+
+
+def test_no_tensor_is_stored_twice(exported):
+    weights = open_artifact(exported).weights()
+    tensors = [weights.tensor(name) for name in weights.places]
+    assert len({(t.dtype.str, t.tobytes()) for t in tensors}) == len(tensors)
+    stored = sum(path.stat().st_size for path in exported.glob("*.onnx")) + len(weights.content.data)
+    whole = sum(len(whole_graph(open_artifact(exported).file(name, "onnx"))) for name in STAGES)
+    assert stored < whole - sum(t.nbytes for t in tensors) / 2
+
+
+def test_weights_go_by_their_canonical_names(exported, small_model):
+    own, _ = load_canonical(small_model)
+    weights = open_artifact(exported).weights()
+    named = [name for name in weights.places if name.removesuffix(".transposed") in own]
+    assert len(named) > len(weights.places) / 2
+    for name in named:
+        expected = own[name.removesuffix(".transposed")]
+        np.testing.assert_array_equal(weights.tensor(name), expected.T if name.endswith(".transposed") else expected)
 
 
 def test_nothing_of_the_machine_that_exported_it_is_in_the_file(graph, exported):
