@@ -26,8 +26,10 @@
 // A heatmap that is not finite all over, as NaN makes it, has no largest cell: xy is NaN then.
 #include <math.h>
 
+#include "../convolve.h"
 #include "../matmul.h"
 #include "../op.h"
+#include "../pooled_convolution.h"
 #include "../simd.h"
 
 namespace tapkernels {
@@ -36,16 +38,7 @@ namespace {
 
 constexpr int kReach = 5;   // cells; those nearer to the peak are averaged
 constexpr int kGroup = 24;  // points whose scores are computed together
-// Cells that are convolved together: as many as leave their sums in registers, beside an input and weights.
-#if defined(TAPKERNELS_SIMD_AVX512)
-constexpr int kMostCells = 16;
-#elif defined(TAPKERNELS_SIMD_SCALAR)
-constexpr int kMostCells = 2;
-#else
-constexpr int kMostCells = 6;
-#endif
-
-constexpr int kRows = 5;  // of the shared channels of a point, that are kept
+constexpr int kRows = 5;    // of the shared channels of a point, that are kept
 
 // A piece of work below this many multiplications is not worth waking a thread for.
 constexpr std::int64_t kMinMultiplications = 1 << 18;
@@ -78,8 +71,7 @@ struct Problem {
     const float* previous;  // null where there are none
     float *xy, *logits;
     std::int64_t height, width, channels, panels;
-    std::int64_t tiles;      // pairs of outputs along a row of the occlusion's convolution
-    std::int64_t row_cells;  // of a row of shared channels, with those around it
+    std::int64_t row_cells;                           // of a row of shared channels, with those around it
     std::int64_t shared, occlusion, hidden, outputs;  // channels, in whole panels
     std::int64_t logit_count;
     float prior;
@@ -89,7 +81,8 @@ struct Problem {
 
 // What a thread works in.
 struct Workplace {
-    float *features, *scores, *map, *rows, *differences, *groups, *heatmap, *across, *pooled, *hidden, *out;
+    PooledConvolution pooling;
+    float *features, *scores, *map, *rows, *heatmap, *across, *pooled, *hidden, *out;
 };
 
 // Hands out pieces of a Scratch, each at an address that suits a Vec; without memory it only counts.
@@ -104,82 +97,8 @@ struct Shelf {
     }
 };
 
-std::int64_t whole_panels(std::int64_t count) {
-    return (count + kPanel - 1) / kPanel * kPanel;
-}
-
 std::int64_t whole_vecs(std::int64_t count) {
     return (count + Vec::kLanes - 1) / Vec::kLanes * Vec::kLanes;
-}
-
-// Sums over inputs of a row of cells, for one panel of outputs: inputs are `length` floats of each of some rows, for a
-// cell those from row + cell * step on. Below, kLength and kStep are these where the compiler may know them, else 0.
-struct Convolution {
-    const float* rows[4];
-    int count;
-    std::int64_t length, step;
-    const float *weights, *bias;  // [count * length][kPanel], [kPanel]
-};
-
-// finish(cell, lane, sum) gets what is found for kCells cells from `begin` on, Vec by Vec.
-template <int kCells, int kLength, int kStep, typename Finish>
-void convolve_block(const Convolution& c, std::int64_t begin, const Finish& finish) {
-    const std::int64_t step = kStep ? kStep : c.step, length = kLength ? kLength : c.length;
-    Vec sums[kCells][kPanelVecs];
-    TAPKERNELS_UNROLL
-    for (int i = 0; i < kCells; ++i) {
-        TAPKERNELS_UNROLL
-        for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = Vec::load(c.bias + v * Vec::kLanes);
-    }
-    const float* weights = c.weights;
-    for (int row = 0; row < c.count; ++row) {
-        const float* input = c.rows[row] + begin * step;
-        for (std::int64_t k = 0; k < length; ++k, ++input, weights += kPanel) {
-            Vec weight[kPanelVecs];
-            TAPKERNELS_UNROLL
-            for (int v = 0; v < kPanelVecs; ++v) weight[v] = Vec::load(weights + v * Vec::kLanes);
-            TAPKERNELS_UNROLL
-            for (int i = 0; i < kCells; ++i) {
-                const Vec each = Vec::all(input[i * step]);
-                TAPKERNELS_UNROLL
-                for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = fma(each, weight[v], sums[i][v]);
-            }
-        }
-    }
-    TAPKERNELS_UNROLL
-    for (int i = 0; i < kCells; ++i) {
-        TAPKERNELS_UNROLL
-        for (int v = 0; v < kPanelVecs; ++v) finish(begin + i, v * Vec::kLanes, sums[i][v]);
-    }
-}
-
-// The same for `count` cells, of which there are kCells at most.
-template <int kCells, int kLength, int kStep, typename Finish>
-void convolve_some(const Convolution& c, std::int64_t begin, std::int64_t count, const Finish& finish) {
-    if (count == kCells) {
-        convolve_block<kCells, kLength, kStep>(c, begin, finish);
-    } else if constexpr (kCells > 1) {
-        convolve_some<kCells - 1, kLength, kStep>(c, begin, count, finish);
-    }
-}
-
-// The same for any number of cells, in order.
-template <int kLength, int kStep, typename Finish>
-void convolve(const Convolution& c, std::int64_t cells, const Finish& finish) {
-    const std::int64_t blocks = (cells + kMostCells - 1) / kMostCells;
-    for (std::int64_t block = 0; block < blocks; ++block) {
-        const std::int64_t begin = cells * block / blocks, end = cells * (block + 1) / blocks;
-        convolve_some<kMostCells, kLength, kStep>(c, begin, end - begin, finish);
-    }
-}
-
-// Never below zero, but NaN where x is.
-Vec relu(Vec x) {
-    return max(Vec::zero(), x);
-}
-
-void fill(float* values, std::int64_t count, float value) {
-    for (std::int64_t i = 0; i < count; ++i) values[i] = value;
 }
 
 // Scores of `count` points from `first` on, [point][panels * kPanel], into w.scores.
@@ -217,99 +136,6 @@ void compute_shared(const Problem& p, const Workplace& w, std::int64_t y) {
         convolve<3, 1>(convolution, p.width, [&](std::int64_t x, int lane, Vec sum) {
             relu(sum).store(row + x * p.shared + channel + lane);
         });
-    }
-}
-
-// The occlusion's convolution goes by twos, along x and along y. Two outputs of one axis take three of its weights
-// a, b, c with five inputs r s t u v, and of these the even ones as in Winograd's F(2, 2):
-//
-//     r a + s b + t c = [(r - t) a + s b] + [t (a + c)]
-//     t a + u b + v c =                     [t (a + c)] + [u b - (t - v) c]
-//
-// The brackets are three groups of five terms, five products for the six of the definition; with both axes there
-// are 25 for 36. Terms are numbered from 0; term 0 and 4 take differences of inputs, the others inputs themselves.
-constexpr int kTerms = 5, kGroups = 3;
-constexpr int kFirstTerm[kGroups + 1] = {0, 2, 3, 5};
-constexpr float kShareOfTap[kTerms][3] = {{1, 0, 0}, {0, 1, 0}, {1, 0, 1}, {0, 1, 0}, {0, 0, -1}};
-
-bool is_difference(int term) {
-    return term == 0 || term == 4;
-}
-
-// to = a - b, of whole panels.
-void subtract(const float* a, const float* b, std::int64_t count, float* to) {
-    for (std::int64_t i = 0; i < count; i += Vec::kLanes) (Vec::load(a + i) - Vec::load(b + i)).store(to + i);
-}
-
-// Inputs of the terms along y, and of those along x that are differences: of a cell and the next but one.
-struct Terms {
-    const float *plain[kTerms], *stepped[kTerms];
-};
-
-Terms prepare(const Problem& p, const Workplace& w, std::int64_t y) {
-    const std::int64_t size = p.row_cells * p.shared;
-    Terms terms = {};
-    for (int term = 0; term < kTerms; ++term) {
-        terms.plain[term] = shared_row(p, w, y + term);
-        if (is_difference(term)) {
-            float* to = w.differences + (term == 0 ? 0 : size);
-            const std::int64_t above = term == 0 ? y : y + 2;
-            subtract(shared_row(p, w, above), shared_row(p, w, above + 2), size - p.shared, to);
-            terms.plain[term] = to;
-        }
-        float* to = w.differences + (2 + term) * size;
-        for (std::int64_t x = 0; x < 4 * p.tiles; x += 2) {
-            const float* cell = terms.plain[term] + x * p.shared;
-            subtract(cell, cell + 2 * p.shared, p.shared, to + x * p.shared);
-        }
-        terms.stepped[term] = to;
-    }
-    return terms;
-}
-
-// Adds the four outputs of tile t of a row to `pooled`, as far as they are there.
-void gather(const Problem& p, const float* groups, std::int64_t t, bool has_second_row, float* pooled) {
-    const bool has_second = 2 * t + 1 < (p.width + 1) / 2;
-    for (int lane = 0; lane < kPanel; lane += Vec::kLanes) {
-        const auto group = [&](int along_y, int along_x) {
-            return Vec::load(groups + ((along_y * kGroups + along_x) * p.tiles + t) * kPanel + lane);
-        };
-        Vec total = Vec::load(pooled + lane);
-        for (int row = 0; row < (has_second_row ? 2 : 1); ++row) {
-            const Vec middle = group(row, 1) + group(row + 1, 1);
-            total = total + relu(group(row, 0) + group(row + 1, 0) + middle);
-            if (has_second) total = total + relu(middle + (group(row, 2) + group(row + 1, 2)));
-        }
-        total.store(pooled + lane);
-    }
-}
-
-// Adds two rows of the occlusion's convolution to w.pooled, of which the first is centred on row y + 1.
-template <int kShared>
-void pool(const Problem& p, const Workplace& w, std::int64_t y) {
-    const Terms terms = prepare(p, w, y);
-    const float nothing[kPanel] = {};
-    for (std::int64_t channel = 0; channel < p.occlusion; channel += kPanel) {
-        const float* weights = p.head.occlusion + channel * kTerms * kTerms * p.shared;
-        for (int group = 0; group < kGroups * kGroups; ++group) {
-            const int along_y = group / kGroups, along_x = group % kGroups;
-            Convolution c = {{}, 0, p.shared, 4 * p.shared, weights, nothing};
-            if (along_y == 1 && along_x == 1) c.bias = p.head.occlusion_bias + channel;
-            for (int i = kFirstTerm[along_y]; i < kFirstTerm[along_y + 1]; ++i) {
-                for (int k = kFirstTerm[along_x]; k < kFirstTerm[along_x + 1]; ++k) {
-                    const float* row = is_difference(k) ? terms.stepped[i] : terms.plain[i];
-                    c.rows[c.count++] = row + (k == 4 ? 2 : k) * p.shared;
-                }
-            }
-            weights += c.count * p.shared * kPanel;
-            float* to = w.groups + group * p.tiles * kPanel;
-            convolve<kShared, 4 * kShared>(c, p.tiles, [&](std::int64_t tile, int lane, Vec sum) {
-                sum.store(to + tile * kPanel + lane);
-            });
-        }
-        for (std::int64_t tile = 0; tile < p.tiles; ++tile) {
-            gather(p, w.groups, tile, y + 2 < p.height, w.pooled + channel);
-        }
     }
 }
 
@@ -407,6 +233,13 @@ void say(const Problem& p, const Workplace& w, float* logits) {
     for (std::int64_t i = 0; i < p.logit_count; ++i) logits[i] = w.out[i];
 }
 
+// Adds what the occlusion's convolution gives of rows y to y + 4 to w.pooled.
+void pool_rows(const Problem& p, const Workplace& w, std::int64_t y) {
+    const float* rows[kRows];
+    for (int i = 0; i < kRows; ++i) rows[i] = shared_row(p, w, y + i);
+    (p.shared == 16 ? pool<16> : pool<0>)(w.pooling, rows, y + 2 < p.height, w.pooled);
+}
+
 void track(const Problem& p, std::int64_t point, const float* scores, const Workplace& w) {
     for (std::int64_t y = 0; y < p.height; ++y) {
         float* row = w.map + (y + 1) * (p.width + 2) + 1;
@@ -428,10 +261,15 @@ void track(const Problem& p, std::int64_t point, const float* scores, const Work
             const float distance = static_cast<float>(y) - 0.5f - previous_y;
             (p.shared == 16 ? compute_heatmap<16> : compute_heatmap<0>)(p, w, y - 1, 1 + distance * distance);
         }
-        if (y >= 4 && y % 4 == 0) (p.shared == 16 ? pool<16> : pool<0>)(p, w, y - 4);
+        if (y >= 4 && y % 4 == 0) pool_rows(p, w, y - 4);
     }
     find_peak(p, w, p.xy + 2 * point);
     say(p, w, p.logits + point * p.logit_count);
+}
+
+PooledConvolution pooling_of(const Problem& p) {
+    return {p.shared,         p.occlusion,           (p.width + 1) / 2, (p.width + 3) / 4,
+            p.head.occlusion, p.head.occlusion_bias, nullptr,           nullptr};
 }
 
 Workplace furnish(const Problem& p, Shelf& shelf) {
@@ -441,8 +279,9 @@ Workplace furnish(const Problem& p, Shelf& shelf) {
     w.map = shelf.take((p.height + 2) * (p.width + 2));
     // With as many cells behind them as a Vec of heatmap looks at in vain.
     w.rows = shelf.take((kRows * p.row_cells + Vec::kLanes) * p.shared);
-    w.differences = shelf.take((2 + kTerms) * p.row_cells * p.shared);
-    w.groups = shelf.take(kGroups * kGroups * p.tiles * kPanel);
+    w.pooling = pooling_of(p);
+    w.pooling.differences = shelf.take(differences_size(w.pooling));
+    w.pooling.groups = shelf.take(groups_size(w.pooling));
     w.heatmap = shelf.take(p.height * whole_vecs(p.width));
     w.across = shelf.take(whole_vecs(p.width));
     w.pooled = shelf.take(p.occlusion);
@@ -494,35 +333,10 @@ float* pack_layer(const Call& call, const Layer& layer, Shelf& shelf) {
     return to;
 }
 
-// [outputs][inputs][3][3] to panels of what the groups of terms want, [terms][inputs][kPanel] each, in their order.
-float* pack_occlusion(const Call& call, const Problem& p, Shelf& shelf) {
-    const Shape& shape = call.inputs[kOcclusionWeight].shape;
-    const std::int64_t count = p.occlusion * kTerms * kTerms * p.shared;
-    float* const packed = shelf.take(count);
-    if (!packed) return packed;
-    fill(packed, count, 0);
-    float* to = packed;
-    for (std::int64_t channel = 0; channel < p.occlusion; channel += kPanel) {
-        for (int group = 0; group < kGroups * kGroups; ++group) {
-            const int along_y = group / kGroups, along_x = group % kGroups;
-            for (int i = kFirstTerm[along_y]; i < kFirstTerm[along_y + 1]; ++i) {
-                for (int k = kFirstTerm[along_x]; k < kFirstTerm[along_x + 1]; ++k) {
-                    for (std::int64_t o = channel; o < shape.size[0] && o < channel + kPanel; ++o) {
-                        for (std::int64_t c = 0; c < shape.size[1]; ++c) {
-                            const float* taps = input(call, kOcclusionWeight) + (o * shape.size[1] + c) * 9;
-                            float sum = 0;
-                            for (int tap = 0; tap < 9; ++tap) {
-                                sum += taps[tap] * kShareOfTap[i][tap / 3] * kShareOfTap[k][tap % 3];
-                            }
-                            to[c * kPanel + o - channel] = sum;
-                        }
-                    }
-                    to += p.shared * kPanel;
-                }
-            }
-        }
-    }
-    return packed;
+float* pack_strided(const Call& call, std::int64_t inputs, std::int64_t outputs, Shelf& shelf) {
+    float* to = shelf.take(pooled_weights_size(inputs, outputs));
+    if (to) pack_pooled(input(call, kOcclusionWeight), inputs, outputs, to);
+    return to;
 }
 
 Head pack_head(const Call& call, const Problem& p, Shelf& shelf) {
@@ -533,7 +347,7 @@ Head pack_head(const Call& call, const Problem& p, Shelf& shelf) {
     return {pack({kSharedWeight, shared, 1, 9, 1, 1}),
             pack({kSharedBias, shared, 1, 1, 1, 1}),
             pack({kHeatmapWeight, shared, 1, 9, 1, input(call, kPeak)[0]}),
-            pack_occlusion(call, p, shelf),
+            pack_strided(call, shared, occlusion, shelf),
             pack({kOcclusionBias, occlusion, 1, 1, 1, 1}),
             pack({kHiddenWeight, hidden, occlusion, 1, p.occlusion, 1}),
             pack({kHiddenBias, hidden, 1, 1, 1, 1}),
@@ -576,12 +390,12 @@ void run(const Call& call) {
     p.height = grid.size[0];
     p.width = grid.size[1];
     p.channels = grid.size[2];
-    p.tiles = (p.width + 3) / 4;
-    p.row_cells = (p.width + 1 > 4 * p.tiles ? p.width + 1 : 4 * p.tiles) + 2;
-    p.panels = (p.height * p.width + kPanel - 1) / kPanel;
+    p.panels = whole_panels(p.height * p.width) / kPanel;
     p.shared = whole_panels(call.inputs[kSharedBias].shape.size[0]);
     p.occlusion = whole_panels(call.inputs[kOcclusionBias].shape.size[0]);
     p.hidden = whole_panels(call.inputs[kHiddenBias].shape.size[0]);
+    const std::int64_t looked_at = row_cells(pooling_of(p));
+    p.row_cells = 1 + (p.width + 1 > looked_at ? p.width + 1 : looked_at);
     p.logit_count = call.inputs[kOutBias].shape.size[0];
     p.outputs = whole_panels(p.logit_count);
     p.prior = input(call, kPeak)[1];
