@@ -18,10 +18,10 @@
 //   pooled   = the mean over cells of relu(conv3x3(shared) at every second cell)
 //   logits   = linear(relu(linear(pooled)))
 //
-// All four products (with the grid, and three of the head) are one piece of code: Vecs of outputs, a few cells
-// or points at a time, broadcast inputs. Of a point's shared channels three rows are kept, and whatever needs them
-// is computed when they are there; so a thread needs the scores of a few points and little else. Sums are added up
-// in an order that the shape of the grid alone decides: a point's numbers do not depend on other points.
+// Scores are a matrix product of a few points at a time. Then each point by itself: of its shared channels five rows
+// are kept, and whatever needs some of them is computed when they are there; so a thread needs the scores of a few
+// points and little else. Sums are added up in an order that the shape of the grid alone decides: a point's numbers
+// do not depend on other points.
 //
 // A heatmap that is not finite all over, as NaN makes it, has no largest cell: xy is NaN then.
 #include <math.h>
