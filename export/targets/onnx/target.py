@@ -18,6 +18,7 @@ from export.stages import Stage, Style
 from export.targets import Request, Target
 from export.targets.dynamic_shapes import TRACED_POINTS, TRACED_SIZE, dynamic_shapes
 from export.targets.onnx.weights import halve, quantize
+from export.targets.onnx.winograd import use_winograd
 from tapsdk.backends import Backend, open_backend
 
 OPSET = 20
@@ -54,6 +55,8 @@ def graph_of(stage: Stage, request: Request) -> onnx.ModelProto:
     _name_after_modules(model)
     _forget_origin(model)
     _transpose_weights(model)
+    if request.precision != "int8":  # whose layers are convolutions of integers
+        use_winograd(model)
     if request.precision == "fp16":
         halve(model)
     elif request.precision == "int8":
