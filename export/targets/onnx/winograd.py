@@ -1,8 +1,8 @@
 """Convolutions of 3x3 as products of transformed tiles: Winograd's F(4x4, 3x3) (Lavin & Gray 2015, arXiv:1509.09308).
 
 A tile of 4x4 results takes 36 products a channel in place of 144. Neither ONNX Runtime nor OpenVINO computes so by
-itself; with layers that are wide enough for the products to outweigh the transforms, both then take about half as long.
-The rounding of float32 shows some ten times more than otherwise, in the sixth digit.
+itself; with layers that are wide enough for the products to outweigh the transforms, the one then takes half the time,
+the other two thirds. The rounding of float32 shows more than otherwise, in the fifth digit.
 
 Weights stay 3x3 in the file. Nothing else goes into their transform, so engines make it once, as they load the graph,
 and hold them four times as large from then on.
