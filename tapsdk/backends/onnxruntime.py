@@ -12,6 +12,7 @@ from tapsdk.artifact.manifest import StageSpec
 from tapsdk.backends import Array, Options, Tensor, check_cpu_only, run_failed
 from tapsdk.backends.onnx_graph import whole_graph
 from tapsdk.errors import ArtifactError
+from tapsdk.system.machine import return_memory
 
 PROVIDER = "CPUExecutionProvider"
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -63,6 +64,7 @@ class OnnxRuntime:
         except Exception as error:  # the engine's own exceptions have no common base
             raise ArtifactError(f"onnxruntime cannot load {file.path}: {error}") from error
         session._model_bytes = b""  # it would keep them for as long as it lives, to start again with other providers
+        return_memory()  # constants of the graph pass through several times their size
         found = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
         declared = {t.name for t in stage.inputs}, {t.name for t in stage.outputs}
         if found != declared:

@@ -2,8 +2,8 @@
 
 Each frame is encoded once, and its feature grids go to a file. Groups of points then pass over all frames: once to
 locate them, and once for every refinement, which looks up scores around each point in the grids and gives them to the
-mixer. What the mixer needs in memory is bounded by the size of a group, not by the video; only where the frames of a
-single point exceed `MIXER_ROWS` does it grow with them. The file grows with the video.
+mixer. What that needs in memory is bounded by the size of a group, not by the video; only where the frames of a single
+point exceed `MIXER_ROWS` does it grow with them. The file grows with the video.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from tapsdk.runtime.video_pass import Steps, VideoPass, point_groups
 from tapsdk.system.spool import Spool
 from tapsdk.video.frames import Frame
 
-MIXER_ROWS = 2048
-"""Points times frames that the mixer gets at once, unless it is a single point. One takes 160 kB in TAPIR as published,
-so that all of them take a third of a gigabyte."""
+GROUP_ROWS = 2048
+"""Points times frames that are tracked together, unless it is a single point."""
 MAX_GROUP = 256
 """Points at once, however few the frames are: the cost volume of one is as large as a grid."""
+MIXER_ROWS = 512
+"""Points times frames that the mixer gets at once, unless it is a single point. One takes 160 kB in TAPIR as published:
+with more of them a processor's cache holds less, and with fewer than a hundred products of matrices become slow."""
 
 
 class RefinedPlan:
@@ -88,10 +90,19 @@ class RefinedPlan:
         self, estimates: Estimates, features: Array, patches: Array, size: tuple[int, int]
     ) -> tuple[Estimates, Array]:
         """Better estimates and features [N, T, C], from patches [N, T, P] of frames of (height, width) `size`."""
-        out = self._mixer.run({"patches": patches, self._features: features, **estimates.logits})
+        out = self._mix({"patches": patches, self._features: features, **estimates.logits})
         scale = np.array([self._space[1] / size[1], self._space[0] / size[0]], np.float32)
         logits = {name: out[NEXT + name] for name in self._logits}
         return Estimates(estimates.xy + out["offset"] * scale, logits), out[NEXT + self._features]
+
+    def _mix(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the mixer makes of arrays [N, T, ...], some points after the other."""
+        points, frames = inputs["patches"].shape[:2]
+        parts = [
+            self._mixer.run({name: array[part] for name, array in inputs.items()})
+            for part in point_groups(points, frames, MIXER_ROWS, points)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class RefinedPass(VideoPass):
@@ -118,7 +129,7 @@ class RefinedPass(VideoPass):
                 self._features[size][asked] = self._plan.describe(grids, self._start[asked])
 
     def groups(self) -> list[slice]:
-        return point_groups(len(self._t), self.frames, MIXER_ROWS, MAX_GROUP)
+        return point_groups(len(self._t), self.frames, GROUP_ROWS, MAX_GROUP)
 
     @property
     def steps(self) -> int:

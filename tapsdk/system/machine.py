@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import tapkernels
@@ -71,3 +73,9 @@ def peak_memory() -> int | None:
 
     # Kilobytes, except on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def return_memory() -> None:
+    """Gives freed memory back to the system, where the C library keeps it (glibc does): after work that took much."""
+    with suppress(AttributeError, OSError, TypeError):  # no such function, no such library, none at all
+        ctypes.CDLL(None).malloc_trim(0)

@@ -17,6 +17,7 @@ from export.targets import Request, Target, compiling
 from export.targets.dynamic_shapes import traced
 from export.targets.onnx.translation import OPSET, translate
 from export.targets.onnx.weights import halve, quantize
+from export.targets.onnx.winograd import use_winograd
 from export.targets.shared_weights import SMALLEST, SharedWeights
 from tapsdk.artifact.weights import WEIGHTS
 from tapsdk.backends import Backend, open_backend
@@ -56,6 +57,8 @@ def graph_of(stage: Stage, request: Request) -> onnx.ModelProto:
     _name_after_modules(model)
     _forget_origin(model)
     _transpose_weights(model)
+    if request.precision != "int8":  # whose layers are convolutions of integers
+        use_winograd(model)
     if request.precision == "fp16":
         halve(model)
     elif request.precision == "int8":

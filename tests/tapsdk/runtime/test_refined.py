@@ -165,9 +165,10 @@ def test_a_generator_gives_the_tracks_of_an_array(run, video, points):
 
 @needs_torch
 @pytest.mark.parametrize("rows", [1, 20])
-def test_the_size_of_a_group_changes_no_track(run, video, points, monkeypatch, rows):
+@pytest.mark.parametrize("limit", ["GROUP_ROWS", "MIXER_ROWS"])
+def test_how_many_points_go_together_changes_no_track(run, video, points, monkeypatch, limit, rows):
     together = run(video, points)
-    monkeypatch.setattr(refined, "MIXER_ROWS", rows)
+    monkeypatch.setattr(refined, limit, rows)
     apart = run(video, points)
     np.testing.assert_allclose(apart.xy, together.xy, atol=EXACT)
     np.testing.assert_allclose(apart.confidence, together.confidence, atol=1e-5)
@@ -216,7 +217,7 @@ def start(artifact, frames, points):
 
 @needs_torch
 def test_an_interruption_leaves_the_points_that_are_done(exported_clip, video, points, monkeypatch):
-    monkeypatch.setattr(refined, "MIXER_ROWS", len(video))  # one point after the other
+    monkeypatch.setattr(refined, "GROUP_ROWS", len(video))  # one point after the other
 
     def interrupt(frames, total, label):
         for count, each in enumerate(frames):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tapsdk.system import machine
-from tapsdk.system.machine import cores, describe_machine, fingerprint, peak_memory, processor
+from tapsdk.system.machine import cores, describe_machine, fingerprint, peak_memory, processor, return_memory
 from tests.support import ROOT
 
 
@@ -55,3 +55,13 @@ def test_peak_memory_is_of_the_process_alone():
     code = "from tapsdk.system.machine import peak_memory; print(peak_memory())"
     child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (5 << 20) < int(child.stdout) < (200 << 20)
+
+
+def test_memory_is_given_back_wherever_that_can_be_asked_for(monkeypatch):
+    return_memory()
+
+    def no_library(name):
+        raise TypeError(name)
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", no_library)
+    return_memory()

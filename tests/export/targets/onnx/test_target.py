@@ -31,7 +31,7 @@ PLAIN = {
     *("Abs", "Add", "Clip", "Div", "Floor", "Log", "Max", "Min", "Mul", "Pow", "Reciprocal", "Sqrt", "Sub"),
     *("Gelu", "InstanceNormalization", "LayerNormalization", "Relu", "Softmax"),
     *("ArgMax", "Conv", "Gather", "Gemm", "MatMul", "ReduceMax", "ReduceMean", "ReduceSum"),
-    *("Concat", "Expand", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
+    *("Concat", "Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     *("And", "Cast", "ConstantOfShape", "GreaterOrEqual", "Less", "Range", "Shape"),
 }
 
