@@ -38,17 +38,16 @@ class SharedWeights:
     _names: dict[bytes, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._canonical: dict[bytes, str] = {}
-        for name, array in self.known.items():
-            if array.ndim == 2:
-                self._canonical.setdefault(_digest(array.T), f"{name}.{TRANSPOSED}")
-        self._canonical.update({_digest(array): name for name, array in reversed(self.known.items())})
+        turned = {f"{name}.{TRANSPOSED}": array.T for name, array in self.known.items() if array.ndim == 2}
+        # Of several with the same bytes the first one counts, and any of them before one that is transposed.
+        ordered = reversed([*self.known.items(), *turned.items()])
+        self._canonical = {_digest(array): (name, array) for name, array in ordered}
 
     def add(self, array: NDArray[np.generic], hint: str) -> str:
         """Takes a tensor and returns its name, which is `hint` or one like it unless it has a canonical one."""
         digest = _digest(array)
         if digest not in self._names:
-            wanted = self._canonical.get(digest, hint)
+            wanted, array = self._canonical.get(digest, (hint, array))
             name, count = wanted, 1
             while name in self._arrays:
                 name, count = f"{wanted}_{count}", count + 1
@@ -57,8 +56,11 @@ class SharedWeights:
 
     def found(self, name: str) -> tuple[str, bool]:
         """Under what name one of the `known` is there, and whether it is so transposed."""
-        turned = f"{name}.{TRANSPOSED}"
-        return (turned, True) if turned in self._arrays and name not in self._arrays else (name, False)
+        for array, turned in ((self.known[name], False), (self.known[name].T, True)):
+            stored = self._names.get(_digest(array))
+            if stored is not None and self._arrays[stored].shape == array.shape:
+                return stored, turned
+        return name, False
 
     def write(self, directory: Path) -> dict[str, tuple[int, int]]:
         """Writes the file, and returns each tensor's place in it, (offset, bytes). Without tensors there is no file."""

@@ -104,12 +104,13 @@ class OpenVino:
 
         Raises ValueError for anything else; the engine would try it as a file of every other format that it knows.
         """
-        if "" in file.parts and not file.data.lstrip().startswith(XML):
-            return whole_graph(file), b""
         model = file.parts.get("", file.parts.get(MODEL, b""))
-        if not model.lstrip().startswith(XML):
-            raise ValueError(f"it has no {MODEL}, or one that is no XML")
-        return model, file.parts.get(WEIGHTS, b"") if file.weights is None else self._in_memory(file.weights)
+        if model.lstrip().startswith(XML):
+            shared = file.weights if "" in file.parts else None
+            return model, file.parts.get(WEIGHTS, b"") if shared is None else self._in_memory(shared)
+        if "" in file.parts:
+            return whole_graph(file), b""
+        raise ValueError(f"it has no {MODEL}, or one that is no XML")
 
     def _in_memory(self, weights: Weights) -> Tensor:
         """The whole file, in memory that is the engine's, once for all stages that are opened one after the other."""

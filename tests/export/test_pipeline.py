@@ -35,7 +35,7 @@ from export.support import EXCEPTIONS  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
 from export.verification import verify  # noqa: E402
 from export.verification.verify import FLIPS, VerificationError  # noqa: E402
-from training.checkpoints import CheckpointError  # noqa: E402
+from training.checkpoints import CheckpointError, load_canonical  # noqa: E402
 from training.models import load  # noqa: E402
 
 
@@ -43,7 +43,7 @@ class Copy:
     """A target that takes seconds off: its files are copies of what the ONNX target made for the same model."""
 
     format = "onnx"
-    style = Style()
+    style = Style(kernels=True)
     buckets = ()
     precisions: ClassVar = {"fp32": 0.01}
 
@@ -155,6 +155,20 @@ def test_the_manifest_says_what_it_is(exported, small_model, small_config):
     assert manifest.formats == ["onnx"]
     assert manifest.program.native.iterations == small_config.iterations
     assert {"tapsdk", "torch", "onnx"} <= manifest.tools.keys()
+
+
+def test_kernels_are_given_the_models_own_weights(exported, small_model, small_config):
+    artifact, (own, _) = open_artifact(exported), load_canonical(small_model)
+    kernels, weights = artifact.manifest.program.native.kernels, artifact.weights()
+    assert {stage: kernel.op for stage, kernel in kernels.items()} == {"locate": "cost_volume_track", "mixer": "mixer"}
+    numbers = {"temperature": small_config.softmax_temperature, "motion_prior": small_config.motion_prior}
+    assert (kernels["locate"].numbers, kernels["mixer"].numbers) == (numbers, {})
+    for stage, part in (("locate", "head"), ("mixer", "mixer")):
+        for argument, name in kernels[stage].weights.items():
+            found = weights.tensor(name)
+            np.testing.assert_array_equal(
+                found.T if argument in kernels[stage].transposed else found, own[f"{part}.{argument}"]
+            )
 
 
 def test_the_manifest_holds_the_numbers_of_the_verification(exported):

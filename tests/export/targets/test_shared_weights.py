@@ -53,6 +53,25 @@ def test_a_symmetric_matrix_is_not_called_transposed():
     assert SharedWeights({"w": symmetric}).add(symmetric, "val") == "w"
 
 
+def test_what_is_needed_is_there_in_any_case_and_found_by_its_name(tmp_path):
+    shared = SharedWeights({"w": MATRIX, "v": MATRIX + 1, "b": VECTOR, "unused": VECTOR + 1}, needed=["w", "v", "b"])
+    shared.add(MATRIX.T, "val_8")
+    weights, _ = written(shared, tmp_path)
+    assert weights.places.keys() == {"w.transposed", "v", "b"}
+    assert [shared.found(name) for name in ("w", "v", "b")] == [("w.transposed", True), ("v", False), ("b", False)]
+
+
+def test_what_is_needed_has_its_own_shape(tmp_path):
+    shared = SharedWeights({"a": VECTOR, "b": VECTOR.copy(), "c": VECTOR.reshape(4, 8)}, needed=["a", "b", "c"])
+    shared.add(VECTOR.reshape(1, 1, 32), "val_3")
+    weights, _ = written(shared, tmp_path)
+    for name in ("a", "b", "c"):
+        stored, turned = shared.found(name)
+        np.testing.assert_array_equal(weights.tensor(stored), shared.known[name])
+        assert not turned
+    assert weights.places.keys() == {"a", "c"}
+
+
 def test_tensors_are_aligned_and_without_gaps(tmp_path):
     shared = SharedWeights()
     sizes = (3, 256, 5, 16, 1000, 1)

@@ -253,7 +253,7 @@ class Copy:
     """A target whose files are those of the ONNX export, whatever precision is asked for."""
 
     format = "onnx"
-    style = Style()
+    style = Style(kernels=True)
     buckets = ()
     precisions: ClassVar = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 
@@ -295,6 +295,7 @@ def test_the_cost_of_eight_bits_is_stated(copy_target, small_model, tmp_path, ca
     arguments = ["--target", "copy", "--precision", "int8", "--weights", str(small_model), "-o", str(output)]
     assert main([SMALL, *arguments]) == 0
     assert copy_target.samples.keys() == {"encode", "query", "step", "locate", "mixer"}
+    assert open_artifact(output).manifest.program.native.kernels == {}, "kernels compute with the weights as they were"
     found = open_artifact(output).manifest.verification
     assert found["median_pixel_error"].keys() == found["pixel_error"].keys() == {"fused", "native"}
     assert all(error < 0.01 for error in found["median_pixel_error"].values())
