@@ -15,7 +15,7 @@ from tapsdk.geometry import Size
 from tapsdk.points import parse_query_points
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.whole_video import no_progress, progress_bars, track_video
+from tapsdk.runtime.whole_video import Report, Wrap, no_progress, progress_bars, reports_to, track_video
 from tapsdk.selection import choose
 from tapsdk.system.files import check_not_input
 from tapsdk.tracks import Tracks
@@ -32,7 +32,7 @@ def track(
     threads: int | None = None,
     query_format: str = "txy",
     resolution: int | Size | None = None,
-    progress: bool = False,
+    progress: bool | Report = False,
     strict: bool = False,
     fps: float | None = None,
 ) -> Tracks:
@@ -61,7 +61,9 @@ def track(
             things and takes longer. None: what the model was trained at, which is all that published causal models do.
             Published models that see whole videos, such as TAPIR, find points at 256x256, and refine them up to this
             resolution, None: the video's own. 256 is the fastest, and what they are compared at.
-        progress: show a bar on stderr, terminal or not; in a notebook, the notebook's own where it has widgets.
+        progress: True shows a bar on stderr, terminal or not; in a notebook, the notebook's own where it has widgets. A
+            function is called with what is done, such as "tracking", how many frames of it are done, and how many there
+            are, None if that is not known; what it raises ends the work.
         strict: fail rather than pass anything over. A backend that is named is measured too, and has to give the right
             tracks. With "auto", BackendError is raised if any that is installed was refused: because it does not start,
             crashes, or gives other tracks. For programs that count on one, and for tests of an installation.
@@ -89,7 +91,11 @@ def track(
         options = RunOptions(
             backend, device=device, threads=threads, points=len(query), resolution=resolution, strict=strict
         )
-        return track_video(loaded(model, options), source, query, progress_bars if progress else no_progress)
+        return track_video(loaded(model, options), source, query, _wrap(progress))
+
+
+def _wrap(progress: bool | Report) -> Wrap:
+    return reports_to(progress) if callable(progress) else progress_bars if progress else no_progress
 
 
 def check_output(output: str | os.PathLike[str], *inputs: Any) -> None:

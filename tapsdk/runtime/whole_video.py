@@ -47,6 +47,8 @@ SPOOL_BYTES = 256 << 20
 
 Wrap = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 """Puts a progress bar around frames: (frames, total, label)."""
+Report = Callable[[str, int, int | None], None]
+"""Is told what is being done, how many frames of it are done, and how many there are, if that is known."""
 
 
 def no_progress(frames: Iterable[Any], total: int | None, label: str) -> Iterable[Any]:
@@ -61,6 +63,17 @@ def progress_bars(frames: Iterable[Any], total: int | None, label: str) -> Itera
 def terminal_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
     """Only where stderr is a terminal."""
     return with_progress(frames, total=total, label=label)
+
+
+def reports_to(report: Report) -> Wrap:
+    """Tells a function what was done."""
+
+    def wrap(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+        for done, frame in enumerate(frames, 1):
+            yield frame
+            report(label, done, total)
+
+    return wrap
 
 
 def track_video(model: Model, source: FrameSource, query: QueryPoints, wrap: Wrap = no_progress) -> Tracks:

@@ -625,3 +625,23 @@ def test_more_points_than_an_artifact_takes_shows_before_the_video_is_read(model
     with pytest.raises(BackendError, match="17 points are too many: this artifact takes 16 at most"):
         track(frames(), random_points(17, video), fixed, backend=FUSED)
     assert len(read) <= 1  # for the size
+
+
+def test_progress_is_told_to_a_function():
+    told = []
+    frames = moving_texture(5, 48, 64)
+    track(frames, [[2, 20, 20]], backend="onnxruntime:native", progress=lambda *what: told.append(what))
+    assert told[:5] == [("tracking", done, 5) for done in range(1, 6)]
+    assert [label for label, _, _ in told[5:]] == ["tracking backwards"] * (len(told) - 5)
+    track(iter(frames), [[0, 20, 20]], backend="onnxruntime:native", progress=lambda *what: told.append(what))
+    assert told[-1] == ("tracking", 5, None)
+
+
+def test_what_a_progress_function_raises_ends_the_work_and_what_was_tracked_is_kept():
+    def stop(label, done, total):
+        if done == 3:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough") as caught:
+        track(moving_texture(5, 48, 64), [[20, 20]], backend="onnxruntime:native", progress=stop)
+    assert caught.value.tracks.num_frames == 3
