@@ -11,7 +11,12 @@ import pytest
 import tapsdk
 from tests.support import ROOT
 
-CPP = sorted(path for folder in ("kernels", "bindings", "tests") for path in (ROOT / folder).rglob("*.[ch]*"))
+CPP = sorted(
+    path
+    for folder in ("kernels", "bindings", "tests")
+    for path in (ROOT / folder).rglob("*.[ch]*")
+    if "third_party" not in path.parts
+)
 CPP = [path for path in CPP if path.suffix in (".cc", ".h")]
 
 

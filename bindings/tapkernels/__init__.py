@@ -2,8 +2,8 @@
 
 An op is compiled for several instruction sets, and the fastest that this processor runs is used; the
 environment variable ``TAPKERNELS_ISA`` (scalar, avx2, avx512 or neon) or `set_isa` choose another. What an op
-computes is written in numpy in `tapkernels.reference`, and `tapkernels.torch` offers the ops to PyTorch.
-Importing this package imports numpy only.
+computes is written in numpy in `tapkernels.reference`; `tapkernels.torch` and `tapkernels.jax` offer the ops to PyTorch
+and JAX. Importing this package imports numpy only.
 
 Ops check their arguments: nothing is converted or copied silently, and `ArgumentError` says what is accepted.
 `threads` is the number of threads that may work on a call, 1 to 256, by default as many as the machine has;

@@ -18,16 +18,18 @@
 //   pooled   = the mean over cells of relu(conv3x3(shared) at every second cell)
 //   logits   = linear(relu(linear(pooled)))
 //
-// All four products (with the grid, and three of the head) are one piece of code: Vecs of outputs, a few cells
-// or points at a time, broadcast inputs. Of a point's shared channels three rows are kept, and whatever needs them
-// is computed when they are there; so a thread needs the scores of a few points and little else. Sums are added up
-// in an order that the shape of the grid alone decides: a point's numbers do not depend on other points.
+// Scores are a matrix product of a few points at a time. Then each point by itself: of its shared channels five rows
+// are kept, and whatever needs some of them is computed when they are there; so a thread needs the scores of a few
+// points and little else. Sums are added up in an order that the shape of the grid alone decides: a point's numbers
+// do not depend on other points.
 //
 // A heatmap that is not finite all over, as NaN makes it, has no largest cell: xy is NaN then.
 #include <math.h>
 
+#include "../convolve.h"
 #include "../matmul.h"
 #include "../op.h"
+#include "../pooled_convolution.h"
 #include "../simd.h"
 
 namespace tapkernels {
@@ -36,12 +38,7 @@ namespace {
 
 constexpr int kReach = 5;   // cells; those nearer to the peak are averaged
 constexpr int kGroup = 24;  // points whose scores are computed together
-// Cells that are convolved together: as many as leave their sums in registers, beside an input and weights.
-#if defined(TAPKERNELS_SIMD_AVX512)
-constexpr int kMostCells = 16;
-#else
-constexpr int kMostCells = kTileVecs / kPanelVecs;
-#endif
+constexpr int kRows = 5;    // of the shared channels of a point, that are kept
 
 // A piece of work below this many multiplications is not worth waking a thread for.
 constexpr std::int64_t kMinMultiplications = 1 << 18;
@@ -74,6 +71,7 @@ struct Problem {
     const float* previous;  // null where there are none
     float *xy, *logits;
     std::int64_t height, width, channels, panels;
+    std::int64_t row_cells;                           // of a row of shared channels, with those around it
     std::int64_t shared, occlusion, hidden, outputs;  // channels, in whole panels
     std::int64_t logit_count;
     float prior;
@@ -83,6 +81,7 @@ struct Problem {
 
 // What a thread works in.
 struct Workplace {
+    PooledConvolution pooling;
     float *features, *scores, *map, *rows, *heatmap, *across, *pooled, *hidden, *out;
 };
 
@@ -98,85 +97,8 @@ struct Shelf {
     }
 };
 
-std::int64_t whole_panels(std::int64_t count) {
-    return (count + kPanel - 1) / kPanel * kPanel;
-}
-
 std::int64_t whole_vecs(std::int64_t count) {
     return (count + Vec::kLanes - 1) / Vec::kLanes * Vec::kLanes;
-}
-
-// A convolution of a row of cells: inputs are three rows, and of a cell the `length` floats of each from
-// row + cell * step on. Below, kLength and kStep are these where the compiler may know them, else 0.
-struct Convolution {
-    const float* rows[3];
-    std::int64_t length, step;
-    const float *weights, *bias;
-    std::int64_t outputs;
-};
-
-// finish(cell, output, sum) gets what is found for kCells cells from `begin` on, and a panel of outputs.
-template <int kCells, int kLength, int kStep, typename Finish>
-void convolve_block(const Convolution& c, std::int64_t begin, std::int64_t output, const Finish& finish) {
-    const std::int64_t step = kStep ? kStep : c.step, length = kLength ? kLength : c.length;
-    Vec sums[kCells][kPanelVecs];
-    TAPKERNELS_UNROLL
-    for (int i = 0; i < kCells; ++i) {
-        TAPKERNELS_UNROLL
-        for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = Vec::load(c.bias + output + v * Vec::kLanes);
-    }
-    const float* weights = c.weights + output * 3 * length;
-    for (const float* row : c.rows) {
-        const float* input = row + begin * step;
-        for (std::int64_t k = 0; k < length; ++k, ++input, weights += kPanel) {
-            Vec weight[kPanelVecs];
-            TAPKERNELS_UNROLL
-            for (int v = 0; v < kPanelVecs; ++v) weight[v] = Vec::load(weights + v * Vec::kLanes);
-            TAPKERNELS_UNROLL
-            for (int i = 0; i < kCells; ++i) {
-                const Vec each = Vec::all(input[i * step]);
-                TAPKERNELS_UNROLL
-                for (int v = 0; v < kPanelVecs; ++v) sums[i][v] = fma(each, weight[v], sums[i][v]);
-            }
-        }
-    }
-    TAPKERNELS_UNROLL
-    for (int i = 0; i < kCells; ++i) {
-        TAPKERNELS_UNROLL
-        for (int v = 0; v < kPanelVecs; ++v) finish(begin + i, output + v * Vec::kLanes, sums[i][v]);
-    }
-}
-
-// The same for `count` cells, of which there are kCells at most.
-template <int kCells, int kLength, int kStep, typename Finish>
-void convolve_some(const Convolution& c, std::int64_t begin, std::int64_t count, std::int64_t output,
-                   const Finish& finish) {
-    if (count == kCells) {
-        convolve_block<kCells, kLength, kStep>(c, begin, output, finish);
-    } else if constexpr (kCells > 1) {
-        convolve_some<kCells - 1, kLength, kStep>(c, begin, count, output, finish);
-    }
-}
-
-// The same for any number of cells, in order, and all outputs.
-template <int kLength, int kStep, typename Finish>
-void convolve(const Convolution& c, std::int64_t cells, const Finish& finish) {
-    const std::int64_t blocks = (cells + kMostCells - 1) / kMostCells;
-    for (std::int64_t output = 0; output < c.outputs; output += kPanel) {
-        for (std::int64_t block = 0; block < blocks; ++block) {
-            const std::int64_t begin = cells * block / blocks, end = cells * (block + 1) / blocks;
-            convolve_some<kMostCells, kLength, kStep>(c, begin, end - begin, output, finish);
-        }
-    }
-}
-
-// Never below zero, but NaN where x is.
-Vec relu(Vec x) {
-    return max(Vec::zero(), x);
-}
-
-void fill(float* values, std::int64_t count, float value) {
-    for (std::int64_t i = 0; i < count; ++i) values[i] = value;
 }
 
 // Scores of `count` points from `first` on, [point][panels * kPanel], into w.scores.
@@ -191,10 +113,10 @@ void score(const Problem& p, std::int64_t first, int count, const Workplace& w) 
     multiply_add({w.features, p.channels, p.grid, w.scores, p.panels * kPanel, count, p.channels, p.panels});
 }
 
-// The row of w.rows that holds row y of the shared channels, from its first cell on; before it lies a cell of
-// zeros, behind it two.
+// The row of w.rows that holds row y of the shared channels, from its first cell on; around it there are cells of
+// zeros, as many as anything looks at.
 float* shared_row(const Problem& p, const Workplace& w, std::int64_t y) {
-    return w.rows + ((y + 3) % 3) * (p.width + 3) * p.shared + p.shared;
+    return w.rows + ((y + kRows) % kRows * p.row_cells + 1) * p.shared;
 }
 
 void compute_shared(const Problem& p, const Workplace& w, std::int64_t y) {
@@ -204,33 +126,16 @@ void compute_shared(const Problem& p, const Workplace& w, std::int64_t y) {
         return;
     }
     const float* scores = w.map + y * (p.width + 2);
-    const Convolution convolution = {{scores, scores + p.width + 2, scores + 2 * (p.width + 2)},
-                                     3,
-                                     1,
-                                     p.head.shared,
-                                     p.head.shared_bias,
-                                     p.shared};
-    convolve<3, 1>(convolution, p.width, [&](std::int64_t x, std::int64_t channel, Vec sum) {
-        relu(sum).store(row + x * p.shared + channel);
-    });
-}
-
-// Adds row y of the occlusion convolution to w.pooled.
-void pool(const Problem& p, const Workplace& w, std::int64_t y) {
-    const Convolution convolution = {
-        {shared_row(p, w, 2 * y), shared_row(p, w, 2 * y + 1), shared_row(p, w, 2 * y + 2)},
-        3 * p.shared,
-        2 * p.shared,
-        p.head.occlusion,
-        p.head.occlusion_bias,
-        p.occlusion};
-    const auto finish = [&](std::int64_t, std::int64_t channel, Vec sum) {
-        (Vec::load(w.pooled + channel) + relu(sum)).store(w.pooled + channel);
-    };
-    if (p.shared == 16) {
-        convolve<48, 32>(convolution, (p.width + 1) / 2, finish);
-    } else {
-        convolve<0, 0>(convolution, (p.width + 1) / 2, finish);
+    for (std::int64_t channel = 0; channel < p.shared; channel += kPanel) {
+        const Convolution convolution = {{scores, scores + p.width + 2, scores + 2 * (p.width + 2)},
+                                         3,
+                                         3,
+                                         1,
+                                         p.head.shared + 9 * channel,
+                                         p.head.shared_bias + channel};
+        convolve<3, 1>(convolution, p.width, [&](std::int64_t x, int lane, Vec sum) {
+            relu(sum).store(row + x * p.shared + channel + lane);
+        });
     }
 }
 
@@ -328,6 +233,13 @@ void say(const Problem& p, const Workplace& w, float* logits) {
     for (std::int64_t i = 0; i < p.logit_count; ++i) logits[i] = w.out[i];
 }
 
+// Adds what the occlusion's convolution gives of rows y to y + 4 to w.pooled.
+void pool_rows(const Problem& p, const Workplace& w, std::int64_t y) {
+    const float* rows[kRows];
+    for (int i = 0; i < kRows; ++i) rows[i] = shared_row(p, w, y + i);
+    (p.shared == 16 ? pool<16> : pool<0>)(w.pooling, rows, y + 2 < p.height, w.pooled);
+}
+
 void track(const Problem& p, std::int64_t point, const float* scores, const Workplace& w) {
     for (std::int64_t y = 0; y < p.height; ++y) {
         float* row = w.map + (y + 1) * (p.width + 2) + 1;
@@ -343,16 +255,21 @@ void track(const Problem& p, std::int64_t point, const float* scores, const Work
     }
     fill(w.pooled, p.occlusion, 0);
     fill(shared_row(p, w, -1), p.width * p.shared, 0);
-    for (std::int64_t y = 0; y <= p.height + 1; ++y) {
+    for (std::int64_t y = 0; y <= p.height || y % 4 != 1; ++y) {
         compute_shared(p, w, y);
         if (y >= 1 && y <= p.height) {
             const float distance = static_cast<float>(y) - 0.5f - previous_y;
             (p.shared == 16 ? compute_heatmap<16> : compute_heatmap<0>)(p, w, y - 1, 1 + distance * distance);
         }
-        if (y >= 2 && y % 2 == 0 && y - 2 < p.height) pool(p, w, (y - 2) / 2);
+        if (y >= 4 && y % 4 == 0) pool_rows(p, w, y - 4);
     }
     find_peak(p, w, p.xy + 2 * point);
     say(p, w, p.logits + point * p.logit_count);
+}
+
+PooledConvolution pooling_of(const Problem& p) {
+    return {p.shared,         p.occlusion,           (p.width + 1) / 2, (p.width + 3) / 4,
+            p.head.occlusion, p.head.occlusion_bias, nullptr,           nullptr};
 }
 
 Workplace furnish(const Problem& p, Shelf& shelf) {
@@ -361,7 +278,10 @@ Workplace furnish(const Problem& p, Shelf& shelf) {
     w.scores = shelf.take(kGroup * p.panels * kPanel);
     w.map = shelf.take((p.height + 2) * (p.width + 2));
     // With as many cells behind them as a Vec of heatmap looks at in vain.
-    w.rows = shelf.take((3 * (p.width + 3) + Vec::kLanes) * p.shared);
+    w.rows = shelf.take((kRows * p.row_cells + Vec::kLanes) * p.shared);
+    w.pooling = pooling_of(p);
+    w.pooling.differences = shelf.take(differences_size(w.pooling));
+    w.pooling.groups = shelf.take(groups_size(w.pooling));
     w.heatmap = shelf.take(p.height * whole_vecs(p.width));
     w.across = shelf.take(whole_vecs(p.width));
     w.pooled = shelf.take(p.occlusion);
@@ -413,6 +333,12 @@ float* pack_layer(const Call& call, const Layer& layer, Shelf& shelf) {
     return to;
 }
 
+float* pack_strided(const Call& call, std::int64_t inputs, std::int64_t outputs, Shelf& shelf) {
+    float* to = shelf.take(pooled_weights_size(inputs, outputs));
+    if (to) pack_pooled(input(call, kOcclusionWeight), inputs, outputs, to);
+    return to;
+}
+
 Head pack_head(const Call& call, const Problem& p, Shelf& shelf) {
     const std::int64_t shared = call.inputs[kSharedBias].shape.size[0];
     const std::int64_t occlusion = call.inputs[kOcclusionBias].shape.size[0];
@@ -421,7 +347,7 @@ Head pack_head(const Call& call, const Problem& p, Shelf& shelf) {
     return {pack({kSharedWeight, shared, 1, 9, 1, 1}),
             pack({kSharedBias, shared, 1, 1, 1, 1}),
             pack({kHeatmapWeight, shared, 1, 9, 1, input(call, kPeak)[0]}),
-            pack({kOcclusionWeight, occlusion, shared, 9, p.shared, 1}),
+            pack_strided(call, shared, occlusion, shelf),
             pack({kOcclusionBias, occlusion, 1, 1, 1, 1}),
             pack({kHiddenWeight, hidden, occlusion, 1, p.occlusion, 1}),
             pack({kHiddenBias, hidden, 1, 1, 1, 1}),
@@ -464,10 +390,12 @@ void run(const Call& call) {
     p.height = grid.size[0];
     p.width = grid.size[1];
     p.channels = grid.size[2];
-    p.panels = (p.height * p.width + kPanel - 1) / kPanel;
+    p.panels = whole_panels(p.height * p.width) / kPanel;
     p.shared = whole_panels(call.inputs[kSharedBias].shape.size[0]);
     p.occlusion = whole_panels(call.inputs[kOcclusionBias].shape.size[0]);
     p.hidden = whole_panels(call.inputs[kHiddenBias].shape.size[0]);
+    const std::int64_t looked_at = row_cells(pooling_of(p));
+    p.row_cells = 1 + (p.width + 1 > looked_at ? p.width + 1 : looked_at);
     p.logit_count = call.inputs[kOutBias].shape.size[0];
     p.outputs = whole_panels(p.logit_count);
     p.prior = input(call, kPeak)[1];

@@ -44,7 +44,8 @@ constexpr float kEpsilon = 1e-5f;               // of norms
 constexpr std::int64_t kNearFloats = 1 << 16;
 constexpr std::int64_t kFewestRows = 24, kMostRowsTogether = 96;
 
-// A piece of work has this many points, or all that there are: fewer would read the matrices for little.
+// Points of a piece of work: an equal share for each thread, but not fewer than kFewestPoints, for which it would
+// not pay to read the matrices; from kPiece on, smaller shares than that will do.
 constexpr std::int64_t kFewestPoints = 6, kPiece = 48;
 
 // Rows of this many floats begin at a panel.
@@ -123,14 +124,14 @@ struct Memory {
     std::int64_t ahead;
 };
 
-// Rows of intermediate results, padded: of some points together, and of one.
+// Padded rows of intermediate results: of `rows` points together, and of one point.
 struct Workspace {
     std::int64_t rows;
     float *narrow, *wide;  // [rows, C] and [rows, H]
     float *frames, *sums;  // [kTaps, C] and [C]
 };
 
-// x * sigmoid(2 z) is x / 2 * (1 + tanh(z)). From -16 on the exact result is smaller than any float.
+// x * sigmoid(2 z) is x / 2 * (1 + tanh(z)). Below -16 it is nearer to 0 than any float.
 Vec gelu(Vec x) {
     const Vec slope = fma(x * x, Vec::all(-0.0713548162726f), Vec::all(-1.59576912161f));
     return max(Vec::all(-16), x) / (Vec::all(1) + exp(x * slope));
@@ -277,8 +278,8 @@ void mix(const Problem& p, std::int64_t begin, std::int64_t end) {
     const std::int64_t points = end - begin, most = rows_together(n, points);
     const std::int64_t stride = padded(n.width), outputs = padded(n.outputs);
     const std::int64_t hidden = padded(n.wide) > outputs ? padded(n.wide) : outputs;
-    const std::int64_t floats = (points + most + kTaps + 1) * stride + most * hidden;
-    const Scratch scratch(floats * static_cast<std::int64_t>(sizeof(float)));
+    const std::int64_t size = (points + most + kTaps + 1) * stride + most * hidden;
+    const Scratch scratch(size * static_cast<std::int64_t>(sizeof(float)));
     float* const x = static_cast<float*>(scratch.data);
     Workspace work = {};
     work.narrow = x + points * stride;

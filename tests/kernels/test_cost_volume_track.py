@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tapkernels import CostVolumeHead, cost_volume_track
+from tapkernels import ArgumentError, CostVolumeHead, cost_volume_track
 
 
 def make_head(seed=0, temperature=20.0, motion_prior=3.0):
@@ -127,3 +127,17 @@ def test_of_equal_cells_the_first_column_and_row_count(isa):
 def test_a_missing_parameter_is_named():
     with pytest.raises(KeyError, match=r"head\.shared\.weight"):
         CostVolumeHead.of({}, "head.", temperature=1.0)
+
+
+def test_says_what_it_takes():
+    grid, features, previous = problem()
+    for arguments, message in [
+        ((grid[:0], features, previous), "the grid has no cells"),
+        ((grid, features, previous[:3]), "previous must have as many rows as features, 5, or none, got 3"),
+        (
+            (grid, features[:, :7], None),
+            r"features must be float32 \[N, C\] with C = 20 as in grid, got float32 \[5, 7\]",
+        ),
+    ]:
+        with pytest.raises(ArgumentError, match=f"cost_volume_track: {message}"):
+            cost_volume_track(*arguments, make_head())
