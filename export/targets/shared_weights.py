@@ -66,6 +66,8 @@ class SharedWeights:
         """Writes the file, and returns each tensor's place in it, (offset, bytes). Without tensors there is no file."""
         for name in self.needed:
             if self.found(name)[0] not in self._arrays:
+                self.add(self.known[name], name)
+            if self.found(name)[0] not in self._arrays:  # the same bytes are there, in another shape
                 self._arrays[name] = np.ascontiguousarray(self.known[name])
         if not self._arrays:
             return {}

@@ -43,7 +43,7 @@ class Copy:
     """A target that takes seconds off: its files are copies of what the ONNX target made for the same model."""
 
     format = "onnx"
-    style = Style(kernels=True)
+    style = Style()
     buckets = ()
     precisions: ClassVar = {"fp32": 0.01}
 

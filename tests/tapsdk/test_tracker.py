@@ -263,7 +263,7 @@ def test_an_engine_that_fails_leaves_the_tracker_as_it_was(tracker, video, monke
     tracker.step(video[0])
     tracker.add([[5, 5]])
 
-    def fail(frame, rows):
+    def fail(*_):
         raise MemoryError
 
     with monkeypatch.context() as patch:

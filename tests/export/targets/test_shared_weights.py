@@ -61,9 +61,11 @@ def test_what_is_needed_is_there_in_any_case_and_found_by_its_name(tmp_path):
     assert [shared.found(name) for name in ("w", "v", "b")] == [("w.transposed", True), ("v", False), ("b", False)]
 
 
-def test_what_is_needed_has_its_own_shape(tmp_path):
+@pytest.mark.parametrize("used", [True, False])
+def test_what_is_needed_has_its_own_shape_and_is_stored_once(tmp_path, used):
     shared = SharedWeights({"a": VECTOR, "b": VECTOR.copy(), "c": VECTOR.reshape(4, 8)}, needed=["a", "b", "c"])
-    shared.add(VECTOR.reshape(1, 1, 32), "val_3")
+    if used:
+        shared.add(VECTOR.reshape(1, 1, 32), "val_3")
     weights, _ = written(shared, tmp_path)
     for name in ("a", "b", "c"):
         stored, turned = shared.found(name)

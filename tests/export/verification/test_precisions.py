@@ -253,7 +253,7 @@ class Copy:
     """A target whose files are those of the ONNX export, whatever precision is asked for."""
 
     format = "onnx"
-    style = Style(kernels=True)
+    style = Style()
     buckets = ()
     precisions: ClassVar = {"fp32": 0.01, "fp16": 0.25, "int8": 1.0}
 

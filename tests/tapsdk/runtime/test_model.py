@@ -334,7 +334,7 @@ def test_after_an_exception_the_rows_are_as_they_were(stream, video, monkeypatch
     stream.clear()
     advance(stream, video[0], points)
 
-    def fail(frame, rows):
+    def fail(*_):
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:

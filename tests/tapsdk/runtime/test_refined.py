@@ -32,7 +32,7 @@ def frame(t):
 class NoteTaker:
     """Stands in for a plan: grids hold the frame's number and width, so that all that follows can be told apart."""
 
-    feature_width, iterations = 2, 3
+    feature_width, iterations, threads = 2, 3, None
     frames = FrameSpec(BASE)
 
     def __init__(self):
