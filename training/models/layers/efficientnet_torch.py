@@ -42,8 +42,9 @@ class Backbone(nn.Module):
         x = F.relu6(self.stem(same_pad(frames, 3, 2)))
         features = []
         for i, block in enumerate(self.blocks):
-            if block.block.stride > 1:
-                x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
+            height, width = x.shape[-2:]
+            if block.block.stride > 1 and (height % 2 or width % 2):
+                x = F.pad(x, (0, width % 2, 0, height % 2))
             x = block(x)
             if i in TAPS:
                 features.append(x)
