@@ -35,6 +35,11 @@ GROUPS = (
 TAPS = (2, 4, 10)
 """Blocks whose outputs are features at 1/4, 1/8 and 1/16 of the picture."""
 
+FINE = 16
+"""Channels of a slim way of our own from the frame to the grid at 1/4, two 4x4 convolutions of stride 2: what was
+trained to tell things apart has forgotten where exactly they end. Such a kernel lies evenly around the cell that it
+makes."""
+
 TOP_DOWN = ("low_side", "low_down", "low_out", "high_side", "high_down", "high_out")
 """Convolutions that make two grids of these features."""
 
@@ -88,4 +93,5 @@ def backbone_convs() -> Iterator[str]:
 def encoder_parameters() -> Iterator[str]:
     """Names of all parameters of `EfficientNetLite`, in torch and in JAX."""
     convs = [*(f"backbone.{name}" for name in backbone_convs()), *(f"top_down.{name}" for name in TOP_DOWN)]
+    convs += ["fine.first", "fine.second"]
     return (f"{conv}.{kind}" for conv in convs for kind in ("weight", "bias"))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from training.models.layers.efficientnet import STEM, TAPS, Block, blocks, tap_widths
+from training.models.layers.efficientnet import FINE, STEM, TAPS, Block, blocks, tap_widths
 from training.models.layers.modules_jax import Conv, double, same_pad
 
 
@@ -85,15 +85,32 @@ class TopDown(eqx.Module):
         return high, low
 
 
+class Fine(eqx.Module):
+    """Frames [F, H, W, 3] to what is added to the grid at 1/4."""
+
+    first: Conv
+    second: Conv
+
+    def __init__(self, high: int, keys: Iterator[Array]) -> None:
+        self.first = Conv(3, FINE, 4, keys, stride=2, padding=1)
+        self.second = Conv(FINE, high, 4, keys, stride=2, padding=1)
+
+    def __call__(self, frames: Array) -> Array:
+        return self.second(jax.nn.relu(self.first(frames)))
+
+
 class EfficientNetLite(eqx.Module):
     """Frames [F, H, W, 3] in [-1, 1], sides multiples of 8, to grids [F, H/4, W/4, high] and [F, H/8, W/8, low]."""
 
     backbone: Backbone
     top_down: TopDown
+    fine: Fine
 
     def __init__(self, high: int, low: int, keys: Iterator[Array]) -> None:
         self.backbone = Backbone(keys)
         self.top_down = TopDown(high, low, keys)
+        self.fine = Fine(high, keys)
 
     def __call__(self, frames: Array) -> tuple[Array, Array]:
-        return self.top_down(*self.backbone(frames))
+        high, low = self.top_down(*self.backbone(frames))
+        return high + self.fine(frames), low

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.layers.efficientnet import STEM, TAPS, Block, blocks, tap_widths
+from training.models.layers.efficientnet import FINE, STEM, TAPS, Block, blocks, tap_widths
 from training.models.layers.modules_torch import double, same_pad
 
 
@@ -74,6 +74,18 @@ class TopDown(nn.Module):
         return high, low
 
 
+class Fine(nn.Module):
+    """Frames [F, 3, H, W] to what is added to the grid at 1/4."""
+
+    def __init__(self, high: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, FINE, 4, 2, padding=1)
+        self.second = nn.Conv2d(FINE, high, 4, 2, padding=1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.second(F.relu(self.first(frames)))
+
+
 class EfficientNetLite(nn.Module):
     """Frames [F, 3, H, W] in [-1, 1], sides multiples of 8, to grids [F, high, H/4, W/4] and [F, low, H/8, W/8]."""
 
@@ -81,7 +93,8 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         self.backbone = Backbone()
         self.top_down = TopDown(high, low)
+        self.fine = Fine(high)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         high, low = self.top_down(*self.backbone(frames))
-        return high, low
+        return high + self.fine(frames), low

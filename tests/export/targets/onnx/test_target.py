@@ -164,7 +164,7 @@ def test_an_encoder_that_can_be_pretrained_is_plain_convolutions(small_config, m
     model = graph_of(stage, Request(precision="fp32"))
     kinds = Counter(node.op_type for node in model.graph.node)
     assert kinds.keys() <= PLAIN
-    assert kinds["Conv"] == 1 + 11 * 3 - 1 + 6
+    assert kinds["Conv"] == 1 + 11 * 3 - 1 + 6 + 2
     assert not kinds.keys() & {"BatchNormalization", "InstanceNormalization", "Pad"}
     for node in model.graph.node:
         if node.op_type == "Resize":
