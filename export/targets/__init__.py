@@ -7,17 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from export.targets.shared_weights import SharedWeights
 from tapsdk.system.progress import with_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from export.stages import Stage, Style
+    from export.targets.shared_weights import SharedWeights
     from tapsdk.backends import Backend
 
     Samples = Mapping[str, Sequence[tuple[Tensor, ...]]]
     """By stage: inputs of real calls, in the order of its spec."""
+
+
+def _no_weights() -> SharedWeights:
+    from export.targets.shared_weights import SharedWeights  # imports numpy, which --help does without
+
+    return SharedWeights()
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Request:
     """Numbers of points that get an entry point each (`tapsdk.artifact.manifest.entry_point`); none: any number."""
     samples: Callable[[], Samples] = dict
     """Gives real inputs, for precisions that are calibrated; tracking for them takes a while."""
-    shared: SharedWeights = field(default_factory=SharedWeights)
+    shared: SharedWeights = field(default_factory=_no_weights)
     """Where files that can refer to another one have their weights."""
     about: Mapping[str, str] = field(default_factory=dict)
     """What a file can say of itself where its format has room for that: model, weights, licence."""

@@ -17,7 +17,7 @@ from export.stages import Stage
 from export.verification.rollouts import runtime_rollout
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import Content
-from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
+from tapsdk.artifact.manifest import MANIFEST, Causal, File, Manifest, StageSpec
 from tapsdk.backends import Array
 from tapsdk.runtime.causal import BLOCK
 from tapsdk.runtime.plans import plans_of
@@ -38,7 +38,7 @@ def calibration_samples(
 
     manifest: of the artifact that is being made; its files need not be there yet. format: the one that it will be in.
     """
-    backend = RecordingBackend(stages, format)
+    backend, manifest = RecordingBackend(stages, format), _without_kernels(manifest)
     height, width = manifest.frames.size
     points = min(POINTS, manifest.points.buckets.get(format, (POINTS,))[-1])
     config = SceneConfig(height, width, FRAMES, points, query="frame0")
@@ -49,6 +49,14 @@ def calibration_samples(
             for plan in plans_of(manifest, format):
                 runtime_rollout(open_artifact(folder), backend, plan, clip.frames, clip.queries[:, 1:])
     return {name: session.samples for name, session in backend.sessions.items()}
+
+
+def _without_kernels(manifest: Manifest) -> Manifest:
+    """Of which every stage is run as a stage."""
+    program = manifest.program
+    if isinstance(program, Causal) and program.native is not None:
+        program = replace(program, native=replace(program.native, kernels={}))
+    return replace(manifest, program=program, weights=None)
 
 
 def _write_placeholders(folder: Path, manifest: Manifest, format: str) -> None:

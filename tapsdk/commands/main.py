@@ -123,7 +123,7 @@ def _add_track(commands: Any) -> None:
     which = track.add_mutually_exclusive_group(required=True)
     which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
     which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
-    which.add_argument("--grid", metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
+    which.add_argument("--grid", type=_grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
     which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
     track.add_argument("--at", type=_frame, metavar="T", help="the frame in which these points are (default: 0)")
     track.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
@@ -180,6 +180,15 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return number
+
+
+def _grid(text: str) -> tuple[int, int]:
+    """(columns, rows) of N or COLUMNSxROWS."""
+    try:
+        columns, rows = map(int, text.lower().split("x")) if "x" in text.lower() else (int(text),) * 2
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor COLUMNSxROWS, such as 10x6") from None
+    return columns, rows
 
 
 def _frame(text: str) -> int:

@@ -22,7 +22,7 @@ def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
     at = args.at or 0
     points: Any
     if args.grid is not None:
-        points = grid_points(_grid(args.grid), source.size, at)
+        points = grid_points(args.grid, source.size, at)
     elif args.random is not None:
         points = random_points(args.random, source.size, at, args.seed)
     else:
@@ -37,18 +37,6 @@ def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
     if not kept.any():
         raise PointsError(f"none of the {len(query)} points is inside {args.mask}: give a finer grid, or other points")
     return QueryPoints(query.t[kept], query.xy[kept])
-
-
-def _grid(text: str) -> tuple[int, int]:
-    """(columns, rows) of N or COLUMNSxROWS."""
-    sides = text.lower().split("x")
-    try:
-        numbers = [int(side) for side in sides]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise PointsError(f"--grid {text!r} cannot be read; write N or COLUMNSxROWS, such as 10x6")
-    return numbers[0], numbers[-1]
 
 
 def _points(text: str, at: int) -> list[list[float]]:

@@ -140,7 +140,7 @@ def test_auto_passes_over_such_a_file_and_says_so(bundled, tmp_path, marker):
 def test_the_commands_run_nothing_either(bundled, tmp_path, marker, capsys):
     import_or_skip("torch")
     directory = str(with_files(bundled, tmp_path / "artifact", "torch", pickled(marker)))
-    assert main(["benchmark", directory, "--backends", "torch", "--frames", "1", "--points", "1"]) == 0
+    assert main(["benchmark", directory, "--backends", "torch", "--frames", "1", "--points", "1"]) == 1
     assert "failed" in capsys.readouterr().out
 
 

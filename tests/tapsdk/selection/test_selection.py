@@ -85,7 +85,7 @@ class Stubs:
                 stubs.sizes.append(frame.shape[1:3])
                 return PointState(len(xy), ())
 
-            def step(self, frame, state):
+            def step(self, frame, state, spent=None):
                 stubs.clock.now += stubs.seconds[self.label]
                 xy = np.float32([stubs.off.get(self.label, 0.0), 0])
                 logits = dict.fromkeys(("occlusion", "expected_dist"), np.full(state.count, -9, np.float32))
@@ -529,7 +529,7 @@ def twin(tmp_path, monkeypatch, only_base, nothing_kept):
 def slow_base(monkeypatch):
     step = FusedPlan.step
 
-    def slowly(self, frame, state):
+    def slowly(self, frame, state, spent=None):
         import time
 
         time.sleep(0.5)
