@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +12,13 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError
 from tapsdk.system.files import AtomicFile
-from tapsdk.system.json_text import as_json
+from tapsdk.system.pages import filled
 
 if TYPE_CHECKING:
     from tapsdk.space.tracks3d import Tracks3D
 
 SUFFIX = ".html"
 PAGE = Path(__file__).with_name("view.html")
-TITLE, PLACE = "TITLE", "DATA"
-"""Of what is put in, in that page."""
 
 
 def check_view_path(path: str | os.PathLike[str]) -> None:
@@ -35,11 +31,8 @@ def check_view_path(path: str | os.PathLike[str]) -> None:
 def write_view(path: str | os.PathLike[str], tracks: Tracks3D, colors: NDArray[np.uint8], title: str) -> None:
     """Raises SaveError. colors: [N, 3]."""
     check_view_path(path)
-    text = json.dumps(as_json(_data(tracks, colors)), separators=(",", ":"), allow_nan=False)
-    before, after = PAGE.read_text(encoding="utf-8").split(PLACE)
-    page = before.replace(TITLE, escape(title or "Tracks in space")) + text + after
     with AtomicFile(path) as file:
-        file.write(page.encode())
+        file.write(filled(PAGE, _data(tracks, colors), title or "Tracks in space"))
 
 
 def _data(tracks: Tracks3D, colors: NDArray[np.uint8]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from tapsdk import check_output
 from tapsdk.system.files import AtomicFile
-from tapsdk.system.json_text import as_json
+from tapsdk.system.pages import filled
 from tapsdk.system.places import Place, place
 from training.data.arguments import add_dataset, files_of, video_named, videos_of
 from training.data.datasets import benchmark_of
@@ -32,8 +31,6 @@ from training.evaluation.predictors import Predictor, predictor
 from training.evaluation.scorers import SCORERS, Scorer
 
 PAGE = Path(__file__).with_name("compare.html")
-PLACE = "DATA"
-"""Of the data, in that page."""
 WITHIN = 8
 """Pixels at 256x256 within which the page's chart counts a point as found."""
 QUALITY = 85
@@ -47,11 +44,8 @@ def write_page(
     clips = [_clip(video, predictors, scorer, mode) for video in videos]
     if not clips:
         raise DatasetError("there is no video with a point to compare trackers on")
-    text = json.dumps(as_json({"clips": clips, "within": WITHIN}), separators=(",", ":"), allow_nan=False)
-    before, after = PAGE.read_text(encoding="utf-8").split(PLACE)
     with AtomicFile(path) as file:
-        # No name in the data ends the element that it stands in.
-        file.write((before + text.replace("<", r"\u003c") + after).encode())
+        file.write(filled(PAGE, {"clips": clips, "within": WITHIN}))
 
 
 def _clip(video: LabelledVideo, predictors: Mapping[str, Predictor], scorer: Scorer, mode: str) -> dict[str, Any]:
