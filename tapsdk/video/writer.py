@@ -39,15 +39,15 @@ _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 class VideoFormat:
     """How FFmpeg writes files of a suffix.
 
-    codec: None for H.264, or MPEG-4 Part 2 where FFmpeg lacks x264. most_ticks: of the container's clock, per second;
-    None: as many as the codec has. longest: ticks between two frames. even: whether sides must be even.
+    codec: None for H.264, or MPEG-4 Part 2 where FFmpeg lacks x264. clock: ticks per second that the container counts
+    in; None: as many as the rate wants. longest: ticks between two frames. even: whether sides must be even.
     """
 
     container: str
     codec: str | None = None
     pixels: str = "yuv420p"
     options: Mapping[str, str] = field(default_factory=dict)
-    most_ticks: int | None = None
+    clock: int | None = None
     longest: int | None = None
     even: bool = True
 
@@ -56,17 +56,17 @@ VIDEO_FORMATS = {
     ".mp4": VideoFormat("mp4", longest=LONGEST),
     ".mov": VideoFormat("mov", longest=LONGEST),
     # Matroska's clock counts milliseconds.
-    ".mkv": VideoFormat("matroska", most_ticks=1000),
+    ".mkv": VideoFormat("matroska", clock=1000),
     ".webm": VideoFormat(
         "webm",
         "libvpx-vp9",
         options={"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1", "lag-in-frames": "0"},
-        most_ticks=1000,
+        clock=1000,
     ),
     ".webp": VideoFormat(
-        "webp", "libwebp_anim", "bgra", {"quality": "80"}, most_ticks=1000, longest=(1 << 24) - 1, even=False
+        "webp", "libwebp_anim", "bgra", {"quality": "80"}, clock=1000, longest=(1 << 24) - 1, even=False
     ),
-    ".gif": VideoFormat("gif", "gif", "pal8", most_ticks=100, longest=(1 << 16) - 1, even=False),
+    ".gif": VideoFormat("gif", "gif", "pal8", clock=100, longest=(1 << 16) - 1, even=False),
 }
 # Frames out of order would start the clock later than at 0 in some files, and mp4 holds no long gaps between them.
 _X264 = {"bf": "0", "crf": "18", "preset": "veryfast"}
@@ -121,17 +121,15 @@ class VideoWriter:
         codec = form.codec or ("libx264" if "libx264" in av.codecs_available else "mpeg4")
         if codec not in av.codecs_available:
             raise SaveError(f"could not write {path}: this FFmpeg lacks {codec}; write .mp4")
-        most = form.most_ticks or _MOST_TICKS[codec]
+        most = form.clock or _MOST_TICKS[codec]
         if rate > most:
             raise SaveError(
                 f"could not write {path}: {form.container} holds {most} frames per second at most, "
-                f"got {float(rate):g}" + ("; write .mp4 or .mov" if form.most_ticks else "")
+                f"got {float(rate):g}" + ("; write .mp4 or .mov" if form.clock else "")
             )
-        per_second = ticks_per_second(rate, most)
-        if form.most_ticks and form.container not in ("matroska", "webm"):
-            per_second = form.most_ticks
+        per_second = form.clock or ticks_per_second(rate, most)
         self._ticks = Ticks(rate, per_second, form.longest)
-        scale = {"video_track_timescale": str(per_second)} if form.most_ticks is None else {}
+        scale = {"video_track_timescale": str(per_second)} if form.clock is None else {}
         options = scale if seekable else scale | _FRAGMENTED
         self._container = av.open(self._output.file, "w", format=form.container, options=options)
         own = _X264 if codec == "libx264" else _MPEG4 if codec == "mpeg4" else {}
