@@ -54,29 +54,10 @@ fuzz: .venv-test/installed
 	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check .
 	touch $@
 
-.venv-test/installed: $(SOURCES)
-	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check ".[test]"
-	touch $@
-
-.venv-notebooks/installed: $(SOURCES)
-	$(PYTHON) -m venv .venv-notebooks
-	.venv-notebooks/bin/python -m pip install --quiet --disable-pip-version-check ".[notebooks]"
-	touch $@
-
-.venv-docs/installed: $(SOURCES)
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check ".[docs]"
-	touch $@
-
-.venv-release/installed: pyproject.toml
-	$(PYTHON) -m venv .venv-release
-	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check ".[release]"
-	touch $@
-
-.venv-benchmark/installed: $(SOURCES)
-	$(PYTHON) -m venv .venv-benchmark
-	.venv-benchmark/bin/python -m pip install --quiet --disable-pip-version-check ".[benchmark]"
+# The others have the packages of the extra that they are named after.
+.venv-%/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check ".[$*]"
 	touch $@
 
 clean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -227,6 +227,11 @@ def _column_names(points: Any) -> list[str] | None:
     return [str(name) for name in columns]
 
 
+def is_points_file(path: str | os.PathLike[str]) -> bool:
+    """By its suffix."""
+    return Path(path).suffix.lower() in _READERS
+
+
 def read_points_file(path: str | os.PathLike[str]) -> Any:
     """Points of a file, as `parse_query_points` takes them.
 
@@ -235,12 +240,11 @@ def read_points_file(path: str | os.PathLike[str]) -> Any:
 
     Raises PointsError.
     """
-    readers = {".csv": _read_csv, ".json": _read_json, ".npy": _read_npy}
     suffix = Path(path).suffix.lower()
-    if suffix not in readers:
-        raise PointsError(f"{path} cannot be read as points: the suffix must be one of {', '.join(readers)}")
+    if suffix not in _READERS:
+        raise PointsError(f"{path} cannot be read as points: the suffix must be one of {', '.join(_READERS)}")
     with reading(path, "holds no points", PointsError), local_copy(path, PointsError, MOST_DATA_BYTES) as copy:
-        return readers[suffix](copy)
+        return _READERS[suffix](copy)
 
 
 def _read_csv(path: Path) -> Any:
@@ -273,3 +277,6 @@ def _read_json(path: Path) -> Any:
 def _read_npy(path: Path) -> Any:
     with open(path, "rb") as file:
         return read_npy(file)
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {".csv": _read_csv, ".json": _read_json, ".npy": _read_npy}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tapsdk.artifact import got_folder, open_artifact
 from tapsdk.artifact.fetch import fetch
@@ -19,10 +20,8 @@ Export = Callable[[Sequence[str]], int]
 def get(args: argparse.Namespace, export: Export) -> int:
     """Fetches, exports and verifies unless that was done before. Returns the exit status. Raises TapsdkError."""
     name = ALIASES.get(args.model, args.model)
-    if name in OFFICIAL and OFFICIAL[name].use:
-        raise ModelError(f"{name} tracks no video; it {OFFICIAL[name].use}")
-    if name not in OFFICIAL:
-        open_artifact(args.model)  # raises for what is unknown
+    if name not in OFFICIAL or OFFICIAL[name].use:
+        open_artifact(args.model)  # raises for what is unknown, or tracks no video
         say(f"{name} comes with tapsdk: there is nothing to get")
         return 0
     folder = got_folder(name, args.target)
@@ -42,10 +41,10 @@ def get(args: argparse.Namespace, export: Export) -> int:
     return status
 
 
-def _is_there(folder: object, name: str) -> bool:
+def _is_there(folder: Path, name: str) -> bool:
     """Whether there is a whole artifact of this model."""
     try:
-        artifact = open_artifact(str(folder))
+        artifact = open_artifact(folder)
         artifact.verify()
     except (ArtifactError, ModelError):
         return False

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import FramesError, PointsError
-from tapsdk.points import QueryPoints, grid_points, in_mask, parse_query_points, random_points, read_points_file
+from tapsdk.points import (
+    QueryPoints,
+    grid_points,
+    in_mask,
+    is_points_file,
+    parse_query_points,
+    random_points,
+    read_points_file,
+)
 from tapsdk.video import FrameSource
 from tapsdk.video.images import read_image
-
-FILES = (".csv", ".json", ".npy")
 
 
 def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
@@ -26,7 +31,7 @@ def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
     elif args.random is not None:
         points = random_points(args.random, source.size, at, args.seed)
     else:
-        file = args.points_file or (args.points if Path(args.points).suffix.lower() in FILES else None)
+        file = args.points_file or (args.points if is_points_file(args.points) else None)
         points = read_points_file(file) if file else _points(args.points, at)
         if args.at is not None and file:
             raise PointsError(f"--at says in which frame points are that have no t; those of {file} say so themselves")

@@ -8,19 +8,7 @@ from tests.support import import_or_skip
 
 import_or_skip("torch", "export-onnx")
 from benchmarks.flops import count, frame_flops  # noqa: E402
-from training.models.tapir.config import TapirConfig  # noqa: E402
-
-SMALL = TapirConfig(
-    causal=True,
-    channels=(4, 8, 12, 16),
-    blocks=(1, 1, 1, 1),
-    strides=(2, 1, 2, 1),
-    head=(2, 3, 5),
-    mixer_width=10,
-    mixer_blocks=2,
-    iterations=3,
-    pyramid_level=1,
-)
+from tests.benchmarks.small import SMALL  # noqa: E402
 
 
 def conv(inputs, outputs, side, cells):

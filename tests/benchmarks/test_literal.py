@@ -1,5 +1,7 @@
 """The literal form of TAPIR computes what ours does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,23 +10,12 @@ from tests.support import import_or_skip
 torch = import_or_skip("torch", "export-onnx")
 from benchmarks.literal import correlate_literal, literal_form  # noqa: E402
 from tapkernels import reference  # noqa: E402
+from tests.benchmarks import small  # noqa: E402
 from training.models.layers.sampling_torch import correlate_gather  # noqa: E402
 from training.models.rollout import frame_by_frame  # noqa: E402
-from training.models.tapir.config import TapirConfig  # noqa: E402
 from training.models.tapir.torch import Tapir  # noqa: E402
 
-SMALL = TapirConfig(
-    causal=True,
-    channels=(4, 8, 12, 16),
-    blocks=(1, 1, 1, 1),
-    strides=(2, 1, 2, 1),
-    head=(2, 3, 5),
-    mixer_width=10,
-    mixer_blocks=2,
-    iterations=2,
-    pyramid_level=1,
-    resolution=(32, 48),
-)
+SMALL = replace(small.SMALL, iterations=2, resolution=(32, 48))
 
 
 @pytest.mark.parametrize("size", [(9, 14), (16, 5), (1, 1)])
@@ -46,7 +37,7 @@ def test_patches_are_the_same_even_where_they_reach_beyond_the_grid(size, points
 @pytest.mark.parametrize("causal", [True, False])
 def test_tracks_are_the_same(causal):
     torch.manual_seed(1)
-    model = Tapir(SMALL if causal else TapirConfig(**{**vars(SMALL), "causal": False})).eval()
+    model = Tapir(replace(SMALL, causal=causal)).eval()
     video = torch.rand(1, 4, 32, 48, 3) * 2 - 1
     queries = torch.tensor([[[0, 8.0, 30.0], [0, 31.0, 1.0], [0, 16.0, 24.0]]])
 
