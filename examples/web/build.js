@@ -13,11 +13,13 @@ import { checkManifest, stageFile } from "./manifest.js";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ORT = join(HERE, "node_modules", "onnxruntime-web", "dist");
-const PAGE = ["index.html", "style.css"];
+/** What this page has in common with that of `tapsdk live`. */
+const SHARED = join(HERE, "..", "..", "tapsdk", "live", "page");
+const SHARED_FILES = ["draw.js", "look.css", "stage.js"];
+const PAGE = ["index.html"];
 const MODULES = [
   "artifact.js",
   "demo.js",
-  "draw.js",
   "flow.js",
   "manifest.js",
   "page.js",
@@ -57,6 +59,7 @@ async function copy(names, from, to) {
 
 const model = await modelFiles(values.model);
 await copy([...PAGE, ...MODULES], HERE, values.out);
+await copy(SHARED_FILES, SHARED, values.out);
 await copy(RUNTIME, ORT, join(values.out, "ort"));
 await copy(model, values.model, join(values.out, "model"));
 console.log(`wrote ${values.out}`);

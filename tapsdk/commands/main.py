@@ -1,4 +1,4 @@
-"""The command line: tapsdk track | doctor | benchmark | models | fetch | export."""
+"""The command line: tapsdk track | live | doctor | benchmark | models | fetch | export."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_track(commands)
+    _add_live(commands)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
     doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -120,24 +121,9 @@ def _add_track(commands: Any) -> None:
     track.add_argument(
         "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
     )
-    which = track.add_mutually_exclusive_group(required=True)
-    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
-    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
-    which.add_argument("--grid", type=_grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
-    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
+    _add_points(track, required=True)
     track.add_argument("--at", type=_frame, metavar="T", help="the frame in which these points are (default: 0)")
-    track.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
-    track.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
-    track.add_argument(
-        "--model", default="tapir", help="a model's name, an artifact directory or its URL (default: tapir)"
-    )
-    track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
-    track.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")
-    track.add_argument("--threads", type=_positive, metavar="N", help="of the processor; default: the engine's choice")
-    track.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
-    track.add_argument(
-        "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
-    )
+    _add_model(track)
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
     track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
@@ -172,6 +158,57 @@ def _add_track(commands: Any) -> None:
     track.set_defaults(run=_track)
 
 
+def _add_live(commands: Any) -> None:
+    """Adds `live` to the subcommands of a parser."""
+    live = commands.add_parser(
+        "live",
+        help="track points on a camera, now, on a page of this machine",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    live.add_argument("source", help="a camera's number, a URL such as rtsp://..., or a file to play like a camera")
+    _add_points(live, required=False)
+    live.set_defaults(at=None)
+    _add_model(live)
+    live.add_argument("--size", type=_size, metavar="WxH", help="pixels to ask a camera for, such as 1280x720")
+    live.add_argument("--fps", type=float, metavar="N", help="to ask a camera for; of a file, whatever it says")
+    live.add_argument("--paused", action="store_true", help="begin with a file's first frame, and wait there")
+    live.add_argument("--record", action="store_true", help="record from the first frame on")
+    live.add_argument("--folder", default=".", metavar="DIR", help="where recordings and tracks go (default: here)")
+    live.add_argument("--save", metavar="OUT.npz", help="all tracks, in the end (default: live-DATE-TIME.npz)")
+    live.add_argument("--headless", action="store_true", help="no page: JSON on stdout, a line a frame")
+    page = live.add_argument_group("the page")
+    host = "address to be bound to; any but this machine's own wants the token in the page's address"
+    page.add_argument("--host", default="127.0.0.1", metavar="H", help=f"{host} (default: 127.0.0.1)")
+    page.add_argument("--port", type=_port, metavar="N", help="0: any that is free (default: 8750, if that is free)")
+    page.add_argument("--open", action="store_true", help="open it in the browser")
+    live.add_argument("--quiet", action="store_true", help="say nothing but errors, and where files are")
+    live.set_defaults(run=_live)
+
+
+def _add_points(parser: argparse.ArgumentParser, required: bool) -> None:
+    which = parser.add_mutually_exclusive_group(required=required)
+    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
+    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
+    which.add_argument("--grid", type=_grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
+    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
+    parser.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="tapir", help="a model's name, an artifact directory or its URL (default: tapir)"
+    )
+    parser.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
+    parser.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="of the processor; default: the engine's choice")
+    parser.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
+    parser.add_argument(
+        "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
+    )
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -191,6 +228,20 @@ def _grid(text: str) -> tuple[int, int]:
     return columns, rows
 
 
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 1280x720")
+    return int(height), int(width)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, from 0 to 65535")
+    return int(text)
+
+
 def _frame(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
@@ -201,6 +252,12 @@ def _track(args: argparse.Namespace) -> int:
     from tapsdk.commands.track import track
 
     return track(args)
+
+
+def _live(args: argparse.Namespace) -> int:
+    from tapsdk.commands.live import live
+
+    return live(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

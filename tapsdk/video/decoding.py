@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import IO, TYPE_CHECKING, cast
 
@@ -32,13 +33,26 @@ HELD_BACK = 4
 _STILL_CODECS = ("mjpeg", "png", "apng", "webp", "tiff")
 
 
-def open_video(origin: str | IO[bytes], name: str, *, read_once: bool) -> FrameSource:
+@dataclass(frozen=True)
+class Opening:
+    """How FFmpeg opens an origin that is no file.
+
+    device: the kind of device that it is, such as "v4l2"; None: a URL. options: FFmpeg's. seconds: without a byte,
+    after which a URL counts as lost.
+    """
+
+    device: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = URL_SECONDS
+
+
+def open_video(origin: str | IO[bytes], name: str, *, read_once: bool, opening: Opening | None = None) -> FrameSource:
     """The frames of a video. Raises FramesError for what is no video.
 
     origin: what FFmpeg opens, "file:..." or a URL; or an open binary file, which is read from where it stands and left
         open. name: for messages. read_once: the origin cannot be opened a second time.
     """
-    reader = _Reader(origin, name, read_once)
+    reader = _Reader(origin, name, read_once, opening or Opening())
     stream = reader.stream
     rate = stream.average_rate or stream.guessed_rate
     return FrameSource(
@@ -59,8 +73,8 @@ class _Reader:
     """One video being read. times: of the frames that were given. pixel_aspects: of the first one, once it was. damage:
     what was passed over."""
 
-    def __init__(self, origin: str | IO[bytes], name: str, read_once: bool) -> None:
-        self._origin, self._name, self._read_once = origin, name, read_once
+    def __init__(self, origin: str | IO[bytes], name: str, read_once: bool, opening: Opening) -> None:
+        self._origin, self._name, self._read_once, self._opening = origin, name, read_once, opening
         self.times: list[float | None] = []
         self.pixel_aspects: list[Fraction | None] = []
         self.damage = Damage()
@@ -78,7 +92,7 @@ class _Reader:
         self._container.close()
 
     def _open(self) -> None:
-        self._container, self.stream = _opened(self._origin, self._name)
+        self._container, self.stream = _opened(self._origin, self._name, self._opening)
         self.stream.thread_type = "SLICE" if self._careful else "AUTO"
         # Packets by their timestamps, until their frames come.
         self._waiting: dict[int, float] = {}
@@ -262,16 +276,18 @@ class _DamageMetError(Exception):
     """The video has to be decoded anew, with care."""
 
 
-def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoStream]:
+def _opened(origin: str | IO[bytes], name: str, opening: Opening) -> tuple[InputContainer, VideoStream]:
     import av
 
-    options = {"max_pixels": str(MAX_PIXELS)}
+    options = {"max_pixels": str(MAX_PIXELS), **opening.options}
     from_url = isinstance(origin, str) and not origin.startswith("file:")
-    timeout = URL_SECONDS if from_url else None
+    timeout = opening.seconds if from_url else None
     if not from_url:
         options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
-        container = av.open(origin, "r", metadata_errors="replace", options=options, timeout=timeout)
+        container = av.open(
+            origin, "r", format=opening.device, metadata_errors="replace", options=options, timeout=timeout
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise FramesError(f"{name}: not a video, or damaged beyond reading ({reason(error)})") from error
     stream = cast("VideoStream | None", container.streams.best("video"))

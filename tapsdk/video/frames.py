@@ -128,6 +128,13 @@ class FrameSource(Iterator[Frame]):
         return None
 
     @property
+    def last_time(self) -> float | None:
+        """Seconds at which the frame that was read last is shown, as the origin or `at_rate` says; None if unknown."""
+        if self._times_follow_fps and self.fps:
+            return (self._count - 1) / self.fps
+        return self._times[self._count - 1] if self._times and self._count else None
+
+    @property
     def mean_fps(self) -> float | None:
         """`fps`, unless the times of the frames that were read contradict it: then as many as they say, on average."""
         times = self.times
