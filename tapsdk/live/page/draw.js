@@ -16,7 +16,7 @@ const MOST_ARCS = 100;
 const MOST_NAMES = 30;
 
 export class Trails {
-  /** id -> positions [{x, y, confidence, visible}], the newest last, pixels of the picture. */
+  /** id -> positions [{id, x, y, confidence, visible}], the newest last, pixels of the picture. */
   #paths = new Map();
 
   /** Whether names are shown beside points, as long as there are not too many; the nearest one's always is. */
@@ -56,8 +56,9 @@ export class Trails {
     return [...this.#paths.values()].filter((path) => !path.at(-1).visible).length;
   }
 
-  get ids() {
-    return [...this.#paths.keys()];
+  /** The points of the frame that was pushed last. */
+  get last() {
+    return [...this.#paths.values()].map((path) => path.at(-1));
   }
 
   /** The id of the point nearest to (x, y), at most `reach` pixels of the picture away; else undefined. */
@@ -79,17 +80,16 @@ export class Trails {
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);
     context.lineCap = "round";
     ratio *= Math.min(1, Math.max(SMALLEST, context.canvas.width / ratio / USUAL));
-    const last = [...this.#paths].map(([id, path]) => [id, path.at(-1)]);
+    const last = this.last;
+    const seen = last.filter(({ visible }) => visible);
     for (const [id, path] of this.#paths) drawTrail(context, path, colorOf(id), scale, ratio);
-    for (const [id, point] of last.filter(([, { visible }]) => !visible)) {
-      drawLost(context, point, colorOf(id), scale, ratio);
-    }
-    const seen = last.filter(([, { visible }]) => visible);
-    for (const [id, point] of seen) drawSeen(context, point, colorOf(id), scale, ratio, seen.length <= MOST_ARCS);
+    for (const point of last) if (!point.visible) drawLost(context, point, scale, ratio);
+    for (const point of seen) drawSeen(context, point, scale, ratio, seen.length <= MOST_ARCS);
     const areFew = this.named && last.length <= MOST_NAMES;
-    for (const [id, point] of last) {
-      if (id === this.pointed) drawName(context, `${id}  ${percent(point.confidence)}`, point, scale, ratio);
-      else if (areFew && point.visible) drawName(context, `${id}`, point, scale, ratio);
+    for (const point of last) {
+      const { id, visible, confidence } = point;
+      if (id === this.pointed) drawName(context, `${id}  ${percent(confidence)}`, point, scale, ratio);
+      else if (areFew && visible) drawName(context, `${id}`, point, scale, ratio);
     }
   }
 }
@@ -108,7 +108,8 @@ function drawTrail(context, path, color, scale, ratio) {
   context.globalAlpha = 1;
 }
 
-function drawSeen(context, { x, y, confidence }, color, scale, ratio, hasArc) {
+function drawSeen(context, { id, x, y, confidence }, scale, ratio, hasArc) {
+  const color = colorOf(id);
   circle(context, x, y, RADIUS, scale, ratio);
   context.strokeStyle = OUTLINE;
   context.lineWidth = 2.5 * ratio;
@@ -123,13 +124,13 @@ function drawSeen(context, { x, y, confidence }, color, scale, ratio, hasArc) {
   context.stroke();
 }
 
-function drawLost(context, { x, y }, color, scale, ratio) {
+function drawLost(context, { id, x, y }, scale, ratio) {
   context.globalAlpha = LOST.alpha;
   circle(context, x, y, LOST.size * RADIUS, scale, ratio);
   context.strokeStyle = OUTLINE;
   context.lineWidth = 3.5 * ratio;
   context.stroke();
-  context.strokeStyle = color;
+  context.strokeStyle = colorOf(id);
   context.lineWidth = 1.5 * ratio;
   context.stroke();
   context.globalAlpha = 1;
@@ -160,6 +161,6 @@ function percent(confidence) {
 }
 
 /** Successive ids are far apart in hue. */
-export function colorOf(id) {
+function colorOf(id) {
   return `oklch(0.78 0.16 ${(18 + 222.5 * id) % 360}deg)`;
 }
