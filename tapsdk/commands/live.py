@@ -50,8 +50,9 @@ def live(args: argparse.Namespace) -> int:
     origin = origin_of(args.source, size=args.size, fps=args.fps)
     names = Names(Path(args.folder))
     save = Path(args.save) if args.save else names.tracks
-    check_save_path(save)
-    check_output(save, *origin.inputs)
+    for path in _outputs(args, names, save):
+        check_save_path(path)
+        check_output(path, *origin.inputs)
     artifact = open_artifact(args.model)
     if not args.quiet:
         show_work("tapsdk.selection")
@@ -67,6 +68,11 @@ def live(args: argparse.Namespace) -> int:
         unread = lines is None or lines.unread
         failed = (bool(args.save) or unread) and not _save(session, save)
     return 1 if failed and status <= 128 else status
+
+
+def _outputs(args: argparse.Namespace, names: Names, save: Path) -> list[Path]:
+    """What will be written for sure; recordings lie beside `names.tracks`."""
+    return [save] * bool(args.save or not args.headless) + [names.tracks] * bool(args.record)
 
 
 def _asks_for_points(args: argparse.Namespace) -> bool:

@@ -243,21 +243,22 @@ class LiveServer:
             logger.warning("a page asked for something that cannot be: %s", error)
 
     async def _broadcast(self) -> None:
-        """Sends what is newest to all pages, and no picture twice to one. What comes meanwhile takes the place of what
-        had not been sent."""
+        """Sends what is newest to all pages. What comes meanwhile takes the place of what had not been sent."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            moment = self._newest
-            if moment is None or not self._clients:
-                continue
-            behind = [client for client in self._clients if client.offered != moment.number]
-            for client in self._clients.difference(behind):
-                client.tell(header(moment))
-            if behind:
-                whole = message(moment, await asyncio.to_thread(jpeg, moment.picture))
-                for client in behind:
-                    client.offer(moment.number, whole)
+            if self._newest is not None and self._clients:
+                await self._send(self._newest)
+
+    async def _send(self, moment: Moment) -> None:
+        """To each page, and no picture twice to one."""
+        behind = [client for client in self._clients if client.offered != moment.number]
+        for client in self._clients.difference(behind):
+            client.tell(header(moment))
+        if behind:
+            whole = message(moment, await asyncio.to_thread(jpeg, moment.picture))
+            for client in behind:
+                client.offer(moment.number, whole)
 
     async def _close_all(self, app: web.Application) -> None:
         for client in list(self._clients):

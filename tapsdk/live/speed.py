@@ -12,21 +12,20 @@ SECONDS = 3.0
 
 
 class Speed:
-    """Takes note of frames, and says how many there are a second and how long each took."""
+    """Takes note of frames, and says how many there are a second and how long each took; None where there were none."""
 
     def __init__(self) -> None:
         self._noted: deque[tuple[float, float]] = deque()
 
     def note(self, took: float) -> None:
         """A frame is done, so many seconds after it was there."""
-        now = time.monotonic()
-        self._noted.append((now, took))
-        while self._noted[0][0] < now - SECONDS:
-            self._noted.popleft()
+        self._noted.append((time.monotonic(), took))
+        self._forget()
 
     @property
     def fps(self) -> float | None:
         """Frames per second."""
+        self._forget()
         if len(self._noted) < 2:
             return None
         span = self._noted[-1][0] - self._noted[0][0]
@@ -34,4 +33,9 @@ class Speed:
 
     def percentile(self, share: int) -> float | None:
         """Milliseconds within which so many per cent of the frames were done."""
+        self._forget()
         return float(np.percentile([took for _, took in self._noted], share)) * 1000 if self._noted else None
+
+    def _forget(self) -> None:
+        while self._noted and self._noted[0][0] < time.monotonic() - SECONDS:
+            self._noted.popleft()

@@ -165,7 +165,7 @@ def test_the_page_is_no_business_of_who_does_without_it(run, video_file, monkeyp
         (["VIDEO", "--points", "3,10,10"], "points of a live source begin in its first frame"),
         (["VIDEO", "--points", "100,10"], "x must be in [0, 80]"),
         (["VIDEO", "--grid", "2", "--save", "x.mp4"], "the suffix must be one of"),
-        (["VIDEO", "--grid", "2", "--folder", "none"], "could not write none/live-"),
+        (["VIDEO", "--grid", "2", "--record", "--folder", "none"], "could not write none/live-"),
         (["VIDEO", "--grid", "2", "--model", "nobody"], "nobody"),
         (["999", "--grid", "2"], "camera 999"),
     ],
