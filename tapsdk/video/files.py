@@ -12,6 +12,7 @@ from typing import Any
 
 from tapsdk.errors import FramesError
 from tapsdk.video.arrays import WHAT_FRAMES_ARE
+from tapsdk.video.cameras import is_camera, open_camera
 from tapsdk.video.decoding import open_video
 from tapsdk.video.frames import FrameSource, frames_from_array, frames_from_iterable
 from tapsdk.video.images import (
@@ -46,7 +47,8 @@ def open_frames(frames: Any, fps: float | None = None) -> FrameSource:
         tensor on the CPU, a JAX array); or any iterable of frames [H, W, 3], a generator for instance, read only as
         far as needed; a list of paths of images, in its order. A path: of a video, an image, a TIFF stack, a folder of
         images of one kind (in natural order: 9 before 10), a pipe, or "-" for standard input; a pattern such as
-        "folder/*.png"; a URL that FFmpeg reads (http, rtsp and the like). An open binary file, or the bytes of one.
+        "folder/*.png"; a URL that FFmpeg reads (http, rtsp and the like); the number of a camera, "0", or on Linux its
+        device, "/dev/video0" (which have no end). An open binary file, or the bytes of one.
     fps: frames per second, in place of the rate and the times that a video has, and for what has none.
 
     Rotation and mirroring that a file asks for are applied. Damaged frames are passed over, counted in `damaged` and
@@ -121,11 +123,14 @@ def _open_path(given: str | os.PathLike[str]) -> FrameSource:
         return open_stream(standard_input(), "standard input")
     path = _existing(text)
     try:
-        kind = os.stat(path).st_mode
+        found = os.stat(path)
     except FileNotFoundError:
         return _open_no_file(text)
     except (OSError, ValueError) as error:
         raise FramesError(f"{text}: {reason(error)}") from error
+    if is_camera(found):
+        return open_camera(text)
+    kind = found.st_mode
     return open_folder(Path(path)) if stat.S_ISDIR(kind) else _open_file(path, is_pipe=stat.S_ISFIFO(kind))
 
 
@@ -151,7 +156,7 @@ def _open_file(path: str, *, is_pipe: bool) -> FrameSource:
 
 
 def _open_no_file(text: str) -> FrameSource:
-    """A URL, a pattern, or an error that says what may have been meant."""
+    """A URL, a pattern, the number of a camera, or an error that says what may have been meant."""
     url = _URL.match(text)
     if url:
         return _open_url(text, url[1].lower())
@@ -162,6 +167,8 @@ def _open_no_file(text: str) -> FrameSource:
         if len(found) == 1 and not is_image(found[0]):
             return _open_path(found[0])
         return open_matches(found, text)
+    if text.isascii() and text.isdecimal():
+        return open_camera(text)
     advice = ""
     if re.search(r"%0?\d*d", text):
         advice = f"; write a pattern as {re.sub('%0?[0-9]*d', '*', text)!r}"
