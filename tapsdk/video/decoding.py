@@ -12,6 +12,7 @@ import numpy as np
 
 from tapsdk.errors import FramesError
 from tapsdk.video.completeness import missing_bytes
+from tapsdk.video.containers import open_container
 from tapsdk.video.frames import Damage, Frame, FrameSource
 from tapsdk.video.images import MAX_PIXELS, NO_PROTOCOL, FirstLook, reason, rgb_of
 from tapsdk.video.orientation import QUARTER_TURNED, UPRIGHT, exif_orientation, frame_orientation, turned_upright
@@ -272,7 +273,7 @@ def _opened(origin: str | IO[bytes], name: str, driver: str | None) -> tuple[Inp
     if not from_url:
         options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
-        container = av.open(origin, "r", driver, metadata_errors="replace", options=options, timeout=timeout)
+        container = open_container(origin, driver=driver, options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
         what = "cannot be opened" if driver else "not a video, or damaged beyond reading"
         raise FramesError(f"{name}: {what} ({reason(error)})") from error

@@ -19,6 +19,7 @@ from tapsdk.video.images import (
     IMAGE_SUFFIXES,
     check_image,
     is_image,
+    is_moving_webp,
     is_tiff,
     natural_order,
     open_folder,
@@ -35,8 +36,7 @@ from tapsdk.video.pipes import open_bytes, open_stream, standard_input
 _URL_SCHEMES = ("http", "https", "rtsp", "rtmp", "rtp", "udp", "srt")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _DESCRIPTOR = re.compile(r"/dev/stdin|(?:/dev|/proc/self)/fd/(\d+)")
-# Images that may hold an animation, which FFmpeg reads as a video.
-_MAY_MOVE = (".gif", ".png", ".avif")
+_MAY_MOVE = (".gif", ".avif")
 _ANIMATED_PNG = b"acTL"
 
 
@@ -149,10 +149,19 @@ def _open_file(path: str, *, is_pipe: bool) -> FrameSource:
         return open_tiff(file, path, read_once=False)
     file.close()
     suffix = Path(path).suffix.lower()
-    if is_image(path) and (suffix not in _MAY_MOVE or (suffix == ".png" and _ANIMATED_PNG not in head)):
+    if is_image(path) and not _may_move(suffix, head):
         return open_images([path])
     # The prefix keeps FFmpeg from reading a colon in the name as a protocol.
     return open_video(f"file:{path}", path, read_once=False)
+
+
+def _may_move(suffix: str, head: bytes) -> bool:
+    """Whether an image that begins so may hold an animation, which FFmpeg reads as a video."""
+    if suffix == ".webp" and is_moving_webp(head):
+        from av import formats_available
+
+        return "webp_anim" in formats_available
+    return suffix in _MAY_MOVE or (suffix == ".png" and _ANIMATED_PNG in head)
 
 
 def _open_no_file(text: str) -> FrameSource:
