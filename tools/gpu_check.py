@@ -38,7 +38,8 @@ from tapsdk.runtime.rollout import roll_out
 from tapsdk.selection.accuracy import TOLERANCES, Rollout
 from tapsdk.selection.reference import moving_pattern, read_reference
 from tools.gpu_goldens import GOLDENS, QUICK, off_golden
-from tools.gpu_rows import FRAMES, PRECISIONS, WARM_UP, Check, Row, Settings, timed
+from tools.gpu_rows import PRECISIONS, WARM_UP, Check, Row, Settings, timed
+from tools.gpu_small import small_model
 from tools.gpu_steps import step_checks
 
 STEPS = ("tapnext/base", "tapir/tiny", "tapir/boots-causal")
@@ -53,7 +54,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield from golden_checks(settings)
     yield from step_checks(STEPS[0], points, settings)
     yield from whole_checks(points, settings)
-    for model in STEPS[1:]:
+    for model in STEPS[1:2] if settings.quick else STEPS[1:]:
         yield from step_checks(model, points, settings)
 
 
@@ -81,15 +82,20 @@ def whole_checks(points: Sequence[int], settings: Settings) -> Iterator[Check]:
     def artifact_in(precision: str) -> Path:
         if precision not in exported:
             folder = Path(tempfile.mkdtemp(prefix="gpu_check-")) / precision
-            export("tapir/tiny", "torch", folder, Options(precision=precision))
             exported[precision] = folder
+            if settings.quick:
+                name, weights = small_model(folder.parent)
+                export(name, "torch", folder, Options(weights, precision))
+            else:
+                export("tapir/tiny", "torch", folder, Options(precision=precision))
         return exported[precision]
 
     def by_onnxruntime(row: Row) -> Row:
-        return whole(row, tapsdk.load("tapir", backend="onnxruntime:fused", device=settings.device))
+        return whole(row, tapsdk.load("tapir", backend="onnxruntime:fused", device=settings.device), settings)
 
     def by_torch(row: Row) -> Row:
-        return whole(row, tapsdk.load(artifact_in(row.precision), backend="torch:fused", device=settings.device))
+        model = tapsdk.load(artifact_in(row.precision), backend="torch:fused", device=settings.device)
+        return whole(row, model, settings)
 
     for count in points:
         yield Row("whole", "tapir/tiny", "onnxruntime", "fp32", count), by_onnxruntime
@@ -99,13 +105,13 @@ def whole_checks(points: Sequence[int], settings: Settings) -> Iterator[Check]:
         shutil.rmtree(folder.parent, ignore_errors=True)
 
 
-def whole(row: Row, model: Model) -> Row:
+def whole(row: Row, model: Model, settings: Settings) -> Row:
     """The row with pixels off the artifact's reference, and the time of a frame."""
     expected = read_reference(model.artifact)
     assert expected is not None
     found = Rollout(*_tracked(model, *expected.pattern()))
     difference = found.difference(expected)
-    video, xy = moving_pattern(expected.size, WARM_UP + FRAMES, row.points or 1)
+    video, xy = moving_pattern(expected.size, WARM_UP + settings.frames, row.points or 1)
     seconds = [each.seconds for each in roll_out(model, video, xy)][WARM_UP:]
     complaint = difference.complaint(row.precision)
     return replace(

@@ -32,7 +32,7 @@ GOLDENS = {
     "tapnet_jax_clip_single_200x264": "tapnet/base",
 }
 """Their model by name; those of what gives no tracks, and TRAJAN's, are tested on the processor alone."""
-QUICK = ("tapnet_jax_clip_single_200x264",)
+QUICK = ("tapnet_jax_clip_256x320_first",)
 SUFFIX = {"jax": ".npy", "torch": ".pt"}
 
 

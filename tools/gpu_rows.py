@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-WARM_UP, FRAMES = 5, 40
-"""Frames before those that are timed, and most that are."""
+WARM_UP = 5
+"""Frames before those that are timed."""
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
@@ -35,6 +35,11 @@ Check = tuple[Row, Callable[[Row], Row]]
 class Settings:
     device: str
     quick: bool
+
+    @property
+    def frames(self) -> int:
+        """Most that are timed."""
+        return 5 if self.quick else 40
 
     @property
     def on_cuda(self) -> bool:

@@ -19,7 +19,8 @@ from tapsdk.artifact.content import Content
 from tapsdk.backends import Options, open_backend
 from tapsdk.backends.torch import Torch, TorchSession
 from tapsdk.selection.accuracy import MOST, TOLERANCES
-from tools.gpu_rows import FRAMES, PRECISIONS, WARM_UP, Check, Row, Settings, timed
+from tools.gpu_rows import PRECISIONS, WARM_UP, Check, Row, Settings, timed
+from tools.gpu_small import small_config
 from training.models.registry import CONFIGS, family_of
 
 IMAGE = (720, 1280)
@@ -51,7 +52,7 @@ def step_checks(model: str, points: Sequence[int], settings: Settings) -> Iterat
 
     def eager(row: Row) -> Row:
         with on_device(stage().module, settings.device) as module:
-            return measured(row, lambda x: module(*x), stage(), settings.device)
+            return measured(row, lambda x: module(*x), stage(), settings)
 
     def graph(row: Row) -> Row:
         opened, inputs, outputs = session(row.precision), stage().spec.inputs, [t.name for t in stage().spec.outputs]
@@ -60,7 +61,7 @@ def step_checks(model: str, points: Sequence[int], settings: Settings) -> Iterat
             found = opened.run({t.name: x for t, x in zip(inputs, tensors, strict=True)}, outputs)
             return [found[name] for name in outputs]
 
-        row = compared(measured(row, compute, stage(), settings.device), compute, stage(), settings.device)
+        row = compared(measured(row, compute, stage(), settings), compute, stage(), settings.device)
         return replace(row, note=f"{opened.recordings} recordings" if opened.recordings else "not replayed")
 
     for count in points:
@@ -81,17 +82,11 @@ def on_device(module: torch.nn.Module, device: str) -> Iterator[torch.nn.Module]
 
 def step_of(model: str, quick: bool) -> Stage:
     """The step of a model with random weights, on which its speed does not depend."""
-    family, config = family_of(model), CONFIGS[model]
+    config = small_config(model) if quick else CONFIGS[model]
     torch.manual_seed(0)
-    module = family.module_class("torch")(smaller(config) if quick else config).eval().requires_grad_(False)
+    module = family_of(model).module_class("torch")(config).eval().requires_grad_(False)
     stages = cut(model.partition("/")[0], module, Style(native=False)).stages
     return next(each for each in stages if each.name == "step")
-
-
-def smaller(config: Any) -> Any:
-    """The same with as little of everything as there can be."""
-    little = {"depth": 2, "blocks": (1, 1, 1, 1), "mixer_blocks": 1, "iterations": 2, "extra_convs": 0}
-    return replace(config, **{name: value for name, value in little.items() if hasattr(config, name)})
 
 
 Compute = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
@@ -113,8 +108,9 @@ def advanced(stage: Stage, inputs: list[torch.Tensor], outputs: Sequence[torch.T
 
 
 @torch.inference_mode()
-def measured(row: Row, compute: Compute, stage: Stage, device: str) -> Row:
+def measured(row: Row, compute: Compute, stage: Stage, settings: Settings) -> Row:
     """The row with the time of a frame: it goes there as it is, and positions come back."""
+    device = settings.device
     inputs, engine = start(stage, row.points or 1, device), Torch(Options(device=device))
     where = next(i for i, t in enumerate(stage.spec.inputs) if t.role == "frame")
     xy = next(i for i, t in enumerate(stage.spec.outputs) if t.role == "xy")
@@ -132,7 +128,7 @@ def measured(row: Row, compute: Compute, stage: Stage, device: str) -> Row:
         frame().cpu()
     seconds: list[float] = []
     ends = time.perf_counter() + SECONDS
-    while len(seconds) < 5 or (len(seconds) < FRAMES and time.perf_counter() < ends):
+    while len(seconds) < 3 or (len(seconds) < settings.frames and time.perf_counter() < ends):
         began = time.perf_counter()
         frame().cpu()
         seconds.append(time.perf_counter() - began)
