@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import tapsdk
+from tapsdk.commands.live_options import add_live
+from tapsdk.commands.options import add_model, add_points, frame, positive
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_track(commands)
-    _add_live(commands)
+    add_live(commands, STATUSES, _live)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
     doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -78,10 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     benchmark = commands.add_parser("benchmark", help="speed, accuracy and memory of models on backends")
     benchmark.add_argument("models", nargs="+", metavar="MODEL", help="a model's name or an artifact directory")
     benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
-    benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
-    benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
+    benchmark.add_argument("--points", type=positive, default=64, metavar="N", help="tracked at once (default: 64)")
+    benchmark.add_argument("--frames", type=positive, default=50, metavar="N", help="that are timed (default: 50)")
     benchmark.add_argument("--device", metavar="D", help="default: the engine's own choice")
-    benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
+    benchmark.add_argument("--threads", type=positive, metavar="N", help="default: the engine's own choice")
     benchmark.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
     )
@@ -119,14 +121,26 @@ def _add_track(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     track.add_argument(
-        "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
+        "video",
+        help="a video, a folder of images or a pattern, a URL (http, rtsp, ...), a camera (0, /dev/video0), or - for "
+        "standard input",
     )
-    _add_points(track, required=True)
-    track.add_argument("--at", type=_frame, metavar="T", help="the frame in which these points are (default: 0)")
-    _add_model(track)
+    add_points(track, required=True)
+    track.add_argument("--at", type=frame, metavar="T", help="the frame in which these points are (default: 0)")
+    add_model(track)
+    track.add_argument("--threads", type=positive, metavar="N", help="of the processor; default: the engine's choice")
+    track.add_argument(
+        "--start",
+        type=_moment,
+        metavar="T",
+        help="begin at this frame, 30, or time, 2.5s or 1:30; it counts as frame 0",
+    )
+    track.add_argument("--end", type=_moment, metavar="T", help="end before this frame or time of the video")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
-    track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
-    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
+    track.add_argument(
+        "-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it; - for stdout, as mp4"
+    )
+    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json; - for stdout, as csv")
     trail = "frames that a trail reaches back (default: 16, or 64 with --rainbow)"
     track.add_argument("--trail", type=int, metavar="K", help=trail)
     track.add_argument(
@@ -158,94 +172,13 @@ def _add_track(commands: Any) -> None:
     track.set_defaults(run=_track)
 
 
-def _add_live(commands: Any) -> None:
-    """Adds `live` to the subcommands of a parser."""
-    live = commands.add_parser(
-        "live",
-        help="track points on a camera, now, on a page of this machine",
-        epilog=STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    live.add_argument("source", help="a camera's number, a URL such as rtsp://..., or a file to play like a camera")
-    _add_points(live, required=False)
-    live.set_defaults(at=None)
-    _add_model(live)
-    live.add_argument("--size", type=_size, metavar="WxH", help="pixels to ask a camera for, such as 1280x720")
-    live.add_argument("--fps", type=float, metavar="N", help="to ask a camera for; of a file, whatever it says")
-    live.add_argument("--paused", action="store_true", help="begin with a file's first frame, and wait there")
-    live.add_argument("--record", action="store_true", help="record from the first frame on")
-    live.add_argument("--folder", default=".", metavar="DIR", help="where recordings and tracks go (default: here)")
-    live.add_argument("--save", metavar="OUT.npz", help="all tracks, in the end (default: live-DATE-TIME.npz)")
-    live.add_argument("--headless", action="store_true", help="no page: JSON on stdout, a line a frame")
-    page = live.add_argument_group("the page")
-    host = "address to be bound to; any but this machine's own wants the token in the page's address"
-    page.add_argument("--host", default="127.0.0.1", metavar="H", help=f"{host} (default: 127.0.0.1)")
-    page.add_argument("--port", type=_port, metavar="N", help="0: any that is free (default: 8750, if that is free)")
-    page.add_argument("--open", action="store_true", help="open it in the browser")
-    live.add_argument("--quiet", action="store_true", help="say nothing but errors, and where files are")
-    live.set_defaults(run=_live)
+def _moment(text: str) -> Any:
+    from tapsdk.video.part import parse_moment
 
-
-def _add_points(parser: argparse.ArgumentParser, required: bool) -> None:
-    which = parser.add_mutually_exclusive_group(required=required)
-    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
-    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
-    which.add_argument("--grid", type=_grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
-    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
-    parser.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default="tapir", help="a model's name, an artifact directory or its URL (default: tapir)"
-    )
-    parser.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
-    parser.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="of the processor; default: the engine's choice")
-    parser.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
-    parser.add_argument(
-        "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
-    )
-
-
-def _positive(text: str) -> int:
     try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return number
-
-
-def _grid(text: str) -> tuple[int, int]:
-    """(columns, rows) of N or COLUMNSxROWS."""
-    try:
-        columns, rows = map(int, text.lower().split("x")) if "x" in text.lower() else (int(text),) * 2
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor COLUMNSxROWS, such as 10x6") from None
-    return columns, rows
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of WIDTHxHEIGHT."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 1280x720")
-    return int(height), int(width)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, from 0 to 65535")
-    return int(text)
-
-
-def _frame(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
-    return int(text)
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _track(args: argparse.Namespace) -> int:

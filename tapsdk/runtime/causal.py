@@ -2,7 +2,7 @@
 
 fused   one compiled stage, `step`, from frame to estimates
 native  compiled stages with tapkernels between them, and in place of them where the manifest says so: encode, locate,
-        then per iteration lookup (always a kernel) and mixer
+        then per iteration lookup (always a kernel) and mixer; on the processor alone, where kernels are
 """
 
 from __future__ import annotations
@@ -61,14 +61,18 @@ class CausalPlan(ABC):
         step, query = artifact.stage("step"), artifact.stage("query")
         self._grids = [t.name for t in query.with_role("feature")]
         specs = step.with_role("query", "previous", "active", "state")
-        self.store = StateStore(specs, memory or backend, stages.buckets, self.block)
+        rounded = backend.place.few_shapes and artifact.manifest.points.independent
+        self.store = StateStore(specs, memory or backend, stages.buckets, self.block, rounded)
         self._memory = [t.name for t in step.with_role("state")]
         self._previous = [t.name for t in step.with_role("previous")]
         self._active = [t.name for t in step.with_role("active")]
         stages.open_all(("query", *(["encode"] if self._grids else []), *self.stages), points)
 
-    def begin(self, frame: Array, xy: Array, delay: Array | None = None) -> PointState:
-        """State of points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later."""
+    def begin(self, frame: Array | Tensor, xy: Array, delay: Array | None = None) -> PointState:
+        """State of points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later.
+
+        A frame may be an array or a tensor of the backend's.
+        """
         count = len(xy)
         delay = np.zeros(count, np.float32) if delay is None else delay
         described = self._describe(frame, xy, delay)
@@ -77,10 +81,10 @@ class CausalPlan(ABC):
         active = dict.fromkeys(self._active, np.ones(count, np.float32))
         blocks = self.store.keep({**empty, **active, **self._at(xy), **described}, count)
         fusion = self._manifest.flow
-        texture = texture_around(fusion, frame[0], xy, self._manifest.points.space) if fusion else None
+        texture = texture_around(fusion, self.seen(frame)[0], xy, self._manifest.points.space) if fusion else None
         return PointState(count, blocks, texture=texture)
 
-    def _describe(self, frame: Array, xy: Array, delay: Array) -> dict[str, Array]:
+    def _describe(self, frame: Array | Tensor, xy: Array, delay: Array) -> dict[str, Array]:
         """What the model knows points [N, 2] by, all of them in each array."""
         count, stage = len(xy), self._stage("query")
         rows = self.joining or self.store.capacity(count)
@@ -97,7 +101,7 @@ class CausalPlan(ABC):
             for name, axis in axes.items()
         }
 
-    def step(self, frame: Array, state: PointState, spent: PointState = EMPTY) -> tuple[Estimates, PointState]:
+    def step(self, frame: Array | Tensor, state: PointState, spent: PointState = EMPTY) -> tuple[Estimates, PointState]:
         """Estimates for frame [1, H, W, 3], and the state for the next one. At least one point.
 
         spent: a state that nobody will ask for any more, such as the one before; its memory may be used again.
@@ -105,14 +109,19 @@ class CausalPlan(ABC):
         found, memory = self._estimate(frame, state, spent)
         fusion = self._manifest.flow
         if fusion:
+            frame = self.seen(frame)
             xy, confidence = self._fused_with_flow(fusion, frame, state, found)
             found = replace(found, xy=xy, confidence=confidence)
         previous = self.store.keep(self._at(found.xy), state.count)
         blocks = [{**b, **p, **m} for b, p, m in zip(state.blocks, previous, memory, strict=True)]
         return found, PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
 
+    def seen(self, frame: Array | Tensor) -> Array:
+        """A frame as an array."""
+        return frame if isinstance(frame, np.ndarray) else self._backend.fetch(frame)
+
     @abstractmethod
-    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         """The model's estimates, and what it remembers for the next frame, block by block."""
 
     def _fused_with_flow(
@@ -138,7 +147,7 @@ class FusedPlan(CausalPlan):
     name = "fused"
     stages = ("step",)
 
-    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         session = self._open("step", self.store.capacity(state.count))
         (block,) = state.blocks
         out = session.run({"frame": frame, **block}, [NEXT + name for name in self._memory])
@@ -162,6 +171,11 @@ class NativePlan(CausalPlan):
         program, space = artifact.manifest.program, artifact.manifest.points.space
         if not isinstance(program, Causal) or program.native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
+        if not backend.place.on_processor:
+            raise BackendError(
+                f"the native plan computes on the processor, between stages and in place of them, and "
+                f"{backend.describe()} does not: use {backend.name}:{FusedPlan.name}, or device 'cpu'"
+            )
         native, threads, shared = program.native, backend.threads, artifact.weights()
         self.reuses = bool(native.kernels)
         if native.kernels:
@@ -183,7 +197,7 @@ class NativePlan(CausalPlan):
         kept = [NEXT + name for name in self._mixer_memory] if name == "mixer" else []
         return CompiledStage(self._open(name, 0), kept)
 
-    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         grids = self._encoder.run({"frame": frame})
         height, width = frame.shape[1:3]
         to_space = np.array([self._space[1] / width, self._space[0] / height], np.float32)

@@ -146,7 +146,7 @@ class CausalRun:
         for t, frame in enumerate(wrap(frames, self._source.num_frames, self._label("tracking", group))):
             began = time.perf_counter()
             if several or (self._last_query and t <= self._last_query):
-                spool.append({"frame": frame})
+                spool.append({"frame": frame if isinstance(frame, np.ndarray) else self._stream.as_array(frame)})
             self._first.append(self._advance(frame, group.forwards, t))
             self._seconds += time.perf_counter() - began
 

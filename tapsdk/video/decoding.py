@@ -13,6 +13,7 @@ import numpy as np
 
 from tapsdk.errors import FramesError
 from tapsdk.video.completeness import missing_bytes
+from tapsdk.video.containers import open_container
 from tapsdk.video.frames import Damage, Frame, FrameSource
 from tapsdk.video.images import MAX_PIXELS, NO_PROTOCOL, FirstLook, reason, rgb_of
 from tapsdk.video.orientation import QUARTER_TURNED, UPRIGHT, exif_orientation, frame_orientation, turned_upright
@@ -35,13 +36,13 @@ _STILL_CODECS = ("mjpeg", "png", "apng", "webp", "tiff")
 
 @dataclass(frozen=True)
 class Opening:
-    """How FFmpeg opens an origin that is no file.
+    """How FFmpeg opens an origin.
 
-    device: the kind of device that it is, such as "v4l2"; None: a URL. options: FFmpeg's. seconds: without a byte,
-    after which a URL counts as lost.
+    driver: FFmpeg's name of what reads a device. options: FFmpeg's. seconds: of silence, after which a URL counts as
+    lost.
     """
 
-    device: str | None = None
+    driver: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     seconds: float = URL_SECONDS
 
@@ -50,7 +51,7 @@ def open_video(origin: str | IO[bytes], name: str, *, read_once: bool, opening: 
     """The frames of a video. Raises FramesError for what is no video.
 
     origin: what FFmpeg opens, "file:..." or a URL; or an open binary file, which is read from where it stands and left
-        open. name: for messages. read_once: the origin cannot be opened a second time.
+        open. name: for messages. read_once: the origin cannot be opened a second time. opening: for what is no file.
     """
     reader = _Reader(origin, name, read_once, opening or Opening())
     stream = reader.stream
@@ -74,7 +75,7 @@ class _Reader:
     what was passed over."""
 
     def __init__(self, origin: str | IO[bytes], name: str, read_once: bool, opening: Opening) -> None:
-        self._origin, self._name, self._read_once, self._opening = origin, name, read_once, opening
+        self._origin, self._name, self._opening = origin, name, opening
         self.times: list[float | None] = []
         self.pixel_aspects: list[Fraction | None] = []
         self.damage = Damage()
@@ -285,11 +286,10 @@ def _opened(origin: str | IO[bytes], name: str, opening: Opening) -> tuple[Input
     if not from_url:
         options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
-        container = av.open(
-            origin, "r", format=opening.device, metadata_errors="replace", options=options, timeout=timeout
-        )
+        container = open_container(origin, driver=opening.driver, options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise FramesError(f"{name}: not a video, or damaged beyond reading ({reason(error)})") from error
+        what = "cannot be opened" if opening.driver else "not a video, or damaged beyond reading"
+        raise FramesError(f"{name}: {what} ({reason(error)})") from error
     stream = cast("VideoStream | None", container.streams.best("video"))
     if stream is None:
         container.close()

@@ -196,6 +196,6 @@ def test_an_engine_that_fails_leaves_what_was_tracked(run, video_file, tmp_path,
 
     step, fail_at_the_third.count = Tracker.step, 0
     monkeypatch.setattr(Tracker, "step", fail_at_the_third)
-    assert run(video_file, "--headless", "--grid", "2", "--save", "out.npz") == STOPPED_EARLY
+    assert run(video_file, "--headless", "--fps", "5", "--grid", "2", "--save", "out.npz") == STOPPED_EARLY
     assert "stopped after 2 frames: the engine broke; saving what was tracked" in capfd.readouterr().err
     assert Tracks.load("out.npz").num_frames == 2
