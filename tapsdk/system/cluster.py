@@ -1,0 +1,63 @@
+"""Ray, which runs work on many machines: how one gets to it. It is imported when it is asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tapsdk.errors import TapsdkError
+from tapsdk.system.machine import cores, free_memory
+from tapsdk.system.reading import reason
+
+RAY, CLIENT = "ray", "ray://"
+STORE_BYTES = 1 << 28
+"""Most that a Ray of one's own keeps in shared memory: what goes through it here is small."""
+
+
+def check_address(on: str) -> None:
+    """Raises TapsdkError for what is neither "ray" nor a cluster's "ray://HOST:PORT"."""
+    if on != RAY and not (on.startswith(CLIENT) and on.removeprefix(CLIENT)):
+        raise TapsdkError(f"unknown place to work on {on!r}: give {RAY!r}, or a cluster's {CLIENT}HOST:PORT")
+
+
+@contextmanager
+def cluster(on: str) -> Iterator[Any]:
+    """The module `ray`, connected. What was connected before stays so.
+
+    on: "ray": the cluster that RAY_ADDRESS names or that this machine belongs to, else Ray on this machine alone, for
+        as long as it takes; "ray://HOST:PORT": that cluster, by way of its head's client server.
+    Raises TapsdkError without the package, and where there is no such cluster.
+    """
+    check_address(on)
+    try:
+        import ray
+    except ImportError as error:
+        raise TapsdkError(f"Ray is not installed ({error}): pip install 'tapsdk[ray]'") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        _connect(ray, on)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise TapsdkError(f"no Ray was reached at {on}: {reason(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, on: str) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if on != RAY:
+        ray.init(on, **quiet)
+        return
+    try:
+        ray.init(os.environ.get("RAY_ADDRESS") or "auto", **quiet)
+    except ConnectionError:
+        if os.environ.get("RAY_ADDRESS"):
+            raise
+        own = min(STORE_BYTES, (free_memory() or STORE_BYTES) // 4)
+        ray.init(num_cpus=cores(), object_store_memory=own, include_dashboard=False, **quiet)
