@@ -14,8 +14,7 @@ from typing import Any
 from tapsdk.batch.local import Done
 from tapsdk.batch.table import Row
 from tapsdk.batch.worker import Settings, Task, Worker, failed, settle
-from tapsdk.errors import TapsdkError
-from tapsdk.system.cluster import cluster
+from tapsdk.system.cluster import cluster, own_errors, quiet_data
 
 MOST_BLOCKS = 10_000
 """That Ray Data hands out: of that many tasks each is one by itself."""
@@ -39,7 +38,7 @@ def run_on_ray(
         needs = needs_of(settings)
         settings = _settled(ray, settings, needs)
         missing = dict(enumerate(tasks))
-        for index, row in _rows(ray, tasks, settings, needs, workers):
+        for index, row in _rows(tasks, settings, needs, workers):
             yield missing.pop(index), row
         for task in missing.values():
             yield task, failed(task, KILLED)
@@ -54,13 +53,8 @@ def needs_of(settings: Settings) -> dict[str, float]:
 
 def _settled(ray: Any, settings: Settings, needs: dict[str, float]) -> Settings:
     """Decided where the work will be done."""
-    try:
+    with own_errors(ray):
         settled: Settings = ray.get(ray.remote(**needs)(settle).remote(settings))
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, TapsdkError):
-            raise cause from None
-        raise TapsdkError(f"the cluster's machines cannot do it: {cause}") from error
     return settled
 
 
@@ -76,13 +70,10 @@ class RayWorker:
 
 
 def _rows(
-    ray: Any, tasks: Sequence[Task], settings: Settings, needs: dict[str, float], workers: int | None
+    tasks: Sequence[Task], settings: Settings, needs: dict[str, float], workers: int | None
 ) -> Generator[tuple[int, Row], None, None]:
-    import ray.data as data
-
-    context = data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1
+    data = quiet_data()
+    data.DataContext.get_current().max_errored_blocks = -1
     given = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
     pool = data.ActorPoolStrategy(size=workers) if workers else data.ActorPoolStrategy(min_size=1)
     done = data.from_items(given, override_num_blocks=min(len(given), MOST_BLOCKS)).map(

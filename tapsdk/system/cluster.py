@@ -61,3 +61,27 @@ def _connect(ray: Any, on: str) -> None:
             raise
         own = min(STORE_BYTES, (free_memory() or STORE_BYTES) // 4)
         ray.init(num_cpus=cores(), object_store_memory=own, include_dashboard=False, **quiet)
+
+
+@contextmanager
+def own_errors(ray: Any) -> Iterator[None]:
+    """Within it, what Ray raises of work that it did elsewhere is what that raised, if it is an error of tapsdk; else a
+    TapsdkError."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, TapsdkError):
+            raise cause from None
+        raise TapsdkError(f"a machine of the cluster cannot do it: {type(cause).__name__}: {reason(cause)}") from error
+    except ray.exceptions.RayError as error:
+        raise TapsdkError(f"Ray could not do it: {reason(error)}") from error
+
+
+def quiet_data() -> Any:
+    """The module `ray.data`, without its own progress bars and reports."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    return ray.data
