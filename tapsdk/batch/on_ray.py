@@ -8,21 +8,20 @@ another; what of that was finished is found in its file and kept.
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
 from tapsdk.batch.local import Done
-from tapsdk.batch.table import Row
 from tapsdk.batch.worker import Settings, Task, Worker, failed, settle
-from tapsdk.system.cluster import cluster, own_errors, quiet_data
+from tapsdk.system.cluster import cluster, own_errors, rows_of
 
 MOST_BLOCKS = 10_000
 """That Ray Data hands out: of that many tasks each is one by itself."""
-TRIES = 5
-"""Deaths of actors over one task, after which it is a failed row: machines die, and videos that kill are tried no
-more."""
+MOST_DEATHS = 3
+"""Of workers over one task: machines die, but a video that kills is a failed row then."""
 KILLED = (
-    f"{TRIES + 1} workers died while they tracked it, perhaps for want of memory: track fewer points, split them, or "
+    f"{MOST_DEATHS} workers died while they tracked it, perhaps for want of memory: track fewer points, split them, or "
     "work at a smaller resolution"
 )
 
@@ -34,14 +33,14 @@ def run_on_ray(
 
     Raises ModelError, ArtifactError, BackendError; TapsdkError where the cluster cannot do it.
     """
-    with cluster(address) as ray:
+    with cluster(address) as ray, own_errors(ray):
         needs = needs_of(settings)
-        settings = _settled(ray, settings, needs)
-        missing = dict(enumerate(tasks))
-        for index, row in _rows(tasks, settings, needs, workers):
-            yield missing.pop(index), row
-        for task in missing.values():
-            yield task, failed(task, KILLED)
+        # Where the work will be done.
+        settings = ray.get(ray.remote(**needs)(settle).remote(settings))
+        deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote()
+        pool = {"max_restarts": -1, "max_task_retries": -1, **needs}
+        for row in rows_of(ray, _dataset, tasks, [settings, deaths], workers, pool):
+            yield tasks[row["index"]], pickle.loads(row["row"])
 
 
 def needs_of(settings: Settings) -> dict[str, float]:
@@ -51,33 +50,43 @@ def needs_of(settings: Settings) -> dict[str, float]:
     return {"num_cpus": settings.options.threads or 1, **({"num_gpus": 1} if gpu else {})}
 
 
-def _settled(ray: Any, settings: Settings, needs: dict[str, float]) -> Settings:
-    """Decided where the work will be done."""
-    with own_errors(ray):
-        settled: Settings = ray.get(ray.remote(**needs)(settle).remote(settings))
-    return settled
+class Deaths:
+    """An actor that counts how often each task that is under way was begun, so that one that kills whoever does it is
+    not tried for ever."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, index: int) -> int:
+        """How often its worker has died so far."""
+        self._begun[index] += 1
+        return self._begun[index] - 1
+
+    def end(self, index: int) -> None:
+        del self._begun[index]
 
 
 class RayWorker:
     """What an actor of Ray Data is made of."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._worker = Worker(settings)
+    def __init__(self, settings: Settings, deaths: Any) -> None:
+        self._worker, self._deaths = Worker(settings), deaths
 
     def __call__(self, given: dict[str, Any]) -> dict[str, Any]:
-        row = self._worker.do(pickle.loads(given["task"]))
-        return {"index": given["index"], "row": pickle.dumps(row)}
+        import ray
+
+        index, task = int(given["index"]), pickle.loads(given["task"])
+        died = ray.get(self._deaths.begin.remote(index))
+        row = self._worker.do(task) if died < MOST_DEATHS else failed(task, KILLED)
+        self._deaths.end.remote(index)
+        return {"index": index, "row": pickle.dumps(row)}
 
 
-def _rows(
-    tasks: Sequence[Task], settings: Settings, needs: dict[str, float], workers: int | None
-) -> Generator[tuple[int, Row], None, None]:
-    data = quiet_data()
-    data.DataContext.get_current().max_errored_blocks = -1
+def _dataset(
+    data: Any, tasks: Sequence[Task], given_to_workers: list[Any], workers: int | None, options: dict[str, Any]
+) -> Any:
+    """Rows of every task as it is done. options: of the actors, as Ray has them."""
     given = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
     pool = data.ActorPoolStrategy(size=workers) if workers else data.ActorPoolStrategy(min_size=1)
-    done = data.from_items(given, override_num_blocks=min(len(given), MOST_BLOCKS)).map(
-        RayWorker, fn_constructor_args=[settings], compute=pool, max_task_retries=TRIES, max_restarts=-1, **needs
-    )
-    for row in done.iter_rows():
-        yield int(row["index"]), pickle.loads(row["row"])
+    source = data.from_items(given, override_num_blocks=min(len(given), MOST_BLOCKS))
+    return source.map(RayWorker, fn_constructor_args=given_to_workers, compute=pool, **options)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,11 @@ from tapsdk.system.machine import cores, free_memory
 from tapsdk.system.reading import reason
 
 RAY, CLIENT = "ray", "ray://"
+HEAD = {"node:__internal_head__": 0.001}
+"""What Ray calls the place of a cluster's head, and as little of it as it counts."""
+CLIENT_PORT = 10001
+PATIENCE = 20.0
+"""Seconds until a head must have answered."""
 STORE_BYTES = 1 << 28
 """Most that a Ray of one's own keeps in shared memory: what goes through it here is small."""
 
@@ -52,6 +58,8 @@ def cluster(on: str) -> Iterator[Any]:
 def _connect(ray: Any, on: str) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if on != RAY:
+        host, _, port = on.removeprefix(CLIENT).partition(":")
+        socket.create_connection((host, int(port or CLIENT_PORT)), PATIENCE).close()  # Ray itself says less, and later
         ray.init(on, **quiet)
         return
     try:
@@ -78,10 +86,30 @@ def own_errors(ray: Any) -> Iterator[None]:
         raise TapsdkError(f"Ray could not do it: {reason(error)}") from error
 
 
-def quiet_data() -> Any:
-    """The module `ray.data`, without its own progress bars and reports."""
-    import ray.data
+def rows_of(ray: Any, make: Callable[..., Any], *args: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a dataset of Ray Data, which `make(ray.data, *args)` gives, as they come.
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    return ray.data
+    Ray Data does not work by way of a client: then the dataset is one of an actor on the cluster's head.
+    """
+    if not ray.util.client.ray.is_connected():
+        yield from Rows(make, args).rows
+        return
+    head = ray.remote(num_cpus=0, resources=HEAD)(Rows).remote(make, args)
+    while (row := ray.get(head.next.remote())) is not None:
+        yield row
+
+
+class Rows:
+    """Of a dataset, one by one."""
+
+    def __init__(self, make: Callable[..., Any], args: Sequence[Any]) -> None:
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is an exception
+        self.rows: Iterator[dict[str, Any]] = iter(make(ray.data, *args).iter_rows())
+
+    def next(self) -> dict[str, Any] | None:
+        """None at the end."""
+        return next(self.rows, None)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any
 
-from tapsdk.system.cluster import cluster, own_errors, quiet_data
+from tapsdk.system.cluster import cluster, own_errors, rows_of
 from training.data.training_videos import TrainingVideos
 from training.run.batches import Batch, make_batch, open_videos
 from training.run.config import TrainConfig
@@ -27,13 +27,17 @@ def iterate_on_ray(
     with open_videos(config) as videos, cluster(on) as ray, own_errors(ray):
         steps = range(start, config.total_steps)
         if steps:
-            for row in batch_source(config, steps, rank, world, videos).iter_rows():
+            for row in rows_of(ray, batch_source, config, steps, rank, world, videos):
                 yield pickle.loads(row["batch"])
 
 
-def batch_source(config: TrainConfig, steps: range, rank: int, world: int, videos: TrainingVideos | None) -> Any:
-    """A `ray.data.Dataset` with a row a step: "id", counted from the first of the steps, and "batch", pickled."""
-    data = quiet_data()
+def batch_source(
+    data: Any, config: TrainConfig, steps: range, rank: int, world: int, videos: TrainingVideos | None
+) -> Any:
+    """A `ray.data.Dataset` with a row a step: "id", counted from the first of the steps, and "batch", pickled.
+
+    data: the module `ray.data`.
+    """
     data.DataContext.get_current().execution_options.preserve_order = True
     make = partial(_made, config, steps.start, rank, world, videos)
     return data.range(len(steps), override_num_blocks=min(len(steps), MOST_BLOCKS)).map(make, num_cpus=1)

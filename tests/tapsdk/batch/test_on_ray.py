@@ -1,13 +1,16 @@
 """A batch on a Ray cluster of three nodes: the same bytes as here, whatever dies meanwhile."""
 
+import os
+import signal
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tapsdk.batch import run
 from tapsdk.errors import BackendError, TapsdkError
-from tests.clusters import NODE, ray_cluster
+from tests.clusters import ray_cluster
 from tests.support import needs_kill
 from tests.tapsdk.batch.made import BACKEND, make_videos, tracks_in
 
@@ -42,11 +45,73 @@ def here(batch, tmp_path_factory):
     return tracks_in(folder)
 
 
-def test_tracks_are_those_of_this_machine_to_the_byte_and_a_second_run_computes_nothing(nodes, batch, here, tmp_path):
-    table = batch(output=tmp_path, on="ray")
-    assert [row.status for row in table] == ["failed"] + ["done"] * VIDEOS
-    assert "bad.mp4: not a video" in table[0].reason
-    assert tracks_in(tmp_path) == here
+@pytest.fixture(scope="module")
+def there(nodes, batch, tmp_path_factory):
+    """What the cluster leaves, and its table; a worker and then a whole node are killed in the middle."""
+    folder, told, mortal = tmp_path_factory.mktemp("there"), [], list(nodes.worker_nodes)
+
+    def kill(work, done, total):
+        told.append((work, done, total))
+        if done == 5:
+            os.kill(workers_of(mortal)[0][1], signal.SIGKILL)
+        if done == 20:
+            nodes.remove_node(workers_of(mortal)[0][0], allow_graceful=False)
+
+    table = batch(output=folder, on="ray", workers=3, progress=kill)
+    assert told == [("tracking", done, VIDEOS + 1) for done in range(1, VIDEOS + 2)]
+    return folder, table
+
+
+def workers_of(nodes):
+    """Nodes and processes of the actors that track videos on them."""
+    raylets = {each.process.pid: node for node in nodes for each in node.all_processes["raylet"]}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in raylets and b"RayWorker" in (process / "cmdline").read_bytes():
+                found.append((raylets[parent], int(process.name)))
+    return found
+
+
+@needs_kill
+def test_tracks_are_those_of_this_machine_to_the_byte_whatever_dies(there, here):
+    folder, table = there
+    assert [row.status for row in table if row.status not in ("done", "kept")] == ["failed"]
+    assert tracks_in(folder) == here
     assert len(here) == VIDEOS
-    again = batch(output=tmp_path, on="ray")
-    assert [row.status for row in again] == ["failed"] + ["kept"] * VIDEOS
+
+
+@needs_kill
+def test_a_video_that_fails_is_one_row(there):
+    _, table = there
+    assert len(table) == VIDEOS + 1 and [row.video for row in table] == sorted(row.video for row in table)
+    (row,) = table.failed
+    assert "bad.mp4: not a video" in row.reason
+
+
+@needs_kill
+def test_a_second_run_computes_nothing(there, batch):
+    folder, _ = there
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+    table = batch(output=folder, on="ray", workers=2)
+    assert [row.status for row in table if row.status != "kept"] == ["failed"]
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+
+
+def test_what_no_video_could_do_is_raised_before_the_first(nodes, batch, tmp_path):
+    with pytest.raises(BackendError, match=r"has no device 'npu:7'"):
+        batch(output=tmp_path / "out", on="ray", device="npu:7")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_that_is_split_over_the_cluster_has_the_bytes_of_one_worker(nodes, batch, videos, tmp_path):
+    split = partial(run, videos / "v000.mp4", model=batch.keywords["model"], grid=4, backend=BACKEND, split=5)
+    split(output=tmp_path / "here", workers=1)
+    split(output=tmp_path / "there", on="ray", workers=2)
+    assert tracks_in(tmp_path / "there") == tracks_in(tmp_path / "here") != {}
+
+
+def test_a_cluster_that_is_not_there(batch, tmp_path):
+    with pytest.raises(TapsdkError, match=r"no Ray was reached at ray://127.0.0.1:1: "):
+        batch(output=tmp_path / "out", on="ray://127.0.0.1:1")
