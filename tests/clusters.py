@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -33,3 +37,22 @@ def ray_cluster(nodes: int) -> Iterator[Any]:
             yield cluster
         finally:
             cluster.shutdown()
+
+
+@contextmanager
+def client_server(cluster: Any) -> Iterator[str]:
+    """The address of a server through which programs elsewhere reach a cluster."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ray.util.client.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen([*command, "--address", cluster.address, "--mode", "proxy"], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"ray://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tapsdk.batch import run
+from tapsdk.batch import on_ray, run
 from tapsdk.errors import BackendError, TapsdkError
-from tests.clusters import ray_cluster
+from tests.clusters import client_server, ray_cluster
 from tests.support import needs_kill
+from tests.tapsdk.batch import deadly
 from tests.tapsdk.batch.made import BACKEND, make_videos, tracks_in
 
 VIDEOS = 60
@@ -110,6 +111,25 @@ def test_a_video_that_is_split_over_the_cluster_has_the_bytes_of_one_worker(node
     split(output=tmp_path / "here", workers=1)
     split(output=tmp_path / "there", on="ray", workers=2)
     assert tracks_in(tmp_path / "there") == tracks_in(tmp_path / "here") != {}
+
+
+@pytest.mark.slow
+@needs_kill
+def test_a_video_that_kills_whoever_tracks_it_is_a_row(nodes, batch, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "RayWorker", deadly.RayWorker)
+    jobs = make_videos(tmp_path / "videos", 3)
+    table = run(jobs, output=tmp_path / "out", on="ray", workers=2, **batch.keywords)
+    assert [row.status for row in table] == ["done", "failed", "done"]
+    assert table[1].reason == on_ray.KILLED
+
+
+@pytest.mark.slow
+def test_a_cluster_may_be_reached_by_its_client_server(nodes, batch, videos, here, tmp_path):
+    with client_server(nodes) as address:
+        jobs = sorted(videos.glob("v00*.mp4"))
+        table = run(jobs, output=tmp_path, on=address, workers=2, **batch.keywords)
+    assert {row.status for row in table} == {"done"}
+    assert tracks_in(tmp_path) == {name: here[name] for name in tracks_in(tmp_path)} != {}
 
 
 def test_a_cluster_that_is_not_there(batch, tmp_path):
