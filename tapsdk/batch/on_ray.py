@@ -38,8 +38,7 @@ def run_on_ray(
         # Where the work will be done.
         settings = ray.get(ray.remote(**needs)(settle).remote(settings))
         deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote()
-        pool = {"max_restarts": -1, "max_task_retries": -1, **needs}
-        for row in rows_of(ray, _dataset, tasks, [settings, deaths], workers, pool):
+        for row in rows_of(ray, _dataset, tasks, [settings, deaths], workers, needs):
             yield tasks[row["index"]], pickle.loads(row["row"])
 
 
@@ -83,10 +82,10 @@ class RayWorker:
 
 
 def _dataset(
-    data: Any, tasks: Sequence[Task], given_to_workers: list[Any], workers: int | None, options: dict[str, Any]
+    data: Any, tasks: Sequence[Task], given_to_workers: list[Any], workers: int | None, needs: dict[str, float]
 ) -> Any:
-    """Rows of every task as it is done. options: of the actors, as Ray has them."""
+    """Rows of every task as it is done. Ray Data restarts actors that die, and tries their tasks again."""
     given = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
     pool = data.ActorPoolStrategy(size=workers) if workers else data.ActorPoolStrategy(min_size=1)
     source = data.from_items(given, override_num_blocks=min(len(given), MOST_BLOCKS))
-    return source.map(RayWorker, fn_constructor_args=given_to_workers, compute=pool, **options)
+    return source.map(RayWorker, fn_constructor_args=given_to_workers, compute=pool, **needs)

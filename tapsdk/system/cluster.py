@@ -16,6 +16,8 @@ from tapsdk.system.reading import reason
 RAY, CLIENT = "ray", "ray://"
 HEAD = {"node:__internal_head__": 0.001}
 """What Ray calls the place of a cluster's head, and as little of it as it counts."""
+LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+"""Environment variable with what Ray's own processes write to stderr, read when they are started."""
 CLIENT_PORT = 10001
 PATIENCE = 20.0
 """Seconds until a head must have answered."""
@@ -56,6 +58,16 @@ def cluster(on: str) -> Iterator[Any]:
 
 
 def _connect(ray: Any, on: str) -> None:
+    level = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = level or "fatal"  # what fails is an exception
+    try:
+        _start(ray, on)
+    finally:
+        if level is None:
+            del os.environ[LOG_LEVEL]
+
+
+def _start(ray: Any, on: str) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if on != RAY:
         host, _, port = on.removeprefix(CLIENT).partition(":")
