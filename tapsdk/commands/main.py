@@ -15,6 +15,7 @@ from typing import Any
 import tapsdk
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
+from tapsdk.system.memory import parse_bytes
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 STATUSES = """exit status:
@@ -138,6 +139,8 @@ def _add_track(commands: Any) -> None:
     track.add_argument(
         "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
     )
+    memory = "to track with beside the model, such as 2GB; with less, points are tracked group by group"
+    track.add_argument("--memory", type=_memory, metavar="N", help=f"{memory} (default: half of what is free)")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
     track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
@@ -168,6 +171,8 @@ def _add_track(commands: Any) -> None:
     space.add_argument("--poses", metavar="FILE", help="camera to world, a pose a frame: .npy, .npz, .txt or .csv")
     save_3d = ".npz, .csv, .ply, .rrd, .svg (a plot) or .html (a view); default: OUT-3d.npz beside --save OUT.npz"
     space.add_argument("--save-3d", nargs="+", metavar="OUT", help=save_3d)
+    resume = "go on where an earlier run of the same command was killed, and keep beside the result what that takes"
+    track.add_argument("--resume", action="store_true", help=resume)
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
 
@@ -180,6 +185,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return number
+
+
+def _memory(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except TapsdkError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _grid(text: str) -> tuple[int, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from tapsdk.artifact.manifest import Manifest
-from tapsdk.runtime.causal import FusedPlan, NativePlan
+from tapsdk.runtime.causal import FusedPlan
+from tapsdk.runtime.native import NativePlan
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.whole import WholePlan
 

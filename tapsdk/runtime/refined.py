@@ -2,13 +2,17 @@
 
 Each frame is encoded once, and its feature grids go to a file. Groups of points then pass over all frames: once to
 locate them, and once for every refinement, which looks up scores around each point in the grids and gives them to the
-mixer. What that needs in memory is bounded by the size of a group, not by the video; only where the frames of a single
-point exceed `MIXER_ROWS` does it grow with them. The file grows with the video.
+mixer. The mixer gets a long video in chunks, and on both sides of each as many frames as it looks at: `reach`. That is
+the same as all frames at once, and how many iterations there are does not matter, since each goes through the whole
+video before the next begins. So what is needed in memory is bounded, except for some kilobytes of a single point in
+each frame. The file grows with the video.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +22,26 @@ from tapsdk.artifact.manifest import NEXT, Manifest, Refined
 from tapsdk.backends import Array, Backend
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
+from tapsdk.runtime.journal import NO_JOURNAL, NoJournal
 from tapsdk.runtime.sizes import RefinementSizes
 from tapsdk.runtime.stages import Estimates, Lookup, OpenStages, preprocess
-from tapsdk.runtime.video_pass import Steps, VideoPass, point_groups
+from tapsdk.runtime.video_pass import ANY_MEANS, Means, Steps, VideoPass, chunks_of, point_groups
 from tapsdk.system.spool import Spool
 from tapsdk.video.frames import Frame
 
 GROUP_ROWS = 2048
-"""Points times frames that are tracked together, unless it is a single point."""
+"""Points times frames that are tracked together, unless it is a single point; more where there is memory for them,
+since every group reads what is kept of the video anew."""
 MAX_GROUP = 256
 """Points at once, however few the frames are: the cost volume of one is as large as a grid."""
 MIXER_ROWS = 512
-"""Points times frames that the mixer gets at once, unless it is a single point. One takes 160 kB in TAPIR as published:
+"""Points times frames that the mixer gets at once. One takes 160 kB in TAPIR as published:
 with more of them a processor's cache holds less, and with fewer than a hundred products of matrices become slow."""
+REACHES = 4
+"""As many times what the mixer looks at on a side are the frames that it gets at once, at least: then half of them are
+looked at for others alone, at most."""
+XY = "xy"
+"""Name of positions beside those of logits."""
 
 
 class RefinedPlan:
@@ -49,7 +60,7 @@ class RefinedPlan:
             raise BackendError(f"{artifact.directory} does not hold stages for whole videos and any number of points")
         self.frames, self._space = artifact.manifest.frames, artifact.manifest.points.space
         self.threads = backend.threads
-        self.iterations = program.refinement.iterations
+        self.iterations, self.reach = program.refinement.iterations, program.reach
         self._lookup = Lookup(program.refinement.levels, program.refinement.radius, self._space, backend.threads)
         self._encoder, self._query, self._locate, self._mixer = (
             stages.open(name, 0) for name in ("encode", "query", "locate", "mixer")
@@ -60,11 +71,16 @@ class RefinedPlan:
         (self._points,) = (t.name for t in query.with_role("points"))
         (features,) = query.outputs
         self._features, self.feature_width = features.name, int(features.shape[1])
-        self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
+        mixer = artifact.stage("mixer")
+        self._logits = [t.name for t in mixer.with_role("logit")]
+        self.row_bytes = 2 * sum(4 * prod(t.shape_for(1)) for t in (*mixer.inputs, *mixer.outputs))
+        """Of a point in a frame, while it is refined: what the mixer takes and gives, twice for a moment."""
 
-    def start(self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32]) -> RefinedPass:
+    def start(
+        self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32], means: Means = ANY_MEANS
+    ) -> RefinedPass:
         """A video to come; points are queried at xy [N, 2], in the points' space, in frames t [N]."""
-        return RefinedPass(self, sizes, t, xy)
+        return RefinedPass(self, sizes, t, xy, means)
 
     def encode(self, frame: Array) -> dict[str, Array]:
         """Grids of a frame [1, H, W, 3]."""
@@ -87,31 +103,42 @@ class RefinedPlan:
         return self._lookup.patches(grids, xy, features)
 
     def refine(
-        self, estimates: Estimates, features: Array, patches: Array, size: tuple[int, int]
+        self, estimates: Estimates, features: Array, patches: Array, size: Size, journal: NoJournal = NO_JOURNAL
     ) -> tuple[Estimates, Array]:
         """Better estimates and features [N, T, C], from patches [N, T, P] of frames of (height, width) `size`."""
-        out = self._mix({"patches": patches, self._features: features, **estimates.logits})
+        out = self._mix({"patches": patches, self._features: features, **estimates.logits}, journal)
         scale = np.array([self._space[1] / size[1], self._space[0] / size[0]], np.float32)
         logits = {name: out[NEXT + name] for name in self._logits}
         return Estimates(estimates.xy + out["offset"] * scale, logits), out[NEXT + self._features]
 
-    def _mix(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the mixer makes of arrays [N, T, ...], some points after the other."""
+    def _mix(self, inputs: Mapping[str, Array], journal: NoJournal) -> dict[str, Array]:
+        """What the mixer makes of arrays [N, T, ...], some points after the other, and one chunk after the other."""
         points, frames = inputs["patches"].shape[:2]
-        parts = [
-            self._mixer.run({name: array[part] for name, array in inputs.items()})
-            for part in point_groups(points, frames, MIXER_ROWS, points)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        length = frames if self.reach is None else max(MIXER_ROWS, REACHES * self.reach)
+        margin = 0 if self.reach is None or length >= frames else self.reach
+        out: dict[str, Array] = {}
+        for part in point_groups(points, min(frames, length), MIXER_ROWS, points):
+            for chunk in chunks_of(frames, length - 2 * margin, margin):
+                seen = {name: array[part, chunk.first : chunk.last] for name, array in inputs.items()}
+                for name, found in journal.once(partial(self._mixer.run, seen)).items():
+                    if name not in out:
+                        out[name] = np.empty((points, frames, *found.shape[2:]), found.dtype)
+                    out[name][part, chunk.start : chunk.stop] = found[:, chunk.core]
+        return out
 
 
 class RefinedPass(VideoPass):
     """A video, encoded, and the points that are tracked through it. Close it: it keeps files open."""
 
     def __init__(
-        self, plan: RefinedPlan, sizes: RefinementSizes, t: NDArray[np.int64], start: NDArray[np.float32]
+        self,
+        plan: RefinedPlan,
+        sizes: RefinementSizes,
+        t: NDArray[np.int64],
+        start: NDArray[np.float32],
+        means: Means = ANY_MEANS,
     ) -> None:
-        super().__init__()
+        super().__init__(means)
         self._plan, self._sizes, self._t, self._start = plan, sizes, t, start
         self._spools = {size: Spool("the features of frames") for size in (sizes.base, *sizes.refinement)}
         width = plan.feature_width
@@ -123,13 +150,19 @@ class RefinedPass(VideoPass):
         if not len(self._t):
             return
         for size, spool in self._spools.items():
-            grids = self._plan.encode(preprocess(image, size, self._plan.frames, self._plan.threads))
+            grids = self._journal.once(partial(self._encode, image, size))
             spool.append(grids)
             if len(asked):
                 self._features[size][asked] = self._plan.describe(grids, self._start[asked])
 
+    def _encode(self, image: Frame, size: Size) -> Mapping[str, Array]:
+        return self._plan.encode(preprocess(image, size, self._plan.frames, self._plan.threads))
+
     def groups(self) -> list[slice]:
-        return point_groups(len(self._t), self.frames, GROUP_ROWS, MAX_GROUP)
+        rows = self._budget.points(len(self._t) * self.frames, None, self._plan.row_bytes)
+        # What memory nobody knows of is not there to be used up.
+        most = GROUP_ROWS if self._budget.total is None else max(GROUP_ROWS, rows)
+        return point_groups(len(self._t), self.frames, most, MAX_GROUP)
 
     @property
     def steps(self) -> int:
@@ -149,14 +182,20 @@ class RefinedPass(VideoPass):
         features, spool = self._features[self._sizes.base][group], self._spools[self._sizes.base]
         found = []
         for t in range(self.frames):
-            found.append(self._plan.locate(spool[t], features))
+            found.append(self._journal.once(partial(self._located, spool, t, features)))
             yield
-        xy = np.stack([each.xy for each in found], 1)
+        stacked = {name: np.stack([each[name] for each in found], 1) for name in found[0]}
+        xy = stacked.pop(XY)
         # One position is known: the refinement starts from the query itself in its own frame.
         asked = self._t[group]
         reached = np.flatnonzero(asked < self.frames)
         xy[reached, asked[reached]] = self._start[group][reached]
-        return Estimates(xy, {name: np.stack([each.logits[name] for each in found], 1) for name in found[0].logits})
+        return Estimates(xy, stacked)
+
+    def _located(self, spool: Spool, t: int, features: Array) -> dict[str, Array]:
+        """Positions and logits [N] at first sight, by name."""
+        found = self._plan.locate(spool[t], features)
+        return {XY: found.xy, **found.logits}
 
     def _refine(self, estimates: Estimates, group: slice, size: Size) -> Steps:
         features = np.repeat(self._features[size][group, None], self.frames, axis=1)
@@ -165,7 +204,8 @@ class RefinedPass(VideoPass):
             for t in range(self.frames):
                 patches.append(self._plan.patches(self._spools[size][t], estimates.xy[:, t], features[:, t]))
                 yield
-            estimates, features = self._plan.refine(estimates, features, np.stack(patches, 1), size)
+            looked_up = np.stack(patches, 1)
+            estimates, features = self._plan.refine(estimates, features, looked_up, size, self._journal)
         return estimates
 
     def close(self) -> None:
