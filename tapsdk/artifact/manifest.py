@@ -54,7 +54,7 @@ Layout = Literal["THWC"]
 
 MAX_CELLS = 64
 """Most multiples that a frame's side holds, where it is to be a multiple of a number of pixels."""
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 DTYPES = ("float32", "float16")
 """Of what stages take and give; whatever they compute with within."""
 

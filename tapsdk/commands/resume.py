@@ -18,7 +18,7 @@ from tapsdk.runtime.journal import NO_JOURNAL, Journal, NoJournal, check_key, re
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system.console import tell
-from tapsdk.system.files import is_special_file
+from tapsdk.system.files import STDOUT, is_special_file
 from tapsdk.system.places import Url, place
 from tapsdk.video import FrameSource
 
@@ -92,7 +92,7 @@ class Resumption(NoResumption):
 
 def _folder_beside(result: str) -> Path:
     """In the working folder for a result in a store."""
-    if is_special_file(result):
+    if result == STDOUT or is_special_file(result):
         raise TapsdkError(
             f"--resume keeps what it needs beside the result, and {result} is a device or a pipe: name a file"
         )

@@ -1,7 +1,7 @@
 """A causal model, frame by frame. Two ways to run it, which differ in speed alone; the tracks agree to 0.01 px:
 
 fused   one compiled stage, `step`, from frame to estimates
-native  compiled stages with kernels (`tapsdk.runtime.native`)
+native  compiled stages with kernels (`tapsdk.runtime.native`); on the processor alone, where kernels are
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class CausalPlan(ABC):
         step, query = artifact.stage("step"), artifact.stage("query")
         self._grids = [t.name for t in query.with_role("feature")]
         specs = step.with_role("query", "previous", "active", "state")
-        self.store = StateStore(specs, memory or backend, stages.buckets, self.block)
+        rounded = backend.place.few_shapes and artifact.manifest.points.independent
+        self.store = StateStore(specs, memory or backend, stages.buckets, self.block, rounded)
         self._memory = [t.name for t in step.with_role("state")]
         self._described = [t.name for t in query.outputs]
         self._previous = [t.name for t in step.with_role("previous")]
@@ -72,7 +73,7 @@ class CausalPlan(ABC):
         """Whether the model knows points by what a picture shows of them; others know them by where they were."""
         return bool(self._stage("query").with_role("feature", "frame"))
 
-    def looks(self, frame: Array, xy: Array) -> dict[str, Array]:
+    def looks(self, frame: Array | Tensor, xy: Array) -> dict[str, Array]:
         """What points at xy [N, 2] of frame [1, H, W, 3] are known by from then on, by name, with points first.
 
         What the model remembers after that frame is part of it, in half precision: one that remembers nothing takes the
@@ -99,11 +100,12 @@ class CausalPlan(ABC):
         return next(s.points_axis for s in self.store.specs if s.name == name) or 0
 
     def begin(
-        self, frame: Array, xy: Array, delay: Array | None = None, known: Mapping[str, Array] | None = None
+        self, frame: Array | Tensor, xy: Array, delay: Array | None = None, known: Mapping[str, Array] | None = None
     ) -> PointState:
         """State of points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later.
 
-        known: rows of what `looks` gave, of those points whose xy is NaN: they may be anywhere.
+        A frame may be an array or a tensor of the backend's. known: rows of what `looks` gave, of those points whose xy
+        is NaN: they may be anywhere.
         """
         count, fusion = len(xy), self._manifest.flow
         delay = np.zeros(count, np.float32) if delay is None else delay
@@ -113,7 +115,7 @@ class CausalPlan(ABC):
         memory = {t.name: t for t in self.store.specs if t.name in self._memory and t.name not in arrays}
         arrays |= {name: np.zeros(t.shape_for(count), t.dtype) for name, t in memory.items()}
         if fusion:
-            arrays[TEXTURE] = texture_around(fusion, frame[0], at, self._manifest.points.space)
+            arrays[TEXTURE] = texture_around(fusion, self.seen(frame)[0], at, self._manifest.points.space)
         for name, rows in (known or {}).items():
             arrays[name] = arrays[name].copy()
             np.moveaxis(arrays[name], 0 if name == TEXTURE else self._axis(name), 0)[anywhere] = rows
@@ -131,7 +133,7 @@ class CausalPlan(ABC):
                 np.moveaxis(rows[spec.name], spec.points_axis, 0)[first : first + len(xy)] = told[spec.name]
         return replace(state, blocks=self.store.keep(rows, state.count))
 
-    def _describe(self, frame: Array | None, xy: Array, delay: Array) -> dict[str, Array]:
+    def _describe(self, frame: Array | Tensor | None, xy: Array, delay: Array) -> dict[str, Array]:
         """What the model knows points [N, 2] by, all of them in each array. frame: for those known by their looks."""
         count, stage = len(xy), self._stage("query")
         rows = self.joining or self.store.capacity(count)
@@ -150,7 +152,7 @@ class CausalPlan(ABC):
             for name, axis in axes.items()
         }
 
-    def step(self, frame: Array, state: PointState, spent: PointState = EMPTY) -> tuple[Estimates, PointState]:
+    def step(self, frame: Array | Tensor, state: PointState, spent: PointState = EMPTY) -> tuple[Estimates, PointState]:
         """Estimates for frame [1, H, W, 3], and the state for the next one. At least one point.
 
         spent: a state that nobody will ask for any more, such as the one before; its memory may be used again.
@@ -158,6 +160,7 @@ class CausalPlan(ABC):
         found, memory = self._estimate(frame, state, spent)
         fusion = self._manifest.flow
         if fusion:
+            frame = self.seen(frame)
             xy, confidence = self._fused_with_flow(fusion, frame, state, found)
             found = replace(found, xy=xy, confidence=confidence)
         unseen = self._unseen(found, state)
@@ -194,8 +197,12 @@ class CausalPlan(ABC):
         """[N] whether such a position says nothing."""
         return np.asarray(xy[:, 0] >= self._far / 2)
 
+    def seen(self, frame: Array | Tensor) -> Array:
+        """A frame as an array."""
+        return frame if isinstance(frame, np.ndarray) else self._backend.fetch(frame)
+
     @abstractmethod
-    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         """The model's estimates, and what it remembers for the next frame, block by block."""
 
     def _fused_with_flow(
@@ -222,7 +229,7 @@ class FusedPlan(CausalPlan):
     name = "fused"
     stages = ("step",)
 
-    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         session = self._open("step", self.store.capacity(state.count))
         (block,) = state.blocks
         out = session.run({"frame": frame, **block}, [NEXT + name for name in self._memory])

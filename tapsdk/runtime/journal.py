@@ -42,8 +42,11 @@ DAMAGED = "is not what an earlier run left to go on from"
 class NoJournal:
     """Keeps nothing, and has nothing to go on from."""
 
-    def saw(self, frame: Array) -> None:
-        """The next frame of the video was read."""
+    writes = False
+    """Whether results are written down: then they have to be arrays in our memory."""
+
+    def saw(self, frame: Callable[[], Array]) -> None:
+        """The next frame of the video was read, which `frame` gives."""
 
     def saw_all(self) -> None:
         """The video is at its end."""
@@ -81,6 +84,8 @@ class Journal(NoJournal):
     video, or with other options, and for what cannot be read; SaveError where nothing can be written.
     """
 
+    writes = True
+
     def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
         self.folder, self._seconds, self._key = folder, SECONDS, dict(key)
         self._seen, self._crc, self._first_crc, self._ended = 0, 0, 0, False
@@ -115,9 +120,9 @@ class Journal(NoJournal):
             raise SaveError(f"could not write {self.folder}: {error.strerror or error}") from error
         return file
 
-    def saw(self, frame: Array) -> None:
+    def saw(self, frame: Callable[[], Array]) -> None:
         """The next frame of the video was read. Raises ResumeError if it is not that of the earlier run."""
-        self._crc = zlib.crc32(np.ascontiguousarray(frame).data, self._crc)
+        self._crc = zlib.crc32(np.ascontiguousarray(frame()).data, self._crc)
         self._seen += 1
         if self._seen == 1:
             self._first_crc = self._crc

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Manifest
 from tapsdk.artifact.registry import frame_by_frame
-from tapsdk.backends import Array, Backend
+from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.errors import ModelError
 from tapsdk.geometry import Size, scale_points
 from tapsdk.runtime.budget import ANY_BUDGET, Budget
@@ -21,7 +21,7 @@ from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.plans import PLANS, Plan
 from tapsdk.runtime.point_state import EMPTY
 from tapsdk.runtime.sizes import refinement_sizes, stage_size, working_size
-from tapsdk.runtime.stages import confidence_of, preprocess
+from tapsdk.runtime.stages import as_stages_want, confidence_of
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import Frame
 
@@ -139,14 +139,18 @@ class Stream:
         store.capacity(points)
         return points
 
-    def prepare(self, image: Frame) -> Floats:
-        """A frame [H, W, 3] as the model sees it, [1, h, w, 3]."""
+    def prepare(self, image: Frame) -> Floats | Tensor:
+        """A frame [H, W, 3] as the model sees it, [1, h, w, 3]: an array, or a tensor on the backend's side."""
         spec = self.manifest.frames
         size = (int(image.shape[0]), int(image.shape[1]))
         size = self._size or working_size(size, self._area, spec.multiple or 1)
-        return preprocess(image, size, spec, self.model.backend.threads)
+        return as_stages_want(image, size, spec, self.model.backend)
 
-    def features(self, frame: Floats, size: Size, xy: Floats) -> PointFeatures:
+    def as_array(self, frame: Floats | Tensor) -> Floats:
+        """What `prepare` gave, in our memory."""
+        return self._plan.seen(frame)
+
+    def features(self, frame: Floats | Tensor, size: Size, xy: Floats) -> PointFeatures:
         """What the model knows points by that are at xy [M, 2], pixels, of a frame as in `advance`.
 
         Raises ModelError if it knows them by something else.
@@ -175,7 +179,7 @@ class Stream:
 
     def advance(
         self,
-        frame: Floats,
+        frame: Floats | Tensor,
         size: Size,
         added: Floats,
         delay: Floats | None = None,

@@ -1,6 +1,7 @@
 """A causal model by compiled stages with tapkernels between them, and in place of them where the manifest says so.
 
-For each frame: encode and locate, then per iteration lookup, which is always a kernel, and mixer.
+For each frame: encode and locate, then per iteration lookup, which is always a kernel, and mixer. All of it is on the
+processor, where kernels are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import NEXT, Causal, Manifest
 from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
-from tapsdk.runtime.causal import CausalPlan
+from tapsdk.runtime.causal import CausalPlan, FusedPlan
 from tapsdk.runtime.kernel_stages import open_kernels
 from tapsdk.runtime.point_state import Block, OwnMemory, PointState
 from tapsdk.runtime.stages import Estimates, Lookup
@@ -41,6 +42,11 @@ class NativePlan(CausalPlan):
         program, space = artifact.manifest.program, artifact.manifest.points.space
         if not isinstance(program, Causal) or program.native is None:
             raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
+        if not backend.place.on_processor:
+            raise BackendError(
+                f"the native plan computes on the processor, between stages and in place of them, and "
+                f"{backend.describe()} does not: use {backend.name}:{FusedPlan.name}, or device 'cpu'"
+            )
         native, threads, shared = program.native, backend.threads, artifact.weights()
         self.reuses = bool(native.kernels)
         if native.kernels:
@@ -62,7 +68,7 @@ class NativePlan(CausalPlan):
         kept = [NEXT + name for name in self._mixer_memory] if name == "mixer" else []
         return CompiledStage(self._open(name, 0), kept)
 
-    def _estimate(self, frame: Array, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
+    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
         grids = self._encoder.run({"frame": frame})
         height, width = frame.shape[1:3]
         to_space = np.array([self._space[1] / width, self._space[0] / height], np.float32)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class OfflineRun:
             with read_ahead(self._source, as_it_is) as images:
                 frames = ReadableFrames(images)
                 for image in wrap(frames, self._source.num_frames, "encoding"):
-                    self._means.journal.saw(image)
+                    self._means.journal.saw(partial(as_it_is, image))
                     began = time.perf_counter()
                     video.append(image)
                     self._seconds += time.perf_counter() - began

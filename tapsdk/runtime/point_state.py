@@ -38,6 +38,8 @@ class PointState:
 
 
 EMPTY = PointState(0, ())
+FEWEST_ROWS = 16
+"""Where they are rounded."""
 FRAME, TEXTURE = "frame", "texture"
 """Names of what `PointState` holds beside its tensors, among saved arrays."""
 
@@ -101,13 +103,14 @@ class StateStore:
 
     specs: the tensors that rows consist of. memory: where these are. buckets: the numbers of rows that tensors may
     have, growing; none: any. block: the number of rows that all tensors have, however many points there are; None: one
-    block has them all.
+    block has them all. rounded: whether rows are powers of two, so that tensors have few shapes, where any would do.
     """
 
     specs: Sequence[TensorSpec]
     memory: Memory
     buckets: Sequence[int] = ()
     block: int | None = None
+    rounded: bool = False
 
     @property
     def bytes_each(self) -> int:
@@ -118,6 +121,8 @@ class StateStore:
     def capacity(self, count: int) -> int:
         """Rows that a block has where there are `count` points. Raises BackendError for more points than the largest
         bucket."""
+        if self.rounded and not (self.block or self.buckets):
+            return max(FEWEST_ROWS, 1 << max(0, count - 1).bit_length())
         return self.block or capacity(count, self.buckets)
 
     def split(self, array: Array, axis: int = 0) -> list[Array]:

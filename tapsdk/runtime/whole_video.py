@@ -130,10 +130,10 @@ class CausalRun:
         """Takes the first group forwards, and keeps what is seen again."""
         several = len(self._groups) > 1
         for t, frame in enumerate(wrap(frames, self._source.num_frames, self._label("tracking", group))):
-            self._journal.saw(frame)
+            self._journal.saw(partial(self._stream.as_array, frame))
             began = time.perf_counter()
             if several or (self._last_query and t <= self._last_query):
-                spool.append({"frame": frame})
+                spool.append({"frame": frame if isinstance(frame, np.ndarray) else self._stream.as_array(frame)})
             self._first.append(self._advance(frame, group.forwards, t))
             self._seconds += time.perf_counter() - began
 

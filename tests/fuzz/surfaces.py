@@ -145,7 +145,7 @@ def _left(folder: Path) -> None:
 
     work = Journal(folder, {})
     for frame in FRAMES:
-        work.saw(frame)
+        work.saw(lambda frame=frame: frame)
         work.once(lambda frame=frame: {"frame": frame})
     work.keep({"state": FRAMES})
     work.close()
@@ -156,7 +156,7 @@ def _go_on(folder: Path) -> None:
 
     with contextlib.closing(Journal(folder, {})) as work:
         for frame in FRAMES:
-            work.saw(frame)
+            work.saw(lambda frame=frame: frame)
             work.once(dict)
 
 

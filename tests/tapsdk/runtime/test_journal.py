@@ -39,7 +39,7 @@ class Work:
     def run(self, journal, frames=FRAMES):
         found = []
         for t, frame in enumerate(frames):
-            journal.saw(frame)
+            journal.saw(lambda frame=frame: frame)
             found.append(journal.once(lambda t=t: self.call(t), self.state, self.restore))
         journal.saw_all()
         return found
@@ -133,7 +133,7 @@ def test_what_is_kept_at_the_end_is_all(folder, opened, monkeypatch):
 def test_what_is_read_may_be_written_into(folder, opened):
     stopped(folder, 2)
     journal = opened()
-    journal.saw(FRAMES[0])
+    journal.saw(lambda: FRAMES[0])
     journal.once(lambda: {})["sum"][:] = 7
 
 

@@ -10,7 +10,7 @@ import pytest
 from tapsdk import Tracker, load, track
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.artifact.manifest import FrameSpec
-from tapsdk.backends import open_backend
+from tapsdk.backends import Options, Place, open_backend
 from tapsdk.errors import ArtifactError, BackendError, FramesError, ModelError, PointsError
 from tapsdk.points import parse_query_points
 from tapsdk.runtime import budget, refined
@@ -18,7 +18,7 @@ from tapsdk.runtime.budget import Budget
 from tapsdk.runtime.model import open_model
 from tapsdk.runtime.refined import RefinedPass, RefinedPlan
 from tapsdk.runtime.sizes import RefinementSizes
-from tapsdk.runtime.stages import Estimates
+from tapsdk.runtime.stages import Estimates, preprocess
 from tapsdk.runtime.video_pass import Means, finished
 from tapsdk.runtime.whole_video import OfflineRun, start_run
 from tapsdk.video import open_frames
@@ -42,11 +42,13 @@ def frame(t):
 class NoteTaker:
     """Stands in for a plan: grids hold the frame's number and width, so that all that follows can be told apart."""
 
-    feature_width, iterations, threads, row_bytes = 2, 3, None, 1000
-    frames = FrameSpec(BASE)
+    feature_width, iterations, kept, row_bytes = 2, 3, (), 1000
 
     def __init__(self):
         self.located, self.looked_up = [], []
+
+    def prepare(self, image, size):
+        return preprocess(image, size, FrameSpec(BASE))
 
     def encode(self, image):
         t = round(float(image.mean() + 1) * 127.5)
@@ -337,6 +339,53 @@ def test_it_is_measured_and_compared_like_any_other(exported_clip, video):
     tracks = track(video, [[5, 5]], exported_clip, backend="onnxruntime", strict=True)
     assert tracks.report.milliseconds[RUN] > 0
     assert tracks.report.refused == {}
+
+
+# On a device that is not the processor, for all that the runtime knows
+
+
+@pytest.fixture
+def away():
+    engine = open_backend("onnxruntime", Options(threads=1))
+    engine.place = Place(on_processor=False, few_shapes=True)
+    return engine
+
+
+@needs_torch
+@pytest.mark.parametrize("room", [1 << 30, 100_000, 0], ids=["all", "some", "none"])
+def test_grids_that_stay_on_a_device_give_the_same_tracks(away, exported_clip, run, video, points, monkeypatch, room):
+    monkeypatch.setattr(refined, "DEVICE_BYTES", room)
+    found = track(video, points, open_model(open_artifact(exported_clip), away, "refined"))
+    expected = run(video, points)
+    np.testing.assert_allclose(found.xy, expected.xy, atol=0.01)
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-3)
+
+
+@needs_torch
+def test_grids_that_stay_are_never_arrays_and_as_large_as_is_said(away, exported_clip, video, points, monkeypatch):
+    plan = RefinedPlan(open_artifact(exported_clip), away)
+    fetched = []
+    monkeypatch.setattr(plan, "fetch", fetched.append)
+    sizes = RefinementSizes((64, 96), ((64, 96),))
+    start = np.zeros((2, 2), np.float32)
+    with closing(plan.start(sizes, np.array([0, 1]), start)) as made:
+        for image in video:
+            made.append(image)
+        (grids,) = made._spools.values()
+        kept = grids[0]
+        assert list(kept) == [t.name for t in open_artifact(exported_clip).stage("encode").outputs]
+        assert not any(isinstance(grid, np.ndarray) for grid in kept.values())
+        assert sum(away.fetch(grid).nbytes for grid in kept.values()) == plan.bytes_of(sizes.base)
+        finished(made.track(made.groups()[0]))
+    assert fetched == []
+
+
+@needs_torch
+def test_an_artifact_without_the_stage_looks_up_on_the_processor(away, exported_clip, run, video, points, tmp_path):
+    older = copy_artifact(exported_clip, tmp_path / "older", lambda manifest: manifest["stages"].pop("lookup"))
+    model = open_model(open_artifact(older), away, "refined")
+    assert model.plan.kept == ()
+    np.testing.assert_array_equal(track(video, points, model).xy, run(video, points, threads=1).xy)
 
 
 # What such a model cannot do

@@ -18,6 +18,7 @@ from tapsdk.artifact.manifest import (
     Visibility,
     Whole,
 )
+from tapsdk.backends import PROCESSOR
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError
 from tapsdk.runtime import whole
 from tapsdk.runtime.model import open_model
@@ -75,7 +76,7 @@ def brightness(video):
 class NumpyBackend:
     """The model in numpy: a point is where it was queried, moved by the frame's brightness less its query frame's."""
 
-    name, formats, threads = "numpy", ("numpy",), None
+    name, formats, threads, place = "numpy", ("numpy",), None, PROCESSOR
 
     def __init__(self):
         self.calls = []

@@ -49,6 +49,9 @@ class NoteTaker:
     def clear(self):
         self._points = np.zeros((0, 2), np.float32)
 
+    def as_array(self, frame):
+        return frame
+
     def save_state(self):
         return {"points": self._points}
 
