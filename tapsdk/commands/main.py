@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tapsdk
-from tapsdk.commands.options import add_batch, add_model, frame, grid, moment, positive
+from tapsdk.commands.options import add_batch, add_model, frame, grid, memory_size, moment, positive
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
@@ -141,6 +141,8 @@ def _add_track(commands: Any) -> None:
         help="begin at this frame, 30, or time, 2.5s or 1:30; it counts as frame 0",
     )
     track.add_argument("--end", type=moment, metavar="T", help="end before this frame or time of the video")
+    memory = "to track with beside the model, such as 2GB; with less, points are tracked group by group"
+    track.add_argument("--memory", type=memory_size, metavar="N", help=f"{memory} (default: half of what is free)")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument(
         "-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it; - for stdout, as mp4"
@@ -173,6 +175,8 @@ def _add_track(commands: Any) -> None:
     space.add_argument("--poses", metavar="FILE", help="camera to world, a pose a frame: .npy, .npz, .txt or .csv")
     save_3d = ".npz, .csv, .ply, .rrd, .svg (a plot) or .html (a view); default: OUT-3d.npz beside --save OUT.npz"
     space.add_argument("--save-3d", nargs="+", metavar="OUT", help=save_3d)
+    resume = "go on where an earlier run of the same command was killed, and keep beside the result what that takes"
+    track.add_argument("--resume", action="store_true", help=resume)
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
 

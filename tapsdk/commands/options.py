@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from tapsdk.errors import TapsdkError
 from tapsdk.points_text import grid_of_text
 
 BATCH_STATUSES = """exit status:
@@ -97,4 +98,14 @@ def moment(text: str) -> Any:
     try:
         return parse_moment(text)
     except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def memory_size(text: str) -> int:
+    """Bytes, of a number or such as 2GB."""
+    from tapsdk.system.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except TapsdkError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
