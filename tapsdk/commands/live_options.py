@@ -19,7 +19,7 @@ def add_live(commands: Any, statuses: str, run: Callable[[argparse.Namespace], i
     )
     live.add_argument("source", help="a camera's number, a URL such as rtsp://..., or a file to play like a camera")
     add_points(live, required=False)
-    live.set_defaults(at=None)
+    live.set_defaults(at=None, memory=None)
     add_model(live)
     live.add_argument("--threads", type=positive, metavar="N", help="of the processor; default: the engine's choice")
     live.add_argument("--size", type=_size, metavar="WxH", help="pixels to ask a camera for, such as 1280x720")

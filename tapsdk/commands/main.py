@@ -1,4 +1,4 @@
-"""The command line: tapsdk track | live | doctor | benchmark | models | fetch | export."""
+"""The command line: tapsdk track | batch | live | doctor | benchmark | models | fetch | export."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import tapsdk
+from tapsdk.commands.batch_options import add_batch
 from tapsdk.commands.live_options import add_live
-from tapsdk.commands.options import add_model, add_points, frame, positive
+from tapsdk.commands.options import add_model, add_points, frame, memory_size, moment, positive
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_track(commands)
+    add_batch(commands, _batch)
     add_live(commands, STATUSES, _live)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
     doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
@@ -131,11 +133,13 @@ def _add_track(commands: Any) -> None:
     track.add_argument("--threads", type=positive, metavar="N", help="of the processor; default: the engine's choice")
     track.add_argument(
         "--start",
-        type=_moment,
+        type=moment,
         metavar="T",
         help="begin at this frame, 30, or time, 2.5s or 1:30; it counts as frame 0",
     )
-    track.add_argument("--end", type=_moment, metavar="T", help="end before this frame or time of the video")
+    track.add_argument("--end", type=moment, metavar="T", help="end before this frame or time of the video")
+    memory = "to track with beside the model, such as 2GB; with less, points are tracked group by group"
+    track.add_argument("--memory", type=memory_size, metavar="N", help=f"{memory} (default: half of what is free)")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument(
         "-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it; - for stdout, as mp4"
@@ -168,23 +172,22 @@ def _add_track(commands: Any) -> None:
     space.add_argument("--poses", metavar="FILE", help="camera to world, a pose a frame: .npy, .npz, .txt or .csv")
     save_3d = ".npz, .csv, .ply, .rrd, .svg (a plot) or .html (a view); default: OUT-3d.npz beside --save OUT.npz"
     space.add_argument("--save-3d", nargs="+", metavar="OUT", help=save_3d)
+    resume = "go on where an earlier run of the same command was killed, and keep beside the result what that takes"
+    track.add_argument("--resume", action="store_true", help=resume)
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
-
-
-def _moment(text: str) -> Any:
-    from tapsdk.video.part import parse_moment
-
-    try:
-        return parse_moment(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _track(args: argparse.Namespace) -> int:
     from tapsdk.commands.track import track
 
     return track(args)
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from tapsdk.commands.batch import batch
+
+    return batch(args)
 
 
 def _live(args: argparse.Namespace) -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
+
+from tapsdk.errors import TapsdkError
+from tapsdk.points_text import grid_of_text
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +47,9 @@ def positive(text: str) -> int:
 def grid(text: str) -> tuple[int, int]:
     """(columns, rows) of N or COLUMNSxROWS."""
     try:
-        columns, rows = map(int, text.lower().split("x")) if "x" in text.lower() else (int(text),) * 2
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor COLUMNSxROWS, such as 10x6") from None
-    return columns, rows
+        return grid_of_text(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def frame(text: str) -> int:
@@ -54,3 +57,23 @@ def frame(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
     return int(text)
+
+
+def moment(text: str) -> Any:
+    """A frame or a time of a video, as `tapsdk.video.part` has it."""
+    from tapsdk.video.part import parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def memory_size(text: str) -> int:
+    """Bytes, of a number or such as 2GB."""
+    from tapsdk.system.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except TapsdkError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -19,6 +19,7 @@ from tapsdk.points import (
     random_points,
     read_points_file,
 )
+from tapsdk.points_text import points_of_text
 from tapsdk.video.images import read_image
 
 
@@ -42,7 +43,7 @@ def read_query(args: argparse.Namespace, source: Frames) -> QueryPoints:
         points = random_points(args.random, source.size, at, args.seed)
     else:
         file = args.points_file or (args.points if is_points_file(args.points) else None)
-        points = read_points_file(file) if file else _points(args.points, at)
+        points = read_points_file(file) if file else points_of_text(args.points, at, "--points")
         if args.at is not None and file:
             raise PointsError(f"--at says in which frame points are that have no t; those of {file} say so themselves")
     query = parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
@@ -52,20 +53,6 @@ def read_query(args: argparse.Namespace, source: Frames) -> QueryPoints:
     if not kept.any():
         raise PointsError(f"none of the {len(query)} points is inside {args.mask}: give a finer grid, or other points")
     return QueryPoints(query.t[kept], query.xy[kept])
-
-
-def _points(text: str, at: int) -> list[list[float]]:
-    try:
-        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
-    except ValueError:
-        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
-    if len({len(p) for p in points}) > 1:
-        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
-    if not points:
-        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
-    if at and len(points[0]) == 3:
-        raise PointsError("--at says in which frame points x,y are; points t,x,y say so themselves")
-    return [[at, *point] for point in points] if at and len(points[0]) == 2 else points
 
 
 def _mask(path: str, source: Frames) -> NDArray[np.bool_]:

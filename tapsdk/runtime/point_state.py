@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -110,6 +111,12 @@ class StateStore:
     buckets: Sequence[int] = ()
     block: int | None = None
     rounded: bool = False
+
+    @property
+    def bytes_each(self) -> int:
+        """Of a point's rows."""
+        own = (s for s in self.specs if s.points_axis is not None)
+        return sum(prod(s.shape_for(1)) * np.dtype(s.dtype).itemsize for s in own)
 
     def capacity(self, count: int) -> int:
         """Rows that a block has where there are `count` points. Raises BackendError for more points than the largest
