@@ -64,7 +64,7 @@ PAGES = {
     "space": Page(760),
 }
 SECONDS, PATIENCE = 5, 60
-"""After that until it is photographed, and until it has to be true."""
+"""From then on until it is photographed, and how long it may take to become true."""
 SHAKE, SHAKE_FRAMES = {"pixels": 9.0, "degrees": 1.6, "margin": 0.12}, 36
 
 
