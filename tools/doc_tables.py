@@ -22,6 +22,8 @@ from export.targets import TARGETS, Target
 from tapsdk.artifact import bundled_models
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.backends import BACKENDS
+from tapsdk.backends.devices import DEVICES
+from tapsdk.backends.providers import PROVIDERS
 from tapsdk.selection.candidates import PLATFORMS
 from training.models.registry import CONFIGS, parameter_shapes
 
@@ -80,11 +82,24 @@ def backends_table() -> list[str]:
     )
 
 
+def devices_table() -> list[str]:
+    """Every device of every backend: what it comes with and needs, and what was run of it."""
+    rows = [("onnxruntime", word, row.package, row.needs, row.ran) for word, row in PROVIDERS.items()]
+    for name, backend in BACKENDS.items():
+        package = backend.engine.replace("_", "-")
+        rows += [(name, word, package, row.needs, row.ran) for word, row in DEVICES.get(name, {}).items()]
+    return _table(
+        ("backend", "`device=`", "package", "needs", "what was run"),
+        ((f"`{name}`", f"`{word}`", f"`{package}`", needs, ran) for name, word, package, needs, ran in rows),
+    )
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models_table,
     "support": support_table,
     "targets": targets_table,
     "backends": backends_table,
+    "devices": devices_table,
 }
 
 
