@@ -1,6 +1,6 @@
 """Time every kernel on every instruction set of this machine, against its numpy reference and PyTorch.
 
-    python benchmarks/kernels.py [--op mixer] [--threads 1] [--json FILE]
+    python -m benchmarks.kernels [--op mixer] [--threads 1] [--json FILE]
 
 A time is the median of many calls after a warm-up: the processor's for one thread, that of a clock for several. Calls
 that are compared take turns, so that what else the machine does falls on all of them. The numpy reference is written to
@@ -22,9 +22,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from kernel_cases import Call, Case, make_cases
-
 import tapkernels
+from benchmarks.kernel_cases import Call, Case, make_cases
 from tapkernels import reference
 
 SECONDS_PER_MEASUREMENT = 0.5

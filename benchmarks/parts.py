@@ -121,11 +121,11 @@ def boots(effort: Effort, quick: bool) -> Iterator[list[Row]]:
     """The shape of the published online BootsTAPIR."""
     if quick:
         return
-    few = ("native", "literal", "torch-compile", "jax", "plain-onnxruntime")
-    yield compare("boots", replace(BOOTS, points=16), few[:2], effort)
+    few = ("native", "literal", "tapnet", "torch-compile", "jax", "plain-onnxruntime")
+    yield compare("boots", replace(BOOTS, points=16), few[:3], effort)
     yield compare("boots", BOOTS, (*few, "plain-openvino"), effort)
     yield compare("boots", replace(BOOTS, points=256), few, effort)
-    yield compare("boots", replace(BOOTS, threads=2), few[:2], effort)
+    yield compare("boots", replace(BOOTS, threads=2), few[:3], effort)
 
 
 def threads(effort: Effort, quick: bool) -> Iterator[list[Row]]:
@@ -144,8 +144,8 @@ def clip(effort: Effort, quick: bool) -> Iterator[list[Row]]:
     if quick:
         return
     once = replace(effort, seconds=0)
-    yield compare("clip", CLIP, ("clip", "literal-clip"), once)
-    yield compare("clip", replace(CLIP, clip=LONG_CLIP), ("clip",), once)
+    yield compare("clip", CLIP, ("clip", "literal-clip", "tapnet-clip"), once)
+    yield compare("clip", replace(CLIP, clip=LONG_CLIP), ("clip", "tapnet-clip"), once)
 
 
 def points(effort: Effort, quick: bool) -> Iterator[list[Row]]:

@@ -42,6 +42,16 @@ class Workload:
         """Different frames [T, H, W, 3]: a drifting texture."""
         return moving_pattern(self.size, DIFFERENT_FRAMES, 1)[0]
 
+    def whole_clip(self) -> NDArray[np.float32]:
+        """Its `clip` frames [1, T, H, W, 3] in [-1, 1], as the models take them."""
+        video = self.video()
+        return video[None, np.arange(self.clip or 1) % len(video)].astype(np.float32) / 127.5 - 1
+
+    def queries_tyx(self) -> NDArray[np.float32]:
+        """Its points in the first frame [1, N, 3] (t, y, x)."""
+        xy = self.xy()
+        return np.concatenate([np.zeros_like(xy[:, :1]), xy[:, ::-1]], 1)[None]
+
     def xy(self) -> NDArray[np.float32]:
         """Points [N, 2] of the first frame, in its pixels."""
         height, width = self.size

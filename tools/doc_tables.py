@@ -2,7 +2,8 @@
 
     python -m tools.doc_tables [--check]
 
-A table stands between <!-- table: NAME --> and <!-- end -->. With --check nothing is written, and the exit status
+A table stands between <!-- table: NAME --> and <!-- end -->, the milliseconds that a model takes for a frame between
+<!-- ms: MODEL --> and <!-- end -->. With --check nothing is written, and the exit status
 says whether the pages are up to date. Every target's packages must be installed: pip install ".[test]".
 """
 
@@ -27,15 +28,16 @@ from tapsdk.selection.candidates import PLATFORMS
 from training.models.registry import CONFIGS, parameter_shapes
 
 ROOT = Path(__file__).parents[1]
+PERFORMANCE = ROOT / "docs" / "performance.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def models_table() -> list[str]:
-    """Every model: what it is and where its weights come from."""
+    """Every model: what it is, where its weights come from, and how long a frame takes."""
     names = dict.fromkeys([*CONFIGS, *OFFICIAL])
     return _table(
-        ("name", "model", "parameters", "frame by frame", "weights", "published accuracy"),
-        ((_name(m), _title(m), _parameters(m), _causal(m), _weights(m), _accuracy(m)) for m in names),
+        ("name", "model", "parameters", "frame by frame", "weights", "published accuracy", "ms per frame"),
+        ((_name(m), _title(m), _parameters(m), _causal(m), _weights(m), _accuracy(m), milliseconds(m)) for m in names),
     )
 
 
@@ -102,14 +104,25 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 
 def render(text: str) -> str:
-    """The text with every table as the code has it now."""
+    """The text with every table as the code has it now, and every time as it was measured.
+
+    Of a mark with another name nothing is changed.
+    """
 
     def fresh(match: re.Match[str]) -> str:
-        if match[2] not in TABLES:  # those of a benchmark's page are made elsewhere
+        if match[2] not in TABLES:
             return match[0]
         return "\n".join([match[1], "", *TABLES[match[2]](), "", match[3]])
 
+    text = re.sub(r"(<!-- ms: ([\w/-]+) -->).*?(<!-- end -->)", lambda m: f"{m[1]}{milliseconds(m[2])}{m[3]}", text)
     return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", fresh, text, flags=re.DOTALL)
+
+
+def milliseconds(model: str) -> str:
+    """Per frame, one thread and 64 points, as docs/performance.md has it; a dash where that was not measured."""
+    row = rf"^\| {re.escape(model)}, [\dx]+, 64 points, 1 thread \| tapsdk, \w+ plan \| ([\d.]+) \|"
+    found = re.search(row, PERFORMANCE.read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{float(found[1]):.0f}" if found else "-"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -46,6 +46,10 @@ class Runner:
 
 TORCH = (("torch", "safetensors"), "pip install '.[export-onnx]'")
 JAX = (("jax", "equinox"), "pip install '.[jax]'")
+TAPNET = (
+    ("torch", "tapnet", "tree", "einshape"),
+    "pip install dm-tree einshape, and a checkout of github.com/google-deepmind/tapnet in PYTHONPATH",
+)
 OPENCV = (("cv2",), "pip install opencv-python-headless")
 
 RUNNERS: dict[str, Runner] = {
@@ -58,6 +62,10 @@ RUNNERS: dict[str, Runner] = {
     "torch": Runner("our module, PyTorch eager", "benchmarks.runners.frameworks:eager", *TORCH),
     "torch-compile": Runner("our module, torch.compile", "benchmarks.runners.frameworks:compiled", *TORCH),
     "literal": Runner("literal form, PyTorch eager", "benchmarks.runners.frameworks:literal", *TORCH),
+    "tapnet": Runner("tapnet itself, PyTorch eager", "benchmarks.runners.tapnet:online", *TAPNET, same=False),
+    "tapnet-clip": Runner(
+        "tapnet itself, PyTorch eager, whole clip", "benchmarks.runners.tapnet:clip", *TAPNET, same=False
+    ),
     "jax": Runner("our module, JAX jit", "benchmarks.runners.frameworks:in_jax", *JAX),
     "plain-onnxruntime": Runner(
         "literal form, plain ONNX on ONNX Runtime", "benchmarks.runners.plain:onnxruntime", *TORCH

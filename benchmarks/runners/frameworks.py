@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.models import weights_of
 from benchmarks.runners import Turns
@@ -54,7 +53,7 @@ def in_jax(workload: Workload) -> Turns:
     def as_seen(frame: Any) -> Any:
         return frame.astype(jnp.float32) / 127.5 - 1
 
-    state = model.init(as_seen(frames[0]), jnp.asarray(_queries(workload)))
+    state = model.init(as_seen(frames[0]), jnp.asarray(workload.queries_tyx()))
     yield None
     for frame in itertools.cycle(frames):
         found, state = jax.block_until_ready(model.step(as_seen(frame), state))
@@ -78,7 +77,7 @@ def _torch_by_frame(workload: Workload, model: Any, step: Callable[..., Any]) ->
 
     # Entered for every turn: around a yield it would be in force for the caller, too.
     with torch.inference_mode():
-        state = model.init(as_seen(frames[0]), torch.from_numpy(_queries(workload)))
+        state = model.init(as_seen(frames[0]), torch.from_numpy(workload.queries_tyx()))
     yield None
     for frame in itertools.cycle(frames):
         with torch.inference_mode():
@@ -89,20 +88,10 @@ def _torch_by_frame(workload: Workload, model: Any, step: Callable[..., Any]) ->
 def _torch_clip(workload: Workload, model: Any) -> Turns:
     import torch
 
-    video = workload.video()[np.arange(workload.clip or 1) % len(workload.video())]
-    queries = torch.from_numpy(_queries(workload))
+    video = torch.from_numpy(workload.whole_clip())
+    queries = torch.from_numpy(workload.queries_tyx())
     yield None
     while True:
         with torch.inference_mode():
-            found = model.clip(torch.from_numpy(_in_range(video))[None], queries)
+            found = model.clip(video, queries)
         yield found["tracks"][0, :, -1].numpy()
-
-
-def _in_range(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return frames.astype(np.float32) / 127.5 - 1
-
-
-def _queries(workload: Workload) -> NDArray[np.float32]:
-    """[1, N, 3] (t, y, x)"""
-    xy = workload.xy()
-    return np.concatenate([np.zeros_like(xy[:, :1]), xy[:, ::-1]], 1)[None]

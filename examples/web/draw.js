@@ -1,7 +1,9 @@
-/** Points with trails over a picture: a disc where a point can be seen, a hollow circle where it is hidden. */
+/** Points with trails over a picture: a disc where a point can be seen, a small faint circle where it is hidden. */
 
 const TRAIL = 24; // frames
 const RADIUS = 5; // pixels of the screen
+const LOST_SIZE = 0.8; // of the radius
+const LOST_ALPHA = 0.4;
 const OUTLINE = "rgb(18 18 18 / 80%)";
 
 export class Trails {
@@ -43,7 +45,9 @@ export class Trails {
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);
     context.lineCap = "round";
     for (const [id, path] of this.#paths) drawTrail(context, path, colorOf(id), scale, ratio);
-    for (const [id, path] of this.#paths) drawPoint(context, path.at(-1), colorOf(id), scale, ratio);
+    const points = [...this.#paths].map(([id, path]) => ({ ...path.at(-1), color: colorOf(id) }));
+    points.sort((a, b) => a.visible - b.visible); // what is seen lies over what is lost
+    for (const point of points) drawPoint(context, point, scale, ratio);
   }
 }
 
@@ -61,9 +65,10 @@ function drawTrail(context, path, color, scale, ratio) {
   context.globalAlpha = 1;
 }
 
-function drawPoint(context, { x, y, visible }, color, scale, ratio) {
+function drawPoint(context, { x, y, visible, color }, scale, ratio) {
+  context.globalAlpha = visible ? 1 : LOST_ALPHA;
   context.beginPath();
-  context.arc(x * scale, y * scale, RADIUS * ratio, 0, 2 * Math.PI);
+  context.arc(x * scale, y * scale, RADIUS * (visible ? 1 : LOST_SIZE) * ratio, 0, 2 * Math.PI);
   context.strokeStyle = OUTLINE;
   context.lineWidth = (visible ? 2.5 : 4.5) * ratio;
   context.stroke();
@@ -75,6 +80,7 @@ function drawPoint(context, { x, y, visible }, color, scale, ratio) {
     context.lineWidth = 2 * ratio;
     context.stroke();
   }
+  context.globalAlpha = 1;
 }
 
 /** Successive ids are far apart in hue. */

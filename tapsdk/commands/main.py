@@ -118,7 +118,9 @@ def _add_track(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     track.add_argument(
-        "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
+        "video",
+        help="a video, a folder of images or a pattern, a URL (http, rtsp, ...), a camera (0, /dev/video0), or - for "
+        "standard input",
     )
     which = track.add_mutually_exclusive_group(required=True)
     which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
@@ -138,9 +140,18 @@ def _add_track(commands: Any) -> None:
     track.add_argument(
         "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
     )
+    track.add_argument(
+        "--start",
+        type=_moment,
+        metavar="T",
+        help="begin at this frame, 30, or time, 2.5s or 1:30; it counts as frame 0",
+    )
+    track.add_argument("--end", type=_moment, metavar="T", help="end before this frame or time of the video")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
-    track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
-    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
+    track.add_argument(
+        "-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it; - for stdout, as mp4"
+    )
+    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json; - for stdout, as csv")
     trail = "frames that a trail reaches back (default: 16, or 64 with --rainbow)"
     track.add_argument("--trail", type=int, metavar="K", help=trail)
     track.add_argument(
@@ -195,6 +206,15 @@ def _frame(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
     return int(text)
+
+
+def _moment(text: str) -> Any:
+    from tapsdk.video.part import parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _track(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
@@ -21,7 +22,7 @@ from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
 from tapsdk.system.console import NO_MEMORY, say, show_work, tell
-from tapsdk.system.files import is_special_file
+from tapsdk.system.files import STDOUT, is_special_file
 from tapsdk.system.places import Url, place
 from tapsdk.system.signals import exit_status, hold_signals
 from tapsdk.system.spool import Spool
@@ -30,6 +31,7 @@ from tapsdk.tracks_files import check_save_path
 from tapsdk.video import Frame, FrameSource, VideoWriter, open_frames
 from tapsdk.video.ahead import as_it_is, read_ahead
 from tapsdk.video.draw import draw
+from tapsdk.video.part import BEGINNING, Part
 from tapsdk.video.rainbow import draw_rainbow
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def track(args: argparse.Namespace) -> int:
     if not args.quiet:
         show_work("tapsdk.selection")
     with ExitStack() as stack:
-        source = stack.enter_context(open_frames(args.video, args.fps))
+        source = stack.enter_context(_open_source(args))
         query = read_query(args, source)
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
@@ -74,8 +76,15 @@ def track(args: argparse.Namespace) -> int:
     if failed:
         return status if status > 128 else 1
     if not args.quiet:
-        _summarise(tracks, [args.output, args.save, *paths3d])
+        # Beside a result on standard output, what is for people goes to stderr.
+        _summarise(tracks, [args.output, args.save, *paths3d], tell if STDOUT in (args.output, args.save) else say)
     return status
+
+
+def _open_source(args: argparse.Namespace) -> FrameSource:
+    """The frames that are asked for."""
+    source = open_frames(args.video, args.fps)
+    return source if args.start is None and args.end is None else Part(source, args.start or BEGINNING, args.end)
 
 
 def _check_outputs(args: argparse.Namespace) -> Artifact:
@@ -88,6 +97,10 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
             raise TapsdkError(f"--{option.replace('_', '-')} is a way to draw: give -o OUT.mp4, too")
     if args.rainbow and args.colors:
         raise TapsdkError("--rainbow has colours of its own: leave --colors out")
+    if args.output == args.save == STDOUT:
+        raise TapsdkError("-o and --save cannot both go to standard output: give one of them a name")
+    if args.output == STDOUT and sys.stdout.isatty():
+        raise TapsdkError("a video is nothing for a terminal: send it on, with -o - > FILE or -o - | PROGRAM")
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
@@ -211,7 +224,7 @@ def _paint(
     try:
         with ExitStack() as stack:
             if frames is None:
-                source = stack.enter_context(open_frames(args.video))
+                source = stack.enter_context(_open_source(args))
                 frames = stack.enter_context(read_ahead(source, as_it_is))
             paint = draw_rainbow if args.rainbow else draw
             drawn = wrap(paint(frames, tracks, **_style(args)), tracks.num_frames, "drawing")
@@ -244,7 +257,7 @@ def _named(path: str, error: Exception) -> str:
     return f"could not write {path}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
 
 
-def _summarise(tracks: Tracks, paths: list[str | None]) -> None:
+def _summarise(tracks: Tracks, paths: list[str | None], say: Callable[[str], None]) -> None:
     report = tracks.report
     if report is None:
         return
@@ -252,5 +265,5 @@ def _summarise(tracks: Tracks, paths: list[str | None]) -> None:
     say(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
     say(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
     for path in paths:
-        if path:
+        if path and path != STDOUT:
             say(f"wrote {path}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from tapsdk.errors import FramesError
 from tapsdk.video.completeness import missing_bytes
+from tapsdk.video.containers import open_container
 from tapsdk.video.frames import Damage, Frame, FrameSource
 from tapsdk.video.images import MAX_PIXELS, NO_PROTOCOL, FirstLook, reason, rgb_of
 from tapsdk.video.orientation import QUARTER_TURNED, UPRIGHT, exif_orientation, frame_orientation, turned_upright
@@ -32,13 +33,14 @@ HELD_BACK = 4
 _STILL_CODECS = ("mjpeg", "png", "apng", "webp", "tiff")
 
 
-def open_video(origin: str | IO[bytes], name: str, *, read_once: bool) -> FrameSource:
+def open_video(origin: str | IO[bytes], name: str, *, read_once: bool, driver: str | None = None) -> FrameSource:
     """The frames of a video. Raises FramesError for what is no video.
 
     origin: what FFmpeg opens, "file:..." or a URL; or an open binary file, which is read from where it stands and left
-        open. name: for messages. read_once: the origin cannot be opened a second time.
+        open. name: for messages. read_once: the origin cannot be opened a second time. driver: FFmpeg's name of what
+        reads a device.
     """
-    reader = _Reader(origin, name, read_once)
+    reader = _Reader(origin, name, read_once, driver)
     stream = reader.stream
     rate = stream.average_rate or stream.guessed_rate
     return FrameSource(
@@ -59,8 +61,8 @@ class _Reader:
     """One video being read. times: of the frames that were given. pixel_aspects: of the first one, once it was. damage:
     what was passed over."""
 
-    def __init__(self, origin: str | IO[bytes], name: str, read_once: bool) -> None:
-        self._origin, self._name, self._read_once = origin, name, read_once
+    def __init__(self, origin: str | IO[bytes], name: str, read_once: bool, driver: str | None) -> None:
+        self._origin, self._name, self._driver = origin, name, driver
         self.times: list[float | None] = []
         self.pixel_aspects: list[Fraction | None] = []
         self.damage = Damage()
@@ -78,7 +80,7 @@ class _Reader:
         self._container.close()
 
     def _open(self) -> None:
-        self._container, self.stream = _opened(self._origin, self._name)
+        self._container, self.stream = _opened(self._origin, self._name, self._driver)
         self.stream.thread_type = "SLICE" if self._careful else "AUTO"
         # Packets by their timestamps, until their frames come.
         self._waiting: dict[int, float] = {}
@@ -262,7 +264,7 @@ class _DamageMetError(Exception):
     """The video has to be decoded anew, with care."""
 
 
-def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoStream]:
+def _opened(origin: str | IO[bytes], name: str, driver: str | None) -> tuple[InputContainer, VideoStream]:
     import av
 
     options = {"max_pixels": str(MAX_PIXELS)}
@@ -271,9 +273,10 @@ def _opened(origin: str | IO[bytes], name: str) -> tuple[InputContainer, VideoSt
     if not from_url:
         options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
-        container = av.open(origin, "r", metadata_errors="replace", options=options, timeout=timeout)
+        container = open_container(origin, driver=driver, options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise FramesError(f"{name}: not a video, or damaged beyond reading ({reason(error)})") from error
+        what = "cannot be opened" if driver else "not a video, or damaged beyond reading"
+        raise FramesError(f"{name}: {what} ({reason(error)})") from error
     stream = cast("VideoStream | None", container.streams.best("video"))
     if stream is None:
         container.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tapsdk.artifact.manifest import Visibility
 from tapsdk.runtime.stages import confidence_of
+from tapsdk.system.machine import cores
 
 STATE = "state/"
 """What the names of arrays of an official file begin with here that are no parameters, but what layers remember of
@@ -61,6 +63,8 @@ class Family:
 
     def module_class(self, framework: str) -> Any:
         """The class of the module in a framework of FRAMEWORKS; imports it."""
+        if framework == "jax":
+            _let_jax_call_back()
         module, name = getattr(self, framework).split(":")
         return getattr(importlib.import_module(module), name)
 
@@ -89,3 +93,13 @@ class Family:
     def ignored_names(self) -> frozenset[str]:
         """Tensors of official files that are not parameters."""
         return getattr(importlib.import_module(self.official), "IGNORED", frozenset())
+
+
+def _let_jax_call_back() -> None:
+    """Give XLA a second thread where it would have one.
+
+    A function that it calls back waits for its arguments, and what copies them is XLA's threads: with one alone, which
+    waits for the function, it waits for ever. XLA reads NPROC when JAX is used for the first time.
+    """
+    if cores() == 1:
+        os.environ.setdefault("NPROC", "2")

@@ -25,6 +25,7 @@ torch = import_or_skip("torch")
 from export.pipeline import Options, export  # noqa: E402
 from export.targets import TARGETS  # noqa: E402
 from export.verification.rollouts import torch_rollout  # noqa: E402
+from export.verification.verify import STRAYS  # noqa: E402
 from training.models import load  # noqa: E402
 
 FRAMES, POINTS = 10, 12
@@ -35,7 +36,10 @@ BUCKET = 16
 
 
 class Row(NamedTuple):
-    """pixels: that the worst position may be off."""
+    """pixels: that the worst position may be off; in half precision, what `STRAYS` leaves of them.
+
+    Of two cells that match about equally well, rounding decides: the soft maximum of a random TAP-Net then jumps.
+    """
 
     model: str
     target: str
@@ -117,7 +121,8 @@ def check(row, directory, model):
         tracks = tapsdk.track(video, xy, model=directory, backend=f"{row.backend}:{plan}")
         assert tracks.report.backend.startswith(row.backend)
         assert (tracks.report.path, tracks.report.precision) == (plan, row.precision)
-        assert np.abs(tracks.xy[:, 1:] - expected_xy).max() < row.pixels
+        is_off = ~(np.abs(tracks.xy[:, 1:] - expected_xy).max(-1) < row.pixels)
+        assert is_off.mean() <= STRAYS.get(row.precision, 0.0)
         assert (tracks.visible[:, 1:] != expected_visible).mean() <= 0.01
 
 

@@ -77,7 +77,7 @@ def test_a_grid_in_colours_by_position():
     tracks = Tracks(places[:, None], np.ones((3, 1), bool), np.ones((3, 1)))
     (out,) = draw_video([GREY], tracks, colors="position")
     left, near, right = (out[int(y), int(x)].astype(int) for x, y in places)
-    assert np.abs(left - near).sum() < 60 < np.abs(left - right).sum()
+    assert 2 * np.abs(left - near).sum() < np.abs(left - right).sum() > 60
 
 
 def test_a_new_frame_is_made_and_the_old_one_left_alone():

@@ -1,5 +1,8 @@
 """Positions that follow the picture in training's models, of either framework: the runtime's numbers, in batches."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -69,3 +72,25 @@ def test_texture_is_that_of_the_frame_in_which_a_point_is_asked_for():
     xy = np.full((2, 4, 2), 100, np.float32)
     found = texture_of(config, video, np.array([[0, 1, 2, 7], [1, 1, 0, -1]]), xy)
     np.testing.assert_array_equal(found > 1e-3, [[True, False, True, False], [False, False, True, False]])
+
+
+ONE_PROCESSOR = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import numpy as np
+from training.models import load
+model = load("tapir/tiny", framework="jax")
+frame = np.zeros((1, 1, 720, 1280, 3), np.float32)
+state = model.init(frame, np.full((1, 64, 3), (0, 300, 300), np.float32))
+for _ in range(4):
+    found, state = model.step(frame, state)
+assert np.isfinite(found["tracks"]).all()
+"""
+
+
+@pytest.mark.slow  # it compiles the bundled model
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a processor")
+def test_jax_follows_pictures_on_a_single_processor() -> None:
+    """XLA alone would have one thread there, which waits for the function that it called."""
+    pytest.importorskip("equinox", reason="needs JAX: pip install '.[jax]'")
+    subprocess.run([sys.executable, "-c", ONE_PROCESSOR], check=True, timeout=120)
