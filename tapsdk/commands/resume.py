@@ -56,6 +56,7 @@ class Resumption(NoResumption):
             "the model's manifest": hashlib.sha256(artifact.manifest.to_json().encode()).hexdigest(),
             "the points": f"{len(query)}, SHA-256 {digest}",
             "the frames' size": list(source.size),
+            **{f"--{name}": None if (at := getattr(args, name)) is None else str(at) for name in ("start", "end")},
             "--device": args.device,
             "--threads": args.threads,
             "--resolution": args.resolution,
