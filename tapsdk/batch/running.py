@@ -69,15 +69,18 @@ def run(
         model: its name, an artifact directory, or the URL of one.
         output: the folder, or its URL, of the tracks, which have the names of the videos; relative outputs of a table
             lie in it, too.
-        points, grid: as in a table, for videos that say neither: a file, "x,y;x,y", rows (t, x, y) or (x, y); or a side
-            or (columns, rows).
+        points: of videos that no table gives points or a grid: a file, "x,y;x,y", or rows (t, x, y) or (x, y).
+        grid: in place of points: a side, or (columns, rows).
         suffix: .npz, .json, or .csv, which has no room for what tells whether it is done already.
         on: None, this machine; "ray", the cluster that RAY_ADDRESS names or that this machine belongs to, else Ray on
             this machine alone; or a cluster's "ray://HOST:PORT".
         workers: processes, each with the model and one video at a time; 1: in this process. None: as many as there are
             cores and memory for; on Ray as many as the cluster has.
-        backend, device, resolution, strict: see `tapsdk.track`. "auto" is decided once for all workers.
+        backend: see `tapsdk.track`; "auto" is decided once for all workers.
+        device: see `tapsdk.track`.
         threads: of the processor, for each worker.
+        resolution: see `tapsdk.track`.
+        strict: see `tapsdk.track`.
         split: the most points of a video that are tracked together: a video with more of them is spread over workers,
             which is for models whose points do not see each other.
         anew: compute again what is there already.
