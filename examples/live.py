@@ -9,19 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 import tapsdk
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
-
-
-def camera(number: str) -> Iterator[Picture]:
-    driver, name = ("avfoundation", number) if sys.platform == "darwin" else ("v4l2", f"/dev/video{number}")
-    with av.open(name, format=driver) as container:
-        yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
 
 
 def tracked(frames: tapsdk.FrameSource) -> Iterator[Picture]:
@@ -42,9 +35,8 @@ def tracked(frames: tapsdk.FrameSource) -> Iterator[Picture]:
 
 def main(source: str, output: str) -> None:
     tapsdk.check_output(output, source)
-    opened = tapsdk.open_frames(camera(source) if source.isdigit() else source)
     with (
-        opened as frames,
+        tapsdk.open_frames(source) as frames,
         tapsdk.VideoWriter(output, frames.fps, frames.size, pixel_aspect=frames.pixel_aspect) as writer,
         suppress(KeyboardInterrupt),
     ):

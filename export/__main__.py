@@ -34,7 +34,7 @@ def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", type=place, metavar="FILE", help="canonical weights, or an official checkpoint; a path or a URL"
     )
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, int8, as far as the target has them")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, int8, as far as the target has them")
     parser.add_argument("--points", type=int, metavar="N", help="exactly N points; default: any number, or buckets")
     parser.add_argument(
         "--size", type=_size, metavar="HxW", help="frames of this size, for targets that need one; default: the model's"

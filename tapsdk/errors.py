@@ -57,5 +57,9 @@ class SaveError(TapsdkError):
     """A result that could not be written."""
 
 
+class ResumeError(TapsdkError):
+    """What an earlier run left to go on from is of another video, of other options, or cannot be read."""
+
+
 class StorageError(TapsdkError):
     """A URL of which nobody can say whether anything is there: no package for it, no permission, no connection."""

@@ -215,8 +215,8 @@ class Tracks:
         npz and json also hold queries, fps, times, ids and report; csv is one row per point, by its id, and frame, with
         its time where times are known, and holds nothing else, not even T where N = 0. JSON has neither NaN nor
         infinity: both become null, which loads as NaN.
-        A device or a pipe without one of the suffixes gets JSON. The file appears whole or not at all, with the
-        permissions of the one that it replaces.
+        "-" is standard output, which gets csv; a device or a pipe without one of the suffixes gets JSON. The file
+        appears whole or not at all, with the permissions of the one that it replaces.
 
         outdates: a file that is of no worth beside these tracks, such as a video that older ones are drawn into. It is
             removed right before they take their name.

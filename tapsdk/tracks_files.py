@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import SaveError, TracksError
-from tapsdk.system.files import AtomicFile, is_special_file
+from tapsdk.system.files import STDOUT, AtomicFile, is_special_file
 from tapsdk.system.json_text import as_json, parse_json
 from tapsdk.system.npz import read_npz, write_npz
 from tapsdk.system.places import local_copy
@@ -58,6 +58,8 @@ def check_save_path(path: str | os.PathLike[str]) -> None:
 
 def _save_suffix(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
+    if os.fspath(path) == STDOUT:
+        return ".csv"  # which other programs read line by line
     if suffix not in _FORMATS and is_special_file(path):
         return ".json"
     if suffix not in _FORMATS:

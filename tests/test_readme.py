@@ -57,7 +57,7 @@ def arguments(command: str) -> tuple[str, list[str]] | None:
     """The entry of PARSERS that a command belongs to, and its arguments."""
     for name in sorted(PARSERS, key=len, reverse=True):
         if command.startswith(f"{name} "):
-            return name, shlex.split(command[len(name) :])
+            return name, shlex.split(command[len(name) :].split(" | ")[0])
     return None
 
 
@@ -92,7 +92,7 @@ def test_the_tables_are_those_of_the_code():
     assert result.returncode == 0, f"run: python -m tools.doc_tables\n{result.stderr}"
 
 
-OWN_VIDEOS = ("docs/tapvid3d.md", "docs/three_dimensions.md")
+OWN_VIDEOS = ("docs/gallery.md", "docs/tapvid3d.md", "docs/three_dimensions.md")
 """Pages whose examples take files that `folder` does not have; what they show has tests where it lies."""
 PYTHON = [name for name, text in PAPERS.items() if "```python" in text and name not in OWN_VIDEOS]
 
@@ -191,6 +191,16 @@ def test_a_table_is_written_between_its_marks_and_nowhere_else(tables):
     assert fresh.endswith("|\n\n<!-- end -->\nafter\n")
     assert "old" not in fresh
     assert tables.render(fresh) == fresh
+
+
+def test_times_are_those_that_were_measured_and_marks_of_others_stay(tables, tmp_path, monkeypatch):
+    page = "| toy/a, 64x64, 64 points, 1 thread | tapsdk, native plan | 12.6 | 1.00 |\n"
+    page += "| toy/b, 64x64, 64 points, 2 threads | tapsdk, native plan | 7.0 | 1.00 |\n"
+    (tmp_path / "performance.md").write_text(page, encoding="utf-8")
+    monkeypatch.setattr(tables, "PERFORMANCE", tmp_path / "performance.md")
+    text = "a <!-- ms: toy/a -->9<!-- end --> b <!-- ms: toy/b -->9<!-- end --> <!-- table: machine -->x<!-- end -->"
+    fresh = "a <!-- ms: toy/a -->13<!-- end --> b <!-- ms: toy/b -->-<!-- end --> <!-- table: machine -->x<!-- end -->"
+    assert tables.render(text) == fresh
 
 
 @pytest.mark.parametrize("command", OURS)

@@ -2,7 +2,8 @@
 
     python -m tools.doc_tables [--check]
 
-A table stands between <!-- table: NAME --> and <!-- end -->. With --check nothing is written, and the exit status
+A table stands between <!-- table: NAME --> and <!-- end -->, the milliseconds that a model takes for a frame between
+<!-- ms: MODEL --> and <!-- end -->. With --check nothing is written, and the exit status
 says whether the pages are up to date. Every target's packages must be installed: pip install ".[test]".
 """
 
@@ -21,19 +22,22 @@ from export.targets import TARGETS, Target
 from tapsdk.artifact import bundled_models
 from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.backends import BACKENDS
+from tapsdk.backends.devices import DEVICES
+from tapsdk.backends.providers import PROVIDERS
 from tapsdk.selection.candidates import PLATFORMS
 from training.models.registry import CONFIGS, parameter_shapes
 
 ROOT = Path(__file__).parents[1]
+PERFORMANCE = ROOT / "docs" / "performance.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def models_table() -> list[str]:
-    """Every model: what it is and where its weights come from."""
+    """Every model: what it is, where its weights come from, and how long a frame takes."""
     names = dict.fromkeys([*CONFIGS, *OFFICIAL])
     return _table(
-        ("name", "model", "parameters", "frame by frame", "weights", "published accuracy"),
-        ((_name(m), _title(m), _parameters(m), _causal(m), _weights(m), _accuracy(m)) for m in names),
+        ("name", "model", "parameters", "frame by frame", "weights", "published accuracy", "ms per frame"),
+        ((_name(m), _title(m), _parameters(m), _causal(m), _weights(m), _accuracy(m), milliseconds(m)) for m in names),
     )
 
 
@@ -78,21 +82,47 @@ def backends_table() -> list[str]:
     )
 
 
+def devices_table() -> list[str]:
+    """Every device of every backend: what it comes with and needs, and what was run of it."""
+    rows = [("onnxruntime", word, row.package, row.needs, row.ran) for word, row in PROVIDERS.items()]
+    for name, backend in BACKENDS.items():
+        package = backend.engine.replace("_", "-")
+        rows += [(name, word, package, row.needs, row.ran) for word, row in DEVICES.get(name, {}).items()]
+    return _table(
+        ("backend", "`device=`", "package", "needs", "what was run"),
+        ((f"`{name}`", f"`{word}`", f"`{package}`", needs, ran) for name, word, package, needs, ran in rows),
+    )
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models_table,
     "support": support_table,
     "targets": targets_table,
     "backends": backends_table,
+    "devices": devices_table,
 }
 
 
 def render(text: str) -> str:
-    """The text with every table as the code has it now."""
+    """The text with every table as the code has it now, and every time as it was measured.
+
+    Of a mark with another name nothing is changed.
+    """
 
     def fresh(match: re.Match[str]) -> str:
+        if match[2] not in TABLES:
+            return match[0]
         return "\n".join([match[1], "", *TABLES[match[2]](), "", match[3]])
 
+    text = re.sub(r"(<!-- ms: ([\w/-]+) -->).*?(<!-- end -->)", lambda m: f"{m[1]}{milliseconds(m[2])}{m[3]}", text)
     return re.sub(r"(<!-- table: (\w+) -->).*?(<!-- end -->)", fresh, text, flags=re.DOTALL)
+
+
+def milliseconds(model: str) -> str:
+    """Per frame, one thread and 64 points, as docs/performance.md has it; a dash where that was not measured."""
+    row = rf"^\| {re.escape(model)}, [\dx]+, 64 points, 1 thread \| tapsdk, \w+ plan \| ([\d.]+) \|"
+    found = re.search(row, PERFORMANCE.read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{float(found[1]):.0f}" if found else "-"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel" pytest hypothesis pytest-xdist
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel" pytest hypothesis pytest-xdist pillow
 # Not from the checkout: the tests must meet the wheel alone.
 cp -r "$root/tests" "$root/examples" "$root/docs" "$root/README.md" "$root/CONTRIBUTING.md" "$root/pyproject.toml" "$work"
 cd "$work"

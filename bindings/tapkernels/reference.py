@@ -85,8 +85,8 @@ def mixer(x: _Float32, narrow: _Float32, wide: _Float32, weights: MixerWeights) 
 
 def resize_normalize(image: NDArray[np.uint8] | _Float32, height: int, width: int) -> _Float32:
     """Filter along y, then along x, then map [0, 255], or [0, 1], to [-1, 1]."""
-    rows = np.tensordot(_triangle_weights(image.shape[0], height), image, axes=1)  # [height, W, 3]
-    resized: _Float64 = _triangle_weights(image.shape[1], width) @ rows
+    rows = np.tensordot(triangle_weights(image.shape[0], height), image, axes=1)  # [height, W, 3]
+    resized: _Float64 = triangle_weights(image.shape[1], width) @ rows
     white = 255.0 if image.dtype == np.uint8 else 1.0
     return (resized / white * 2.0 - 1.0).astype(np.float32)
 
@@ -230,7 +230,7 @@ def _linear_weights(position: _Float64, size: int) -> _Float64:
     return weights
 
 
-def _triangle_weights(size: int, out_size: int) -> _Float64:
+def triangle_weights(size: int, out_size: int) -> _Float64:
     """[out_size, size]: the share of each pixel in each output pixel; rows sum to 1."""
     scale = size / out_size
     pixel, out_pixel = np.arange(size) + 0.5, np.arange(out_size) + 0.5

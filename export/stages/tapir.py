@@ -4,7 +4,9 @@ encode  frame -> grids                              query   grids, points -> fea
 step    frame, features, state -> xy, logits, state
 locate  lowest grid of `encode`, features -> xy, logits       mixer   patches, features, logits, memory -> corrections
 
-A variant that is not causal has no `step`, and its `mixer` takes and gives everything for all frames of a clip.
+A variant that is not causal has no `step`, and its `mixer` takes and gives everything for all frames of a clip. It has
+
+lookup  grids, points, features -> patches, for devices that kernels do not run on
 """
 
 from __future__ import annotations
@@ -92,6 +94,23 @@ class Locate(nn.Module):
         before = rescale(previous[0][None], config.resolution, cells) if previous else None
         xy, occlusion, expected_dist, _ = self.model.locate(low, features[None, :, config.high_width :], before)
         return rescale(xy, cells, config.resolution)[0], occlusion[0], expected_dist[0]
+
+
+class Lookup(nn.Module):
+    def __init__(self, model: Tapir) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, xy: Tensor, features: Tensor, *grids: Tensor) -> Tensor:
+        """Scores around xy in every grid of the pyramid."""
+        config = self.model.config
+        high, low = features.split([config.high_width, config.low_width], -1)
+        queries = (high, *[low] * (len(grids) - 1))
+        patches = [
+            self.model.correlate(grid, query[None], rescale(xy[None], config.resolution, grid.shape[1:3]), PATCH_RADIUS)
+            for grid, query in zip(grids, queries, strict=True)
+        ]
+        return torch.cat(patches, -1)[0]
 
 
 class Mix(nn.Module):
@@ -204,6 +223,7 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
         ("encode", Encode(model, config.pyramid_level), StageSpec((frame,), grids)),
         ("query", DescribeQuery(model), StageSpec((*grids[:2], points), (features,))),
         ("locate", Locate(model), StageSpec((grids[1], features), (TensorSpec("xy", (N, 2), "xy"), *LOGITS))),
+        ("lookup", Lookup(model), StageSpec((points, features, *grids), (patches,))),
         ("mixer", MixClip(model), StageSpec((*_over_time(patches, features, *LOGITS),), corrections)),
     )
     return Cut(
@@ -211,7 +231,7 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
         _frames(config, size),
         PointSpec(config.resolution, independent=True),
         FAMILY.visibility,
-        Refined(_refinement(config, grids), None if size or config.size_multiple else multiple),
+        Refined(_refinement(config, grids), None if size or config.size_multiple else multiple, config.reach),
     )
 
 

@@ -32,7 +32,9 @@ def dynamic_shapes(stage: Stage) -> tuple[object, ...] | None:
         if entry in counts:
             return counts[entry]
         name, _, part = entry.partition("/")
-        times = multiple // int(part or 1)
+        times, rest = divmod(multiple, int(part or 1))
+        if rest or not times:  # of a grid that is pooled further than a frame's sides can be divided
+            return Dim(f"{name}_by_{part}", min=1, max=MAX_SIDE // int(part))
         return sides[name] if times == 1 else times * sides[name]
 
     open_axes = tuple(

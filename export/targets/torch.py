@@ -1,6 +1,7 @@
 """Graphs for PyTorch on any of its devices: one safetensors file per stage, any number of points, no code in it.
 
-The format is `tapsdk.backends.torch_graph`'s.
+The format is `tapsdk.backends.torch_graph`'s. In half precision (fp16, bf16) it is as with PyTorch's autocast: products
+of matrices and convolutions take and give half floats, all else is float32, and so are modules that must be exact.
 """
 
 from __future__ import annotations
@@ -30,15 +31,28 @@ USUAL = {"layout": torch.strided, "pin_memory": False, "memory_format": torch.co
 """Arguments that go without saying."""
 
 
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+PRODUCTS = {
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.einsum.default,
+    torch.ops.aten.linear.default,
+    torch.ops.aten.matmul.default,
+    torch.ops.aten.scaled_dot_product_attention.default,
+}
+"""What half precision is for; of the rest, the time goes into memory."""
+
+
 class Torch:
     format = "torch"
     style = Style()
     buckets: tuple[int, ...] = ()
-    precisions: Mapping[str, float] = {"fp32": 0.01}
+    precisions: Mapping[str, float] = {"fp32": 0.01, "fp16": 0.25, "bf16": 0.5}
 
     def lower(self, stages: Sequence[Stage], directory: Path, request: Request) -> dict[str, str]:
+        half = HALVES.get(request.precision)
         for stage in compiling(stages):
-            (directory / f"{stage.name}.safetensors").write_bytes(to_bytes(traced(stage), stage.spec))
+            data = to_bytes(traced(stage), stage.spec, half, stage.exact)
+            (directory / f"{stage.name}.safetensors").write_bytes(data)
         return {stage.name: f"{stage.name}.safetensors" for stage in stages}
 
     def open_backend(self) -> Backend:
@@ -48,9 +62,17 @@ class Torch:
         return {"torch": torch.__version__}
 
 
-def to_bytes(program: torch.export.ExportedProgram, spec: StageSpec) -> bytes:
-    """A program of torch.export as a file. Raises RuntimeError for one with operators that graphs may not call."""
-    writer = _Writer(program)
+def to_bytes(
+    program: torch.export.ExportedProgram,
+    spec: StageSpec,
+    half: torch.dtype | None = None,
+    exact: tuple[str, ...] = (),
+) -> bytes:
+    """A program of torch.export as a file. Raises RuntimeError for one with operators that graphs may not call.
+
+    half: what products are computed in; None: float32. exact: submodules that are not.
+    """
+    writer = _Writer(program, half, exact)
     inputs, outputs = ([t.name for t in tensors] for tensors in (spec.inputs, spec.outputs))
     graph = {
         "version": VERSION,
@@ -65,7 +87,8 @@ def to_bytes(program: torch.export.ExportedProgram, spec: StageSpec) -> bytes:
 class _Writer:
     """The parts of the file. Weights that the program does not use are left out."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, half: torch.dtype | None, exact: tuple[str, ...]) -> None:
+        self._half, self._exact = half, exact
         nodes, signature = list(program.graph.nodes), program.graph_signature
         stored = {
             **signature.inputs_to_parameters,
@@ -78,6 +101,11 @@ class _Writer:
         tensors = {**program.constants, **program.state_dict}
         self.weights = {stored[n.name]: tensors[stored[n.name]].detach().contiguous().clone() for n in weights}
         self._places = {node: i for i, node in enumerate((*self.inputs, *weights))}
+        self._halved: dict[fx.Node, int] = {}
+        for node in weights:
+            if half and _is_float(node) and all(self._in_half(user) for user in node.users):
+                self.weights[stored[node.name]] = self.weights[stored[node.name]].to(half)
+                self._halved[node] = self._places[node]
         self.calls: list[list[Any]] = []
         for node in nodes:
             if node.op == "call_function" and node.target not in DROPPED:
@@ -88,16 +116,39 @@ class _Writer:
         if node.target in SAME:
             self._places[node] = self._places[node.args[0]]
             return
+        in_half = self._in_half(node)
         named = {name: value for name, value in node.kwargs.items() if name not in USUAL or value != USUAL[name]}
-        call = [_name(node), self._argument(node.args), {name: self._argument(value) for name, value in named.items()}]
-        self._places[node] = len(self.inputs) + len(self.weights) + len(self.calls)
-        self.calls.append(call)
+        arguments = self._argument(node.args, in_half)
+        self._places[node] = self._called(
+            _name(node), arguments, {name: self._argument(value, in_half) for name, value in named.items()}
+        )
+        if in_half:
+            self._halved[node] = self._places[node]
+            self._places[node] = self._cast(self._halved[node], torch.float32)
 
-    def _argument(self, value: Any) -> Any:
+    def _called(self, name: str, arguments: list[Any], named: dict[str, Any]) -> int:
+        """Adds a call; returns the place of what it gives."""
+        self.calls.append([name, arguments, named])
+        return len(self.inputs) + len(self.weights) + len(self.calls) - 1
+
+    def _cast(self, place: int, dtype: torch.dtype) -> int:
+        return self._called("aten.to.dtype", [{"value": place}, self._argument(dtype)], {})
+
+    def _in_half(self, node: fx.Node) -> bool:
+        """Is it a product, of a module that need not be exact?"""
+        modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        exact = any(f"{path}.".startswith(f"{name}.") for path in modules for name in self._exact)
+        return self._half is not None and node.target in PRODUCTS and not exact
+
+    def _argument(self, value: Any, in_half: bool = False) -> Any:
         if isinstance(value, fx.Node):
+            if in_half and _is_float(value):
+                if value not in self._halved:
+                    self._halved[value] = self._cast(self._places[value], self._half)
+                return {"value": self._halved[value]}
             return {"value": self._places[value]}
         if isinstance(value, (list, tuple)):
-            return [self._argument(each) for each in value]
+            return [self._argument(each, in_half) for each in value]
         if isinstance(value, torch.dtype):
             return {"dtype": str(value).removeprefix("torch.")}
         if isinstance(value, torch.device):
@@ -116,6 +167,11 @@ def _name(node: fx.Node) -> str:
     if name not in OPERATORS:
         raise RuntimeError(f"the model calls {name}, which is not one of tapsdk.backends.torch_graph.OPERATORS")
     return name
+
+
+def _is_float(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
 def _axes(node: fx.Node) -> list[Any]:

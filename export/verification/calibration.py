@@ -18,8 +18,8 @@ from export.verification.rollouts import runtime_rollout
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import MANIFEST, Causal, File, Manifest, StageSpec
-from tapsdk.backends import Array
-from tapsdk.runtime.causal import BLOCK
+from tapsdk.backends import PROCESSOR, Array
+from tapsdk.runtime.native import BLOCK
 from tapsdk.runtime.plans import plans_of
 from tapsdk.system.files import sha256
 from tapsdk.system.leftovers import temporary_folder
@@ -102,6 +102,7 @@ class RecordingBackend:
 
     name = "torch"
     threads = None
+    place = PROCESSOR
 
     def __init__(self, stages: Sequence[Stage], format: str) -> None:
         self.formats: tuple[str, ...] = (format,)

@@ -22,7 +22,7 @@ from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import Backend
 from tapsdk.errors import BackendError
 from tapsdk.runtime.kernel_stages import open_kernels
-from tapsdk.runtime.plans import plans_of
+from tapsdk.runtime.plans import plans_of, suits
 from tapsdk.runtime.sizes import working_size
 from tapsdk.selection import reference
 from tapsdk.selection.accuracy import MOST, tolerance_of
@@ -39,7 +39,7 @@ WIDE = (9, 16)
 FRAMES = 24
 FLIPS = 0.01
 """Largest allowed share of visibility flags that differ."""
-STRAYS = {"fp16": 1 - MOST}
+STRAYS = {"fp16": 1 - MOST, "bf16": 1 - MOST}
 """By precision: the largest share of positions that may be off by more than is allowed, none where it is not named.
 Where positions follow the picture it is 1 - MOST in any: what can only just be followed, rounding decides."""
 
@@ -108,7 +108,7 @@ def _compare(model: nn.Module, stages: Sequence[Stage], directory: Path, target:
         frames, xy = moving_pattern(size, FRAMES, min(max(POINTS), most))
         t = np.arange(len(xy)) % FRAMES if not isinstance(manifest.program, Causal) else None
         expected_xy, expected_visible = torch_rollout(torch_model, manifest.visibility, frames, xy, t)
-        for plan in plans_of(manifest, target.format):
+        for plan in _plans(manifest, target.format, backend):
             found_xy, found_visible = runtime_rollout(version, backend, plan, frames, xy, t)
             distance = np.abs(found_xy - expected_xy).max(-1)
             # Written so that NaN stays, and counts as too far.
@@ -135,7 +135,7 @@ def _compare_on_clips(model: nn.Module, stages: Sequence[Stage], directory: Path
     artifact = Artifact(directory, read_manifest(directory))
     manifest, backend = artifact.manifest, target.open_backend()
     tolerance, most = target.precisions[manifest.precision], manifest.points.buckets.get(target.format, POINTS)[-1]
-    plans = plans_of(manifest, target.format)
+    plans = _plans(manifest, target.format, backend)
     scores = [score_on_clips(*version, backend, plans, most) for version in _versions(model, artifact)]
     report = {
         "reference": f"torch {torch.__version__}, float32, CPU",
@@ -148,6 +148,10 @@ def _compare_on_clips(model: nn.Module, stages: Sequence[Stage], directory: Path
     if not worst <= tolerance:
         raise VerificationError(f"positions differ by {worst:.3g} px in the median (allowed: {tolerance}): {report}")
     return report
+
+
+def _plans(manifest: Manifest, format: str, backend: Backend) -> list[str]:
+    return [plan for plan in plans_of(manifest, format) if suits(plan, backend.place)]
 
 
 def _versions(model: nn.Module, artifact: Artifact) -> list[tuple[nn.Module, Artifact]]:

@@ -44,7 +44,7 @@ class Artifact:
         if spec is None:
             formats = ", ".join(self.manifest.formats)
             raise ArtifactError(f"{self.directory} has no {format} file for stage {stage!r}; it has {formats}")
-        return replace(self.checked(spec), weights=self.weights())
+        return replace(self.checked(spec), weights=self.weights(), precision=self.manifest.precision)
 
     def weights(self) -> Weights | None:
         """What files of stages, and kernels, have in common, after its size and checksum were found to be right.

@@ -27,12 +27,14 @@ class Content:
     """A file, or all the files in a folder that is one to the artifact.
 
     path: where it was, for messages. parts: bytes by path within the folder, in order of the paths; "" of a file.
-    weights: what it may refer to beside that; None: nothing.
+    weights: what it may refer to beside that; None: nothing. precision: that the artifact was found right in; an engine
+    may compute in it, and in none that is coarser.
     """
 
     path: Path
     parts: Mapping[str, bytes]
     weights: Weights | None = field(default=None, compare=False, repr=False)
+    precision: str = "fp32"
 
     @property
     def data(self) -> bytes:

@@ -73,8 +73,8 @@ def _check_stages(manifest: Manifest) -> None:
         query = manifest.stages.get("query")
         others = NATIVE_STAGES
         needed |= others if program.native else {"encode"} if query and query.with_role("feature") else set()
-    elif isinstance(program, Whole):
-        others = {"encode"}
+    else:
+        others = {"encode"} if isinstance(program, Whole) else {"lookup"}
     missing, unknown = needed - set(manifest.stages), set(manifest.stages) - needed - others
     if missing or unknown:
         more = f", and may have {', '.join(sorted(others - needed))}" if others - needed else ""
@@ -265,6 +265,14 @@ def _check_refined(manifest: Manifest, refinement: Refinement) -> None:
     _check_logits(manifest, "locate")
     _check_outputs(manifest, "mixer", {"offset", *(NEXT + name for name in (*features, *logits))})
     _check_inputs("mixer", mixer, {"patches", *features, *logits})
+    if "lookup" in manifest.stages:
+        lookup, (patches,) = manifest.stages["lookup"], mixer.with_role("patches")
+        _one("lookup", lookup, "query")
+        _check_inputs("lookup", lookup, {_one("lookup", lookup, "points").name, *features, *grids})
+        wanted = (POINTS, patches.shape[-1])
+        if [tensor.shape for tensor in lookup.outputs] != [wanted]:
+            found = [list(tensor.shape) for tensor in lookup.outputs]
+            raise ValueError(f"stages.lookup gives {found}; allowed is one tensor of the shape {list(wanted)}")
 
 
 def _check_lookup(manifest: Manifest, where: str, refinement: Refinement) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec
+from tapsdk.backends.devices import DEVICES
+from tapsdk.backends.providers import PROVIDERS
 from tapsdk.errors import BackendError
+from tapsdk.geometry import Size
 
 Tensor = Any
 """What a backend keeps on its side; opaque to everyone else."""
@@ -36,6 +39,26 @@ class Options:
     threads: int | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a backend computes, as far as a plan has to know.
+
+    on_processor: whether that is the processor, so that arrays go in and out for nothing, and kernels between stages
+        are worth their while.
+    few_shapes: whether sizes that come for the first time cost it time or memory, so that numbers of points are better
+        rounded up.
+    resize: makes of an image [H, W, 3], uint8 or float32 in [0, 1], a kept tensor [1, h, w, 3] of (height, width) in a
+        range, where that is done best on the backend's side; None: tapkernels does it on ours.
+    """
+
+    on_processor: bool = True
+    few_shapes: bool = False
+    resize: Callable[[Array, Size, tuple[float, float]], Tensor] | None = None
+
+
+PROCESSOR = Place()
+
+
 class Session(Protocol):
     """A compiled stage. Several threads may run it at the same time; what they run with it is the engine's business."""
 
@@ -50,9 +73,13 @@ class Backend(Protocol):
     formats: tuple[str, ...]
     threads: int | None
     """Of the CPU, as it was asked for; what else computes for the same model keeps to it, too."""
+    place: Place
 
     def describe(self) -> str:
         """Engine, version and device, for reports."""
+
+    def devices(self) -> tuple[str, ...]:
+        """What `device=` may name of what is here."""
 
     def open(self, file: Content, stage: StageSpec, points: int | None = None) -> Session:
         """A stage ready to run, from the bytes that were checked and nothing else.
@@ -82,18 +109,38 @@ class EngineInfo:
     """Where the engine exists, as `sys.platform` names them; none: everywhere."""
     device_variable: str = ""
     """Environment variable with the device to take unless one is asked for; none: there is a single one."""
+    devices: tuple[str, ...] = ()
+    """What `device=` may begin with, in small letters, wherever it is installed; none: nobody knows."""
+
+    def may_have(self, device: str | None) -> bool:
+        """Whether the engine knows such a device, which need not be here; None: its own choice."""
+        return not (device and self.devices) or re.split(r"[:.]", device.lower())[0] in self.devices
 
 
 BACKENDS: dict[str, EngineInfo] = {
-    "onnxruntime": EngineInfo("tapsdk.backends.onnxruntime", "onnxruntime", "pip install tapsdk", ("onnx",)),
+    "onnxruntime": EngineInfo(
+        "tapsdk.backends.onnxruntime",
+        "onnxruntime",
+        "pip install tapsdk",
+        ("onnx",),
+        device_variable="TAPSDK_ONNXRUNTIME_DEVICE",
+        devices=tuple(PROVIDERS),
+    ),
     "openvino": EngineInfo(
         "tapsdk.backends.openvino",
         "openvino",
         "pip install 'tapsdk[openvino]'",
         ("openvino", "onnx"),
         device_variable="TAPSDK_OPENVINO_DEVICE",
+        devices=tuple(DEVICES["openvino"]),
     ),
-    "litert": EngineInfo("tapsdk.backends.litert", "ai_edge_litert", "pip install 'tapsdk[litert]'", ("tflite",)),
+    "litert": EngineInfo(
+        "tapsdk.backends.litert",
+        "ai_edge_litert",
+        "pip install 'tapsdk[litert]'",
+        ("tflite",),
+        devices=tuple(DEVICES["litert"]),
+    ),
     "coreml": EngineInfo(
         "tapsdk.backends.coreml",
         "coremltools",
@@ -101,6 +148,7 @@ BACKENDS: dict[str, EngineInfo] = {
         ("coreml",),
         platforms=("darwin",),
         device_variable="TAPSDK_COREML_UNITS",
+        devices=tuple(DEVICES["coreml"]),
     ),
     "torch": EngineInfo(
         "tapsdk.backends.torch",
@@ -108,6 +156,7 @@ BACKENDS: dict[str, EngineInfo] = {
         "pip install 'tapsdk[torch]'",
         ("torch",),
         device_variable="TAPSDK_TORCH_DEVICE",
+        devices=tuple(DEVICES["torch"]),
     ),
 }
 

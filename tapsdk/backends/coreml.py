@@ -21,7 +21,7 @@ import numpy as np
 
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
-from tapsdk.backends import Array, Options, Tensor, run_failed
+from tapsdk.backends import PROCESSOR, Array, Options, Tensor, run_failed
 from tapsdk.backends.coreml_package import unpack
 from tapsdk.errors import ArtifactError, BackendError
 
@@ -69,12 +69,17 @@ class CoreMlSession:
 class CoreMl:
     name = "coreml"
     formats = ("coreml",)
+    place = PROCESSOR
+    """As far as a plan has to know: its tensors are arrays."""
 
     def __init__(self, coremltools: Any, units: str) -> None:
         self._coremltools, self._units = coremltools, units
 
     def describe(self) -> str:
         return f"coreml (coremltools {self._coremltools.__version__}, {self._units})"
+
+    def devices(self) -> tuple[str, ...]:
+        return tuple(COMPUTE_UNITS)
 
     def open(self, file: Content, stage: StageSpec, points: int | None = None) -> CoreMlSession:
         entry = entry_point(stage, points or 0)

@@ -18,7 +18,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
-from tapsdk.backends import Array, Options, Tensor, check_cpu_only, run_failed
+from tapsdk.backends import PROCESSOR, Array, Options, Tensor, check_cpu_only, run_failed
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.system.machine import cores
 
@@ -49,6 +49,7 @@ class LitertSession:
 class Litert:
     name = "litert"
     formats = ("tflite",)
+    place = PROCESSOR
 
     def __init__(self, options: Options) -> None:
         check_cpu_only(self.name, options.device)
@@ -61,6 +62,9 @@ class Litert:
 
     def describe(self) -> str:
         return f"litert {version('ai-edge-litert')} (CPU, XNNPACK)"
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",)
 
     def open(self, file: Content, stage: StageSpec, points: int | None = None) -> LitertSession:
         interpreter, entry = self._interpreter(file), entry_point(stage, points or 0)

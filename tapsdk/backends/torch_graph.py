@@ -29,7 +29,7 @@ ENTRY = "tapsdk.graph"
 MOST_CALLS = 100_000
 WORD = re.compile(r"[a-z]*([,a-z]*->[a-z]*)?")
 """What words there are: "tanh", "constant", "rgi,gij->rgj"."""
-DTYPES = ("bool", "float16", "float32", "float64", "int32", "int64", "uint8")
+DTYPES = ("bfloat16", "bool", "float16", "float32", "float64", "int32", "int64", "uint8")
 
 # fmt: off
 OPERATORS = frozenset(

@@ -19,10 +19,9 @@ from tapsdk.batch.worker import Settings, Task
 from tapsdk.errors import JobsError, PointsError
 from tapsdk.geometry import Size
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.whole_video import Report, Wrap, no_progress, reports_to
 from tapsdk.system.cluster import check_address
 from tapsdk.system.places import place
-from tapsdk.system.progress import with_progress
+from tapsdk.system.progress import Report, Wrap, no_progress, reports_to, with_progress
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import tapsdk
 from tapsdk.artifact import bundled_models, open_artifact
-from tapsdk.backends import BACKENDS, Options, open_backend
+from tapsdk.backends import BACKENDS, Backend, Options, open_backend
+from tapsdk.backends.providers import installed_packages, overlap
 from tapsdk.commands.table import aligned, number
 from tapsdk.errors import BackendError, TapsdkError
 from tapsdk.runtime.options import RunOptions
@@ -35,6 +36,7 @@ def diagnose(anew: bool = False) -> Report:
         "machine": describe_machine(),
         "cache": {"folder": _cache_folder(), "forgotten": forgotten},
         "backends": {name: _backend(name) for name in BACKENDS},
+        "onnxruntime": {"packages": installed_packages(), "problem": overlap()},
         "models": {name: _model(name) for name in bundled_models()},
     }
 
@@ -54,27 +56,31 @@ def _cache_folder() -> str:
 
 def _backend(name: str) -> Report:
     row = BACKENDS[name]
-    status, text = "works", ""
+    status, text, devices = "works", "", list[str]()
     try:
         absent = why_absent(row)
         if absent:
             status, text = "absent", absent
         elif name == BASE:
-            text = open_backend(name).describe()
+            text, devices = _described(open_backend(name))
         else:
-            text = run_isolated("tapsdk.commands.doctor:describe", _request(name), SHORT_LIMIT)
+            text, devices = run_isolated("tapsdk.commands.doctor:describe", _request(name), SHORT_LIMIT)
     except BackendError as error:
         status, text = "broken", str(error)
-    return {"status": status, "reads": list(row.formats), "text": text}
+    return {"status": status, "reads": list(row.formats), "text": text, "devices": devices}
 
 
 def _request(name: str) -> Report:
     return {"backend": name, "info": asdict(BACKENDS[name]), "options": asdict(Options())}
 
 
-def describe(request: Mapping[str, Any]) -> str:
-    """In a process of its own, since an engine may crash as it starts: engine, version and device."""
-    return start_engine(request).describe()
+def describe(request: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """In a process of its own, since an engine may crash as it starts: engine, version and device; all its devices."""
+    return _described(start_engine(request))
+
+
+def _described(engine: Backend) -> tuple[str, list[str]]:
+    return engine.describe(), list(engine.devices())
 
 
 def _model(name: str) -> Report:
@@ -104,6 +110,7 @@ def render(report: Report) -> str:
         f"cache: {report['cache']['folder']}",
         "backends:",
         *(_backend_line(name, found) for name, found in report["backends"].items()),
+        *_packages_lines(report["onnxruntime"]),
         "bundled models:",
         *(_model_lines(name, found) for name, found in report["models"].items()),
     ]
@@ -112,7 +119,14 @@ def render(report: Report) -> str:
 
 def _backend_line(name: str, found: Report) -> str:
     text = {"works": found["text"], "absent": found["text"], "broken": f"does not work: {found['text']}"}
-    return f"  {name:12s} {text[found['status']]}"
+    devices = f"; device= may be {', '.join(found['devices'])}" if found["devices"] else ""
+    return f"  {name:12s} {text[found['status']]}{devices}"
+
+
+def _packages_lines(found: Report) -> list[str]:
+    told = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    lines = [f"  ONNX Runtime comes from the package {told}"] if told else []
+    return [f"  ONNX Runtime is damaged: {found['problem']}"] if found["problem"] else lines
 
 
 def _model_lines(name: str, found: Report) -> str:

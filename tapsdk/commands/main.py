@@ -1,4 +1,4 @@
-"""The command line: tapsdk track | batch | doctor | benchmark | models | fetch | export."""
+"""The command line: tapsdk track | batch | live | doctor | benchmark | models | fetch | export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import tapsdk
-from tapsdk.commands.options import add_batch, add_model, frame, grid, positive
+from tapsdk.commands.batch_options import add_batch
+from tapsdk.commands.live_options import add_live
+from tapsdk.commands.options import add_model, add_points, frame, memory_size, moment, positive
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_track(commands)
     add_batch(commands, _batch)
+    add_live(commands, STATUSES, _live)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
     doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -120,21 +123,28 @@ def _add_track(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     track.add_argument(
-        "video", help="a video, an image, a folder of images or a pattern, a URL, or - for standard input"
+        "video",
+        help="a video, a folder of images or a pattern, a URL (http, rtsp, ...), a camera (0, /dev/video0), or - for "
+        "standard input",
     )
-    which = track.add_mutually_exclusive_group(required=True)
-    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
-    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
-    which.add_argument("--grid", type=grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
-    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
+    add_points(track, required=True)
     track.add_argument("--at", type=frame, metavar="T", help="the frame in which these points are (default: 0)")
-    track.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
-    track.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
     add_model(track)
     track.add_argument("--threads", type=positive, metavar="N", help="of the processor; default: the engine's choice")
+    track.add_argument(
+        "--start",
+        type=moment,
+        metavar="T",
+        help="begin at this frame, 30, or time, 2.5s or 1:30; it counts as frame 0",
+    )
+    track.add_argument("--end", type=moment, metavar="T", help="end before this frame or time of the video")
+    memory = "to track with beside the model, such as 2GB; with less, points are tracked group by group"
+    track.add_argument("--memory", type=memory_size, metavar="N", help=f"{memory} (default: half of what is free)")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
-    track.add_argument("-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it")
-    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json")
+    track.add_argument(
+        "-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it; - for stdout, as mp4"
+    )
+    track.add_argument("--save", metavar="OUT.npz", help="the tracks: .npz, .csv or .json; - for stdout, as csv")
     trail = "frames that a trail reaches back (default: 16, or 64 with --rainbow)"
     track.add_argument("--trail", type=int, metavar="K", help=trail)
     track.add_argument(
@@ -162,6 +172,8 @@ def _add_track(commands: Any) -> None:
     space.add_argument("--poses", metavar="FILE", help="camera to world, a pose a frame: .npy, .npz, .txt or .csv")
     save_3d = ".npz, .csv, .ply, .rrd, .svg (a plot) or .html (a view); default: OUT-3d.npz beside --save OUT.npz"
     space.add_argument("--save-3d", nargs="+", metavar="OUT", help=save_3d)
+    resume = "go on where an earlier run of the same command was killed, and keep beside the result what that takes"
+    track.add_argument("--resume", action="store_true", help=resume)
     track.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     track.set_defaults(run=_track)
 
@@ -176,6 +188,12 @@ def _batch(args: argparse.Namespace) -> int:
     from tapsdk.commands.batch import batch
 
     return batch(args)
+
+
+def _live(args: argparse.Namespace) -> int:
+    from tapsdk.commands.live import live
+
+    return live(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -1,20 +1,12 @@
-"""Options that commands share, those of `tapsdk batch`, and how values are read. Without numpy: --help is quick."""
+"""Options that commands share, and how values are read. Without numpy: --help is quick."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+from tapsdk.errors import TapsdkError
 from tapsdk.points_text import grid_of_text
-
-BATCH_STATUSES = """exit status:
-  0    all videos have their tracks, as the table says
-  1    an error before the first video, or the table could not be written
-  2    the command was not understood
-  3    some videos failed, or end early; the table says which, and why
-  130  ended by Ctrl-C; the same command goes on. 143 and 129: the same by SIGTERM and SIGHUP
-"""
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -30,38 +22,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_batch(commands: Any, run: Callable[[argparse.Namespace], int]) -> None:
-    """Adds `batch` to the subcommands of a parser."""
-    parser = commands.add_parser(
-        "batch",
-        help="track points through many videos, on this machine or on a Ray cluster",
-        epilog=BATCH_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "jobs",
-        help="a folder, a pattern, a .txt file with a video a line, or a .csv, .json or .parquet table with columns "
-        "video and, if need be, points, grid and output; a path or a URL",
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--points", metavar="'X,Y;X,Y'", help="in videos that name none; or a file of them")
-    which.add_argument("--grid", type=grid, metavar="N", help="in videos that name none; or COLUMNSxROWS such as 10x6")
-    add_model(parser)
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of each worker (default: 1)")
-    parser.add_argument(
-        "-o", "--output", default="tracks", metavar="DIR", help="the folder of the tracks, or its URL (default: tracks)"
-    )
-    parser.add_argument("--suffix", default=".npz", help="of the tracks: .npz, .json or .csv (default: .npz)")
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="at once (default: as many as there are cores and memory for)"
-    )
-    parser.add_argument("--on", metavar="WHERE", help="ray, or a cluster's ray://HOST:PORT (default: this machine)")
-    parser.add_argument(
-        "--split", type=positive, metavar="N", help="spread videos with more than N points over workers, N by N"
-    )
-    parser.add_argument("--anew", action="store_true", help="compute again what is there already")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
-    parser.set_defaults(run=run)
+def add_points(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Adds which points are tracked. required: whether any have to be named."""
+    which = parser.add_mutually_exclusive_group(required=required)
+    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
+    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
+    which.add_argument("--grid", type=grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
+    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
+    parser.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
 
 
 def positive(text: str) -> int:
@@ -88,3 +57,23 @@ def frame(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
     return int(text)
+
+
+def moment(text: str) -> Any:
+    """A frame or a time of a video, as `tapsdk.video.part` has it."""
+    from tapsdk.video.part import parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def memory_size(text: str) -> int:
+    """Bytes, of a number or such as 2GB."""
+    from tapsdk.system.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except TapsdkError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

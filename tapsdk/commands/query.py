@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import FramesError, PointsError
+from tapsdk.geometry import Size
 from tapsdk.points import (
     QueryPoints,
     grid_points,
@@ -19,11 +20,20 @@ from tapsdk.points import (
     read_points_file,
 )
 from tapsdk.points_text import points_of_text
-from tapsdk.video import FrameSource
 from tapsdk.video.images import read_image
 
 
-def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
+class Frames(Protocol):
+    """What points are asked for in, such as a FrameSource."""
+
+    @property
+    def size(self) -> Size: ...
+
+    @property
+    def known_frames(self) -> int | None: ...
+
+
+def read_query(args: argparse.Namespace, source: Frames) -> QueryPoints:
     """Raises PointsError."""
     at = args.at or 0
     points: Any
@@ -45,7 +55,7 @@ def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
     return QueryPoints(query.t[kept], query.xy[kept])
 
 
-def _mask(path: str, source: FrameSource) -> NDArray[np.bool_]:
+def _mask(path: str, source: Frames) -> NDArray[np.bool_]:
     """[H, W], what is not black. Raises PointsError for a picture of another size, or none."""
     try:
         mask = np.asarray(read_image(path).any(axis=2))

@@ -42,6 +42,8 @@ def outputs3d(args: argparse.Namespace) -> list[str]:
         if others:
             raise TapsdkError(f"--{others[0].replace('_', '-')} goes with --depth: give the depth maps of the video")
         return []
+    if args.start or args.end:
+        raise TapsdkError("--depth goes with whole videos: leave --start and --end out")
     if args.intrinsics is None:
         raise TapsdkError("--depth needs --intrinsics FX,FY,CX,CY, in pixels of the video")
     beside = [_beside(args.save)] if args.save and not is_special_file(args.save) else []

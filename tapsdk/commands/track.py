@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from functools import partial
 from itertools import chain, count
@@ -16,13 +17,15 @@ from typing import Any
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.commands.query import read_query
+from tapsdk.commands.resume import NoResumption, Resumption
 from tapsdk.commands.spatial import Lifter, inputs3d, outputs3d
 from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
+from tapsdk.runtime.whole_video import track_video
 from tapsdk.system.console import NO_MEMORY, say, show_work, tell
-from tapsdk.system.files import is_special_file
+from tapsdk.system.files import STDOUT, is_special_file
 from tapsdk.system.places import Url, place
+from tapsdk.system.progress import Wrap, no_progress, terminal_bars
 from tapsdk.system.signals import exit_status, hold_signals
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
@@ -30,6 +33,7 @@ from tapsdk.tracks_files import check_save_path
 from tapsdk.video import Frame, FrameSource, VideoWriter, open_frames
 from tapsdk.video.ahead import as_it_is, read_ahead
 from tapsdk.video.draw import draw
+from tapsdk.video.part import BEGINNING, Part
 from tapsdk.video.rainbow import draw_rainbow
 
 logger = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ def track(args: argparse.Namespace) -> int:
     if not args.quiet:
         show_work("tapsdk.selection")
     with ExitStack() as stack:
-        source = stack.enter_context(open_frames(args.video, args.fps))
+        source = stack.enter_context(_open_source(args))
         query = read_query(args, source)
         # Opened before the work, so that a wrong path shows at once.
         writer = stack.enter_context(_open_writer(args.output, source)) if args.output else None
@@ -56,26 +60,37 @@ def track(args: argparse.Namespace) -> int:
         if kept is not None:
             stack.enter_context(kept)
         lifter = stack.enter_context(Lifter(args, source, paths3d)) if paths3d else None
-        model = loaded(artifact, _options(args, len(query)))
-        status = 0
+        resumption = Resumption(args, artifact, source, query) if args.resume else NoResumption()
+        model = loaded(artifact, resumption.as_before(run_options(args, len(query))))
+        journal = stack.enter_context(closing(resumption.journal(model)))
+        status, done = 0, True
         try:
-            tracks = track_video(model, kept or source, query, wrap)
+            tracks = track_video(model, kept or source, query, wrap, journal)
         except (Exception, KeyboardInterrupt) as error:
             found: Tracks | None = getattr(error, "tracks", None)
             if found is None:
                 raise
-            tracks, status = found, _stopped(error, found.num_frames)
+            tracks, status = found, stopped(error, found.num_frames)
+            done = isinstance(error, FramesError)
         failed = bool(args.save) and not _save(args.save, tracks, outdates=args.output)
         if lifter is not None:
             failed = not lifter.write(tracks, whole=status == 0) or failed
         if writer is not None:
             painting = partial(_paint, args, writer, tracks, wrap, kept.again() if kept else None)
             failed = not _painted_or_rescued(args, tracks, painting, interrupted=status > 128) or failed
+        resumption.end(journal, done and not failed)
     if failed:
         return status if status > 128 else 1
     if not args.quiet:
-        _summarise(tracks, [args.output, args.save, *paths3d])
+        # Beside a result on standard output, what is for people goes to stderr.
+        _summarise(tracks, [args.output, args.save, *paths3d], tell if STDOUT in (args.output, args.save) else say)
     return status
+
+
+def _open_source(args: argparse.Namespace) -> FrameSource:
+    """The frames that are asked for."""
+    source = open_frames(args.video, args.fps)
+    return source if args.start is None and args.end is None else Part(source, args.start or BEGINNING, args.end)
 
 
 def _check_outputs(args: argparse.Namespace) -> Artifact:
@@ -88,6 +103,10 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
             raise TapsdkError(f"--{option.replace('_', '-')} is a way to draw: give -o OUT.mp4, too")
     if args.rainbow and args.colors:
         raise TapsdkError("--rainbow has colours of its own: leave --colors out")
+    if args.output == args.save == STDOUT:
+        raise TapsdkError("-o and --save cannot both go to standard output: give one of them a name")
+    if args.output == STDOUT and sys.stdout.isatty():
+        raise TapsdkError("a video is nothing for a terminal: send it on, with -o - > FILE or -o - | PROGRAM")
     if args.save:
         check_save_path(args.save)
     artifact = open_artifact(args.model)
@@ -99,7 +118,7 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     return artifact
 
 
-def _options(args: argparse.Namespace, points: int) -> RunOptions:
+def run_options(args: argparse.Namespace, points: int) -> RunOptions:
     return RunOptions(
         args.backend,
         device=args.device,
@@ -107,6 +126,7 @@ def _options(args: argparse.Namespace, points: int) -> RunOptions:
         points=points,
         resolution=args.resolution,
         strict=args.strict,
+        memory=args.memory,
     )
 
 
@@ -145,18 +165,18 @@ class KeptFrames(FrameSource):
         super().close()
 
 
-def _stopped(error: BaseException, frames: int) -> int:
+def stopped(error: BaseException, frames: int) -> int:
     """Says why it ended after so many frames, and returns the exit status of that."""
     if isinstance(error, KeyboardInterrupt):
         tell(f"stopped after {frames} frames; saving what was tracked")
         return exit_status(error)
     if not isinstance(error, (TapsdkError, MemoryError, OSError)):
         logger.error("unexpected", exc_info=error)
-    tell(f"stopped after {frames} frames: {_reason(error)}; saving what was tracked")
+    tell(f"stopped after {frames} frames: {reason_of(error)}; saving what was tracked")
     return STOPPED_EARLY
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     return NO_MEMORY if isinstance(error, MemoryError) else str(error) or type(error).__name__
 
 
@@ -211,7 +231,7 @@ def _paint(
     try:
         with ExitStack() as stack:
             if frames is None:
-                source = stack.enter_context(open_frames(args.video))
+                source = stack.enter_context(_open_source(args))
                 frames = stack.enter_context(read_ahead(source, as_it_is))
             paint = draw_rainbow if args.rainbow else draw
             drawn = wrap(paint(frames, tracks, **_style(args)), tracks.num_frames, "drawing")
@@ -244,7 +264,7 @@ def _named(path: str, error: Exception) -> str:
     return f"could not write {path}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
 
 
-def _summarise(tracks: Tracks, paths: list[str | None]) -> None:
+def _summarise(tracks: Tracks, paths: list[str | None], say: Callable[[str], None]) -> None:
     report = tracks.report
     if report is None:
         return
@@ -252,5 +272,5 @@ def _summarise(tracks: Tracks, paths: list[str | None]) -> None:
     say(f"{len(tracks)} points, {tracks.num_frames} frames, {speed}")
     say(f"{report.model} ({report.precision}) on {report.backend}, {report.path} plan")
     for path in paths:
-        if path:
+        if path and path != STDOUT:
             say(f"wrote {path}")

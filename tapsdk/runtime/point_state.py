@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +38,8 @@ class PointState:
 
 
 EMPTY = PointState(0, ())
+FEWEST_ROWS = 16
+"""Where they are rounded."""
 FRAME, TEXTURE = "frame", "texture"
 """Names of what `PointState` holds beside its tensors, among saved arrays."""
 
@@ -100,17 +103,26 @@ class StateStore:
 
     specs: the tensors that rows consist of. memory: where these are. buckets: the numbers of rows that tensors may
     have, growing; none: any. block: the number of rows that all tensors have, however many points there are; None: one
-    block has them all.
+    block has them all. rounded: whether rows are powers of two, so that tensors have few shapes, where any would do.
     """
 
     specs: Sequence[TensorSpec]
     memory: Memory
     buckets: Sequence[int] = ()
     block: int | None = None
+    rounded: bool = False
+
+    @property
+    def bytes_each(self) -> int:
+        """Of a point's rows."""
+        own = (s for s in self.specs if s.points_axis is not None)
+        return sum(prod(s.shape_for(1)) * np.dtype(s.dtype).itemsize for s in own)
 
     def capacity(self, count: int) -> int:
         """Rows that a block has where there are `count` points. Raises BackendError for more points than the largest
         bucket."""
+        if self.rounded and not (self.block or self.buckets):
+            return max(FEWEST_ROWS, 1 << max(0, count - 1).bit_length())
         return self.block or capacity(count, self.buckets)
 
     def split(self, array: Array, axis: int = 0) -> list[Array]:
@@ -135,7 +147,7 @@ class StateStore:
         return np.take(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis), range(state.count), axis)
 
     def concatenate(self, states: Sequence[PointState]) -> PointState:
-        """All points of several states, in order."""
+        """All points of several states, in order: those that have come through a frame, the same one, before others."""
         parts = [state for state in states if state.count]
         if len(parts) < 2:
             return parts[0] if parts else EMPTY
@@ -147,7 +159,8 @@ class StateStore:
             return np.concatenate([self.rows(spec.name, part) for part in parts], spec.points_axis)
 
         blocks = self.keep({s.name: joined(s) for s in self.specs}, count)
-        return PointState(count, blocks, parts[0].frame, parts[0].followed, _joined_texture(parts))
+        followed = sum(part.followed for part in parts)
+        return PointState(count, blocks, parts[0].frame, followed, _joined_texture(parts))
 
     def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tapkernels
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import FrameSpec, Level, Visibility
-from tapsdk.backends import Array, Backend, Session
+from tapsdk.backends import Array, Backend, Session, Tensor
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
 from tapsdk.runtime.point_state import capacity
@@ -51,6 +51,12 @@ def preprocess(image: Frame, size: Size, spec: FrameSpec, threads: int | None = 
     if (low, high) == (-1.0, 1.0):
         return frame
     return np.asarray((frame + 1) * ((high - low) / 2) + low, np.float32)
+
+
+def as_stages_want(image: Frame, size: Size, spec: FrameSpec, backend: Backend) -> Array | Tensor:
+    """The same, on the backend's side if frames are resized there, as a tensor of its."""
+    resize = backend.place.resize
+    return preprocess(image, size, spec, backend.threads) if resize is None else resize(image, size, spec.range)
 
 
 class OpenStages:

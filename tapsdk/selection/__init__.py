@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import Manifest
-from tapsdk.backends import Backend, open_backend
+from tapsdk.backends import BACKENDS, Backend, open_backend
 from tapsdk.errors import BackendError
 from tapsdk.runtime.model import Model, open_model
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.plans import PLANS, plans_of
+from tapsdk.runtime.plans import PLANS, plans_of, suits
 from tapsdk.runtime.sizes import refinement_sizes
 from tapsdk.selection.candidates import readable_format
 from tapsdk.selection.decision import Decision, decide, decide_plan
@@ -56,7 +56,7 @@ def _choose_any(artifact: Artifact, options: RunOptions) -> Model:
                 raise
             logger.warning("%s ran when it was measured, but does not now: %s", winner.name, error)
             decision = decision.without(winner, str(error))
-    raise BackendError(f"no backend can run {artifact.manifest.model} here. {_listed(decision.refused)}")
+    raise BackendError(_nothing_runs(artifact.manifest, decision, options.device))
 
 
 def _choose_plan(artifact: Artifact, engine: Backend, options: RunOptions) -> Model:
@@ -82,7 +82,7 @@ def _with_measurements(model: Model, decision: Decision) -> Model:
 def _only_plan(artifact: Artifact, engine: Backend) -> str:
     """The plan that there is no choice but to run; "" where there are several."""
     format = readable_format(engine.formats, artifact.manifest)
-    plans = plans_of(artifact.manifest, format) if format else ()
+    plans = [each for each in plans_of(artifact.manifest, format) if suits(each, engine.place)] if format else []
     return plans[0] if len(plans) == 1 else ""
 
 
@@ -95,5 +95,20 @@ def _check_that_none_failed(decision: Decision, manifest: Manifest) -> None:
         )
 
 
+def _nothing_runs(manifest: Manifest, decision: Decision, device: str | None) -> str:
+    """Why; of a device that some backends know, what these have to say."""
+    where = f"on device {device!r} here:" if device else "here."
+    named = {name: name.partition(":")[0] for name in decision.refused}
+    known = {name for name, row in BACKENDS.items() if device and row.may_have(device)}
+    reasons = {name: decision.refused[name] for name, backend in named.items() if not known or backend in known}
+    return f"no backend can run {manifest.model} {where} {_listed(reasons)}"
+
+
 def _listed(reasons: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    """Plans of a backend that say the same say it once."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, reason in reasons.items():
+        alike.setdefault((name.partition(":")[0], reason), []).append(name)
+    return "; ".join(
+        f"{backend if len(names) > 1 else names[0]}: {reason}" for (backend, reason), names in alike.items()
+    )

@@ -32,6 +32,7 @@ class Tolerance:
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(0.05),
     "fp16": Tolerance(0.25, "most"),
+    "bf16": Tolerance(0.5, "most"),
     "int8": Tolerance(1.0, "median"),
 }
 """By precision of the artifact; one that is not named has to be as exact as fp32."""

@@ -31,16 +31,18 @@ class Candidate:
     most_points: int | None = None
 
 
-def find_candidates(artifact: Artifact, plan: str, points: int) -> tuple[list[Candidate], dict[str, str]]:
+def find_candidates(
+    artifact: Artifact, plan: str, points: int, device: str | None = None
+) -> tuple[list[Candidate], dict[str, str]]:
     """Candidates, the base first, and the reasons why other backends are none.
 
     plan: the one that they must have; "" for any. points: how many will be tracked. A backend whose format takes fewer
-    is left out, unless all do; what is tracked may turn out to be less.
+    is left out, unless all do; what is tracked may turn out to be less. device: that it must know; None: any.
     """
     found: list[Candidate] = []
     reasons: dict[str, str] = {}
     for name in sorted(BACKENDS, key=lambda name: name != BASE):
-        candidate = _candidate(name, artifact, plan)
+        candidate = _candidate(name, artifact, plan, device)
         if isinstance(candidate, str):
             reasons[name] = candidate
         else:
@@ -51,11 +53,13 @@ def find_candidates(artifact: Artifact, plan: str, points: int) -> tuple[list[Ca
     return wide or found, reasons
 
 
-def _candidate(name: str, artifact: Artifact, plan: str) -> Candidate | str:
+def _candidate(name: str, artifact: Artifact, plan: str, device: str | None) -> Candidate | str:
     manifest = artifact.manifest
     reason = why_absent(BACKENDS[name])
     if reason:
         return reason
+    if not BACKENDS[name].may_have(device):
+        return f"it has no device {device!r}; it knows {', '.join(BACKENDS[name].devices)}"
     format = readable_format(BACKENDS[name].formats, manifest)
     if format is None:
         return export_hint(BACKENDS[name].formats, manifest)

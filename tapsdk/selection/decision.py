@@ -197,7 +197,7 @@ class Candidates:
 
 def _candidates(artifact: Artifact, options: RunOptions) -> Candidates:
     """Of all backends."""
-    rows, absent = find_candidates(artifact, options.plan, options.points)
+    rows, absent = find_candidates(artifact, options.plan, options.points, options.device)
     engines = {each.backend: version_of(BACKENDS[each.backend].engine) for each in rows}
     return Candidates(artifact, options, rows, engines, absent)
 

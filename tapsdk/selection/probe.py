@@ -16,6 +16,7 @@ from tapsdk.backends import BACKENDS, Backend, EngineInfo, Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.geometry import Size
 from tapsdk.runtime.model import Model, open_model
+from tapsdk.runtime.plans import suits
 from tapsdk.runtime.rollout import roll_out
 from tapsdk.selection import reference
 from tapsdk.selection.accuracy import Rollout
@@ -69,7 +70,11 @@ class Trial:
 
 
 def try_plans(artifact: Artifact, backend: Backend, names: Sequence[str], workload: Workload) -> list[Trial]:
-    """Measures plans on an engine, in turns, so that whatever else the machine does meets all of them."""
+    """Measures plans on an engine, in turns, so that whatever else the machine does meets all of them.
+
+    Plans that are not for where it computes are left out, unless there is no other.
+    """
+    names = [name for name in names if suits(name, backend.place)] or names
     models: dict[str, Model] = {}
     refused: dict[str, str] = {}
     tracks: dict[str, Rollout] = {}

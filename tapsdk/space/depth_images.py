@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tapsdk.errors import DepthError
 from tapsdk.system.npz import read_npy
 from tapsdk.system.reading import printable, reading
+from tapsdk.video.containers import open_container
 from tapsdk.video.images import MAX_PIXELS, NO_PROTOCOL
 
 if TYPE_CHECKING:
@@ -41,11 +42,9 @@ def read_depth_image(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def _decoded(data: bytes) -> av.VideoFrame:
-    import av
-
     options = {"max_pixels": str(MAX_PIXELS)}
     safe = options | {"protocol_whitelist": NO_PROTOCOL}
-    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=safe) as container:
+    with open_container(io.BytesIO(data), options=safe) as container:
         stream = container.streams.best("video")
         stream.codec_context.options = options
         frame: av.VideoFrame = next(container.decode(stream))

@@ -25,8 +25,14 @@ CHUNK = 1 << 20
 """Bytes that are read at once."""
 
 
+STDOUT = "-"
+"""Standard output, as a path."""
+
+
 def is_special_file(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is a device, a pipe or a socket: something to write into, never to replace."""
+    """Whether `path` is a device, a pipe, a socket or `STDOUT`: something to write into, never to replace."""
+    if os.fspath(path) == STDOUT:
+        return True
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -63,8 +69,8 @@ class AtomicFile:
     """A binary file that appears under its name when it is complete, and not at all otherwise.
 
     The bytes go to a temporary file in the same folder, which `commit` renames. A file that is replaced leaves it its
-    permissions. A device or a pipe has no such moment, so bytes go straight into it. As a context manager it commits on
-    a clean exit and discards on any exception, Ctrl-C included. OSError becomes SaveError.
+    permissions. A device, a pipe or `STDOUT` has no such moment, so bytes go straight into it. As a context manager it
+    commits on a clean exit and discards on any exception, Ctrl-C included. OSError becomes SaveError.
 
     Where `path` is a URL, `commit` uploads the file whole; if that fails, it stays on this machine, and the error says
     where.
@@ -92,7 +98,7 @@ class AtomicFile:
             leftovers.remove_abandoned(folder, again=False)
             return leftovers.create_file(folder)
         if self._direct:
-            return Path(self.path), open(self.path, "wb")
+            return Path(self.path), _stdout() if os.fspath(self.path) == STDOUT else open(self.path, "wb")
         leftovers.remove_abandoned(self._target.parent, again=False)
         # What takes the place of a private file is private from its first byte.
         mode = stat.S_IMODE(self._target.stat().st_mode) & 0o666 | 0o600 if self._target.exists() else 0o666
@@ -168,6 +174,14 @@ class AtomicFile:
         self.discard()
         if isinstance(error, OSError):
             raise self.error(error) from error
+
+
+def _stdout() -> BinaryIO:
+    """Standard output for bytes; closing it leaves the stream open. Raises OSError where there is none."""
+    if sys.stdout is None or sys.stdout.closed:
+        raise OSError(errno.EBADF, "there is no standard output")
+    sys.stdout.flush()
+    return open(os.dup(sys.stdout.fileno()), "wb")
 
 
 def _real(given: str | os.PathLike[str]) -> Place:

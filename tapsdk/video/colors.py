@@ -43,6 +43,15 @@ def position_colors(xy: ArrayLike, frame_size: Size) -> NDArray[np.uint8]:
     return _oklch_to_rgb(0.62 + 0.24 * unit[:, 1], 0.08 + 0.78 * unit[:, 0])
 
 
+def spread_colors(xy: ArrayLike) -> NDArray[np.uint8]:
+    """[N, 3] uint8 RGB as `position_colors`, but the points xy [N, 2] together take up all hues, however small the part
+    of the frame is that they lie in. NaN counts as 0."""
+    places = np.nan_to_num(np.asarray(xy, dtype=np.float64).reshape(-1, 2))
+    low = places.min(axis=0, initial=np.inf)
+    width, height = np.maximum(places.max(axis=0, initial=-np.inf) - low, 1).tolist()
+    return position_colors(places - low, (height, width))
+
+
 def _oklch_to_rgb(lightness: NDArray[Any], hue: NDArray[Any]) -> NDArray[np.uint8]:
     """The most vivid sRGB colour of each lightness [N] and hue [N] (turns), capped to keep them even."""
     direction = np.stack([np.cos(2 * np.pi * hue), np.sin(2 * np.pi * hue)], axis=-1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from tapsdk.errors import FramesError, PointsError
 from tapsdk.geometry import MAX_SIDE, Size
 from tapsdk.motion.homography import apply_homography
 from tapsdk.tracks import Tracks
-from tapsdk.video.colors import distinct_colors, position_colors
+from tapsdk.video.colors import distinct_colors, spread_colors
 from tapsdk.video.frames import Frame
 
 Floats = NDArray[np.float32]
@@ -39,23 +38,20 @@ def draw(
                 writer.write(frame)
 
     frames: [H, W, 3] uint8 RGB each; those beyond the tracks' end are left out. trail, lost: see `TrackPainter`.
-    colors: [N, 3] uint8 RGB; "distinct": neighbours in number differ clearly; "position": by where points begin, so
-        that a grid is a rainbow that bends with what it lies on.
+    colors: [N, 3] uint8 RGB; "distinct": neighbours in number differ clearly; "position": by where points begin, from
+        the first to the last of all hues, so that a grid is a rainbow that bends with what it lies on.
     camera: [T, 3, 3], homographies from every frame to a common one, such as `to_reference` of
         `tapsdk.motion.camera_motion`. Trails then show how points move over the background, and not how it moves.
     """
     steps = _camera_steps(camera, tracks.num_frames)
-    rest = iter(frames)
-    first = next(rest, None)
-    if first is None:
+    if tracks.num_frames == 0:
         return
-    paint = _colors(tracks, first, colors)
-    painter = TrackPainter(len(tracks), trail=trail, colors=paint, lost=lost)
-    for t, frame in zip(range(tracks.num_frames), chain([first], rest), strict=False):
+    painter = TrackPainter(len(tracks), trail=trail, colors=_colors(tracks, colors), lost=lost)
+    for t, frame in zip(range(tracks.num_frames), frames, strict=False):
         yield painter.draw(frame, tracks.xy[:, t], tracks.visible[:, t], steps[t])
 
 
-def _colors(tracks: Tracks, frame: Frame, colors: ArrayLike | Literal["distinct", "position"]) -> NDArray[np.uint8]:
+def _colors(tracks: Tracks, colors: ArrayLike | Literal["distinct", "position"]) -> NDArray[np.uint8]:
     """[N, 3] uint8 RGB."""
     if not isinstance(colors, str):
         return np.asarray(colors, dtype=np.uint8)
@@ -63,8 +59,7 @@ def _colors(tracks: Tracks, frame: Frame, colors: ArrayLike | Literal["distinct"
         return distinct_colors(len(tracks))
     if colors != "position":
         raise PointsError(f'colors must be "distinct", "position" or an array [N, 3], got {colors!r}')
-    begins = tracks.xy[:, 0] if tracks.queries is None else tracks.queries[:, 1:]
-    return position_colors(np.nan_to_num(begins), frame.shape[:2])
+    return spread_colors(tracks.xy[:, 0] if tracks.queries is None else tracks.queries[:, 1:])
 
 
 def _camera_steps(camera: ArrayLike | None, frames: int) -> Sequence[NDArray[np.float64] | None]:
@@ -82,6 +77,8 @@ _OUTLINE = np.array([18, 18, 18], dtype=np.float32)
 _OUTLINE_ALPHA = 0.8
 _TRAIL_ALPHA = 0.85
 _LOST_ALPHA = 0.4
+# A dot's radius, of the frame's short side and, where there are many, of the distance between two.
+_LARGEST, _CROWDED = 0.0105, 0.22
 # Of a dot's radius.
 _LOST_SIZE = 0.8
 # Points, or pieces of trails, worked on at once: few enough for their pixels to stay in the cache.
@@ -98,7 +95,7 @@ class TrackPainter:
 
     trail: how many frames back a trail reaches; 0 draws none.
     colors: [N, 3] uint8 RGB; one distinct colour a point if left out (see tapsdk.video.colors).
-    radius: of a disc, pixels; by the size of the frame if left out, at least 2.
+    radius: of a disc, pixels; by the size of the frame and the number of points if left out, at least 2.
     lost: what is drawn of points that are not visible: "faded", a small faint circle, or "hidden", nothing.
     """
 
@@ -168,7 +165,10 @@ class TrackPainter:
 
     def _dot(self, size: Size) -> float:
         """Radius in pixels."""
-        return max(2.0, 0.0075 * min(size)) if self._radius is None else self._radius
+        if self._radius is not None:
+            return self._radius
+        apart = float(np.sqrt(size[0] * size[1] / max(len(self._colors), 1)))  # as if on a grid all over the frame
+        return max(2.0, min(_LARGEST * min(size), _CROWDED * apart))
 
     def _carry_trails(self, moved: ArrayLike) -> None:
         for age, (points, seen) in enumerate(self._history):

@@ -12,12 +12,14 @@ from typing import Any
 
 from tapsdk.errors import FramesError
 from tapsdk.video.arrays import WHAT_FRAMES_ARE
+from tapsdk.video.cameras import is_camera, open_camera
 from tapsdk.video.decoding import open_video
 from tapsdk.video.frames import FrameSource, frames_from_array, frames_from_iterable
 from tapsdk.video.images import (
     IMAGE_SUFFIXES,
     check_image,
     is_image,
+    is_moving_webp,
     is_tiff,
     natural_order,
     open_folder,
@@ -34,8 +36,7 @@ from tapsdk.video.pipes import open_bytes, open_stream, standard_input
 _URL_SCHEMES = ("http", "https", "rtsp", "rtmp", "rtp", "udp", "srt")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _DESCRIPTOR = re.compile(r"/dev/stdin|(?:/dev|/proc/self)/fd/(\d+)")
-# Images that may hold an animation, which FFmpeg reads as a video.
-_MAY_MOVE = (".gif", ".png", ".avif")
+_MAY_MOVE = (".gif", ".avif")
 _ANIMATED_PNG = b"acTL"
 
 
@@ -46,7 +47,8 @@ def open_frames(frames: Any, fps: float | None = None) -> FrameSource:
         tensor on the CPU, a JAX array); or any iterable of frames [H, W, 3], a generator for instance, read only as
         far as needed; a list of paths of images, in its order. A path: of a video, an image, a TIFF stack, a folder of
         images of one kind (in natural order: 9 before 10), a pipe, or "-" for standard input; a pattern such as
-        "folder/*.png"; a URL that FFmpeg reads (http, rtsp and the like). An open binary file, or the bytes of one.
+        "folder/*.png"; a URL that FFmpeg reads (http, rtsp and the like); the number of a camera, "0", or on Linux its
+        device, "/dev/video0" (which have no end). An open binary file, or the bytes of one.
     fps: frames per second, in place of the rate and the times that a video has, and for what has none.
 
     Rotation and mirroring that a file asks for are applied. Damaged frames are passed over, counted in `damaged` and
@@ -121,11 +123,14 @@ def _open_path(given: str | os.PathLike[str]) -> FrameSource:
         return open_stream(standard_input(), "standard input")
     path = _existing(text)
     try:
-        kind = os.stat(path).st_mode
+        found = os.stat(path)
     except FileNotFoundError:
         return _open_no_file(text)
     except (OSError, ValueError) as error:
         raise FramesError(f"{text}: {reason(error)}") from error
+    if is_camera(found):
+        return open_camera(text)
+    kind = found.st_mode
     return open_folder(Path(path)) if stat.S_ISDIR(kind) else _open_file(path, is_pipe=stat.S_ISFIFO(kind))
 
 
@@ -144,14 +149,23 @@ def _open_file(path: str, *, is_pipe: bool) -> FrameSource:
         return open_tiff(file, path, read_once=False)
     file.close()
     suffix = Path(path).suffix.lower()
-    if is_image(path) and (suffix not in _MAY_MOVE or (suffix == ".png" and _ANIMATED_PNG not in head)):
+    if is_image(path) and not _may_move(suffix, head):
         return open_images([path])
     # The prefix keeps FFmpeg from reading a colon in the name as a protocol.
     return open_video(f"file:{path}", path, read_once=False)
 
 
+def _may_move(suffix: str, head: bytes) -> bool:
+    """Whether an image that begins so may hold an animation, which FFmpeg reads as a video."""
+    if suffix == ".webp" and is_moving_webp(head):
+        from av import formats_available
+
+        return "webp_anim" in formats_available
+    return suffix in _MAY_MOVE or (suffix == ".png" and _ANIMATED_PNG in head)
+
+
 def _open_no_file(text: str) -> FrameSource:
-    """A URL, a pattern, or an error that says what may have been meant."""
+    """A URL, a pattern, the number of a camera, or an error that says what may have been meant."""
     url = _URL.match(text)
     if url:
         return _open_url(text, url[1].lower())
@@ -162,6 +176,8 @@ def _open_no_file(text: str) -> FrameSource:
         if len(found) == 1 and not is_image(found[0]):
             return _open_path(found[0])
         return open_matches(found, text)
+    if text.isascii() and text.isdecimal():
+        return open_camera(text)
     advice = ""
     if re.search(r"%0?\d*d", text):
         advice = f"; write a pattern as {re.sub('%0?[0-9]*d', '*', text)!r}"
@@ -179,6 +195,12 @@ def _open_url(text: str, scheme: str) -> FrameSource:
         known = ", ".join(_URL_SCHEMES)
         raise FramesError(f"{text}: {scheme} is not read here ({known} are); download it first, and pass its path")
     return open_video(text, text, read_once=True)
+
+
+def is_video_url(text: str) -> bool:
+    """Whether it is a URL of those that FFmpeg reads, and no file has that name."""
+    url = _URL.match(text)
+    return url is not None and url[1].lower() in _URL_SCHEMES and "://" in text and not os.path.exists(text)
 
 
 def files_of(given: str | os.PathLike[str]) -> list[Path]:

@@ -128,6 +128,12 @@ class FrameSource(Iterator[Frame]):
         return None
 
     @property
+    def last_time(self) -> float | None:
+        """Seconds at which the frame that was read last is shown, where need be by `fps`; None if nobody knows."""
+        told = self._times[self._count - 1] if self._times and self._count and not self._times_follow_fps else None
+        return told if told is not None else (self._count - 1) / self.fps if self._count and self.fps else None
+
+    @property
     def mean_fps(self) -> float | None:
         """`fps`, unless the times of the frames that were read contradict it: then as many as they say, on average."""
         times = self.times

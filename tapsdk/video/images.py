@@ -15,6 +15,7 @@ import numpy as np
 
 from tapsdk.errors import FramesError
 from tapsdk.system.reading import reading
+from tapsdk.video.containers import open_container
 from tapsdk.video.frames import Frame, FrameSource
 from tapsdk.video.orientation import UPRIGHT, exif_orientation, frame_orientation, turned_upright
 from tapsdk.video.tiff import TiffStack
@@ -168,12 +169,16 @@ def _decode(data: bytes, name: str, look: FirstLook) -> Frame:
         orientation = exif_orientation(data) or frame_orientation(frame) or UPRIGHT
         picture = turned_upright(rgb_of(frame), orientation)
     except Exception as error:  # FFmpeg, its binding, Exif and numpy each raise their own
-        animated = data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20:21] and data[20] & 2
-        why = "an animated WebP, which FFmpeg does not read" if animated else reason(error)
+        why = "an animated WebP, which this FFmpeg does not read" if is_moving_webp(data) else reason(error)
         raise FramesError(f"{name}: not an image, or damaged ({why})") from error
     if several:
         raise FramesError(f"{name} holds several pictures: give this file by itself, for a frame of each picture")
     return picture
+
+
+def is_moving_webp(data: bytes) -> bool:
+    """Whether a file that begins so is an animated WebP. PyAV reads them from version 19 on."""
+    return data[:4] == b"RIFF" and data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 2)
 
 
 def _first_frame(data: bytes, suffix: str) -> tuple[av.VideoFrame, bool]:
@@ -187,13 +192,13 @@ def _first_frame(data: bytes, suffix: str) -> tuple[av.VideoFrame, bool]:
     # From memory, so that FFmpeg goes by the content and does not read a % in the name as a pattern.
     options = {"max_pixels": str(MAX_PIXELS)}
     safe = options | {"protocol_whitelist": NO_PROTOCOL}
-    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=safe) as container:
+    with open_container(io.BytesIO(data), options=safe) as container:
         stream = container.streams.best("video")
         stream.codec_context.options = options
         frames = container.decode(stream)
         frame = next(frames)
         # A JPEG's further pictures are smaller or other views of the same.
-        moving = container.format.name in ("gif", "apng") or suffix == ".avif"
+        moving = container.format.name in ("gif", "apng", "webp_anim") or suffix == ".avif"
         return frame, moving and next(frames, None) is not None
 
 

@@ -8,11 +8,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tapsdk.motion.camera import CameraMotion, camera_motion
+from tapsdk.motion.camera import camera_motion
 from tapsdk.tracks import Tracks
-from tapsdk.video.colors import position_colors
+from tapsdk.video.colors import spread_colors
 from tapsdk.video.draw import Lost, draw
 from tapsdk.video.frames import Frame
 
@@ -50,16 +49,8 @@ def draw_rainbow(
         drawn = np.ones_like(drawn)
     style: dict[str, Any] = {
         "trail": trail,
-        "colors": _colors(motion, drawn),
+        "colors": spread_colors(motion.places[drawn]),
         "lost": lost,
         "camera": motion.to_reference,
     }
     yield from draw(chain([first], rest), tracks[drawn], **style)
-
-
-def _colors(motion: CameraMotion, drawn: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """[N, 3] by where points are in the reference frame; together they take up all hues."""
-    places = np.nan_to_num(motion.places[drawn])
-    low = places.min(axis=0, initial=np.inf)
-    width, height = np.maximum(places.max(axis=0, initial=-np.inf) - low, 1).tolist()
-    return position_colors(places - low, (height, width))

@@ -81,8 +81,8 @@ class VideoWriter:
 
     The file appears under its name when the video is finished. As a context manager: finished on a clean
     exit, removed on an exception. To keep what is there after Ctrl-C, catch KeyboardInterrupt inside the
-    `with`, or call `finish`. A device or a pipe gets fragmented mp4. H.264 in its common form needs even
-    sizes: an odd one gets one more row or column, a copy of the last.
+    `with`, or call `finish`. A device, a pipe or "-", standard output, gets fragmented mp4. H.264 in its common form
+    needs even sizes: an odd one gets one more row or column, a copy of the last.
 
     size: (height, width) of the frames. fps: frames per second where `write` is given no times; None means 30.
     pixel_aspect: width / height of a pixel, for players; None means square.

@@ -27,7 +27,7 @@ from tests.golden import formula, official  # noqa: E402
 from training.models import load  # noqa: E402
 from training.models.tapir.torch import Tapir  # noqa: E402
 
-STAGES = ["encode", "query", "locate", "mixer"]
+STAGES = ["encode", "query", "locate", "lookup", "mixer"]
 PIXELS = 0.01
 FRAMES = 5
 

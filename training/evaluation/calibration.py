@@ -27,6 +27,7 @@ from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import METRIC_SIZE
 from training.evaluation.plot import COLOURS, Axis, Plot
 from training.evaluation.queries import sample_queries
+from training.evaluation.report import write_records
 
 CLASSES = 10
 RIGHT = 8.0
@@ -90,12 +91,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names, or artifact directories")
     add_dataset(parser, "published")
     parser.add_argument("-o", "--output", type=place, metavar="FILE.svg", help="draw it here")
+    parser.add_argument("--json", type=place, metavar="FILE", help="write the classes here, too")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
-    if args.output:
-        tapsdk.check_output(args.output, *args.model, *files_of(args))
+    for output in filter(None, (args.output, args.json)):
+        tapsdk.check_output(output, *args.model, *files_of(args))
     models = {name: tapsdk.load(name) for name in dict.fromkeys(args.model)}
     seen: dict[str, list[tuple[NDArray[np.float32], NDArray[np.bool_]]]] = {name: [] for name in models}
     for video in tqdm(videos_of(args), unit="video"):
@@ -110,6 +112,13 @@ def _run(args: argparse.Namespace) -> None:
     if args.output:
         with AtomicFile(args.output) as file:
             file.write(figure(curves).encode())
+    if args.json:
+        write_records(args.json, {name: _record(curve) for name, curve in curves.items()})
+
+
+def _record(curve: Reliability) -> dict[str, Any]:
+    classes = {"confidence": curve.said, "right": curve.right, "share": curve.share}
+    return {"error": curve.error, **{name: column.tolist() for name, column in classes.items()}}
 
 
 def table(curves: Mapping[str, Reliability]) -> str:

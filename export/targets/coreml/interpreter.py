@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import StageSpec, entry_point
-from tapsdk.backends import Array
+from tapsdk.backends import PROCESSOR, Array
 from tapsdk.backends.coreml import import_coremltools
 from tapsdk.backends.coreml_package import unpack
 from tapsdk.errors import ArtifactError, BackendError
@@ -399,6 +399,7 @@ class MilInterpreter:
     name = "mil"
     formats = ("coreml",)
     threads = None
+    place = PROCESSOR
 
     def describe(self) -> str:
         return f"MIL interpreter on torch {torch.__version__} (Apple's own kernels were not run)"

@@ -57,6 +57,8 @@ ROWS = [
     Row(SMALL, "tflite", "fp32", "litert", 0.01),
     Row(SMALL, "tflite", "fp16", "litert", 0.25),
     Row(SMALL, "torch", "fp32", "torch", 0.01),
+    Row(SMALL, "torch", "fp16", "torch", 0.25),
+    Row(SMALL, "torch", "bf16", "torch", 0.5),
     Row(SMALL_NEXT, "onnx", "fp32", "onnxruntime", 0.01),
     Row(SMALL_NEXT, "onnx", "fp16", "onnxruntime", 0.25),
     Row(SMALL_NEXT, "openvino", "fp32", "openvino", 0.01),
@@ -64,6 +66,8 @@ ROWS = [
     Row(SMALL_NEXT, "tflite", "fp32", "litert", 0.01),
     Row(SMALL_NEXT, "tflite", "fp16", "litert", 0.25),
     Row(SMALL_NEXT, "torch", "fp32", "torch", 0.01),
+    Row(SMALL_NEXT, "torch", "fp16", "torch", 0.25),
+    Row(SMALL_NEXT, "torch", "bf16", "torch", 0.5),
     Row(SMALL_CLIP, "onnx", "fp32", "onnxruntime", 0.01),
     Row(SMALL_CLIP, "openvino", "fp32", "openvino", 0.01),
     Row(SMALL_NET, "onnx", "fp32", "onnxruntime", 0.01),
@@ -73,6 +77,8 @@ ROWS = [
     Row(SMALL_NET, "tflite", "fp32", "litert", 0.01),
     Row(SMALL_NET, "tflite", "fp16", "litert", 0.25),
     Row(SMALL_NET, "torch", "fp32", "torch", 0.01),
+    Row(SMALL_NET, "torch", "fp16", "torch", 0.25),
+    Row(SMALL_NET, "torch", "bf16", "torch", 0.5),
 ]
 
 FULL_ROWS = [

@@ -289,6 +289,14 @@ def refined(**changes):
     return with_program(Refined(refinement, multiple=8), stages)
 
 
+def looking_up(scores=18, grid="high"):
+    """A refined program that brings a stage for devices without kernels."""
+    without_it = refined()
+    inputs = tensors(**{grid: ("feature", (1, 2, 4, 4))}, xy=("points", ("N", 2)), features=("query", ("N", 6)))
+    lookup = StageSpec(inputs, tensors(patches=("patches", ("N", scores))))
+    return replace(without_it, stages={**without_it.stages, "lookup": lookup})
+
+
 def causal():
     """Without native kernels, and without grids."""
     query = StageSpec(tensors(xy=("points", ("N", 2)), delay=("delay", ("N",))), (STATE,))
@@ -315,7 +323,7 @@ def test_the_text_of_a_manifest():
     assert MANIFEST.to_json() == GOLDEN
 
 
-@pytest.mark.parametrize("make", [causal, refined, whole, encoded, lambda: encoded(more=present(("T",)))])
+@pytest.mark.parametrize("make", [causal, refined, looking_up, whole, encoded, lambda: encoded(more=present(("T",)))])
 def test_what_was_written_is_read_again(tmp_path, make):
     manifest = make()
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
@@ -634,6 +642,9 @@ def test_what_is_wrong_is_said_with_what_is_allowed(tmp_path, place, value, mess
         (refined(iterations=33), "program.refinement.iterations is 33; allowed is a whole number from 1 to 32"),
         (refined(radius=2), "give 50 scores; allowed are the [18]"),
         (refined(levels=(Level("low", (0, 4)),)), "levels[0].grid is 'low'; allowed are high"),
+        (looking_up(scores=17), "stages.lookup gives [['N', 17]]; allowed is one tensor of the shape ['N', 18]"),
+        (looking_up(grid="other"), "stages.lookup.inputs has 'other', which nothing gives; allowed are features, high"),
+        (without("xy", looking_up(), "lookup"), "stages.lookup.inputs has 0 tensors of the role 'points'"),
         (whole(program=Whole(0)), "program.frames is 0; allowed is a whole number from 1 to 1024"),
         (whole(program=Whole(8, -1)), "program.margin is -1; allowed is a whole number from 0"),
         (whole(frames=10**7), "allowed"),

@@ -57,6 +57,20 @@ def test_what_people_see(models):
     assert "\n    *  onnxruntime:" in text
 
 
+def test_devices_and_the_package_of_onnx_runtime_are_said(models):
+    report = diagnose()
+    assert "cpu" in report["backends"][BASE]["devices"]
+    assert report["onnxruntime"]["packages"]
+    text = render(report)
+    assert "; device= may be cpu" in text
+    assert "\n  ONNX Runtime comes from the package onnxruntime" in text
+
+
+def test_packages_that_overwrite_each_other_are_said(models, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.2.3")
+    assert "\n  ONNX Runtime is damaged: onnxruntime 1.2.3 and onnxruntime-gpu 1.2.3 and " in render(diagnose())
+
+
 def test_measured_before_is_said_and_can_be_forgotten(models):
     diagnose(anew=True)
     assert "measured before" in render(diagnose())

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapsdk.video.colors import distinct_colors, position_colors
+from tapsdk.video.colors import distinct_colors, position_colors, spread_colors
 
 PROPERTY = settings(deadline=None)
 
@@ -49,6 +49,17 @@ def test_neighbours_look_alike_and_the_ends_do_not():
 def test_lightness_runs_along_y():
     top, bottom = position_colors([[320, 0], [320, 480]], (480, 640))
     assert luminance(bottom) > luminance(top) + 30
+
+
+@pytest.mark.parametrize("corner, side", [((0, 0), 640), ((300, 100), 20), ((-50, 1e4), 3)])
+def test_points_of_a_small_part_take_up_all_hues_too(corner, side):
+    unit = np.stack(np.meshgrid(np.linspace(0, 1, 6), np.linspace(0, 1, 4)), axis=-1).reshape(-1, 2)
+    np.testing.assert_allclose(spread_colors(corner + side * unit), position_colors(unit, (1, 1)), atol=1)
+
+
+@pytest.mark.parametrize("xy", [np.zeros((0, 2)), [[5, 5]], [[5, 5], [5, 5]], [[np.nan, 3], [2, np.nan]]], ids=len)
+def test_every_point_has_a_colour_where_there_is_no_extent(xy):
+    assert spread_colors(xy).shape == (len(xy), 3)
 
 
 def test_position_colors_of_nothing():

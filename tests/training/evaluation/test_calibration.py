@@ -1,5 +1,6 @@
 """Whether confidence says how often points are right."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -76,6 +77,11 @@ def test_the_command_tells_and_draws(tmp_path, capsys, monkeypatch):
         np.zeros((3, 64, 64, 3), np.uint8), np.full((1, 3, 2), 9, np.float32), np.ones((1, 3), bool), name="v"
     )
     monkeypatch.setattr("training.evaluation.calibration.videos_of", lambda *_: iter([video]))
-    assert main(["calibrate", "-o", str(tmp_path / "figure.svg")]) == 0
+    outputs = ["-o", str(tmp_path / "figure.svg"), "--json", str(tmp_path / "figure.json")]
+    assert main(["calibrate", *outputs]) == 0
     assert "tapir: expected calibration error" in capsys.readouterr().out
     assert (tmp_path / "figure.svg").read_text().startswith("<svg")
+    stored = json.loads((tmp_path / "figure.json").read_text())["tapir"]
+    assert sum(stored["share"]) == pytest.approx(1)
+    off = np.abs(np.subtract(stored["confidence"], stored["right"]))
+    assert stored["error"] == pytest.approx(np.dot(stored["share"], off))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tapsdk.geometry import Size
 from tapsdk.system.reading import reading
 from tapsdk.video import open_frames
+from tapsdk.video.containers import open_container
 from training.data.errors import DatasetError
 from training.data.images import natural_order, stack_frames
 from training.data.labelled_video import LabelledVideo
@@ -132,7 +133,7 @@ def _resampled(file: Path, fps: int) -> Iterator[NDArray[np.uint8]]:
     import av
 
     try:
-        with av.open(f"file:{file}", metadata_errors="replace") as container:
+        with open_container(f"file:{file}") as container:
             stream = container.streams.video[0]
             graph = av.filter.Graph()
             nodes = [graph.add_buffer(template=stream), graph.add("fps", str(fps)), graph.add("buffersink")]
