@@ -20,6 +20,7 @@ from tapsdk.errors import JobsError, PointsError
 from tapsdk.geometry import Size
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system.cluster import check_address
+from tapsdk.system.memory import parse_bytes
 from tapsdk.system.places import place
 from tapsdk.system.progress import Report, Wrap, no_progress, reports_to, with_progress
 
@@ -46,6 +47,7 @@ def run(
     threads: int = 1,
     resolution: int | Size | None = None,
     strict: bool = False,
+    memory: str | int = "2GB",
     split: int | None = None,
     anew: bool = False,
     progress: bool | Report = False,
@@ -80,6 +82,7 @@ def run(
         threads: of the processor, for each worker.
         resolution: see `tapsdk.track`.
         strict: see `tapsdk.track`.
+        memory: see `tapsdk.track`; for each worker. It is no share of what is free, on which results must not depend.
         split: the most points of a video that are tracked together: a video with more of them is spread over workers,
             which is for models whose points do not see each other.
         anew: compute again what is there already.
@@ -95,7 +98,13 @@ def run(
     if split is not None and split < 1:
         raise JobsError(f"split is the most points that are tracked together, at least 1, got {split}")
     options = RunOptions(
-        backend, device=device, threads=threads, points=_points(todo[0]), resolution=resolution, strict=strict
+        backend,
+        device=device,
+        threads=threads,
+        points=_points(todo[0]),
+        resolution=resolution,
+        strict=strict,
+        memory=parse_bytes(memory),
     )
     settings = Settings(_model(model), options, os.getcwd(), split=split, anew=anew)
     return _run(todo, settings, folder, _runner(on, workers), _wrap(progress))
