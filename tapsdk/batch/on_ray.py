@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 MOST_BLOCKS = 10_000
 """That Ray Data hands out: of that many tasks each is one by itself."""
+GPUS = ("cuda", "gpu", "migraphx", "rocm", "tensorrt")
+"""How names of devices begin that are what Ray calls a GPU; each worker sees one, as if it were the only one."""
 MOST_DEATHS = 3
 """Of workers over one task: machines die, but a video that kills is a failed row then."""
 KILLED = (
@@ -65,7 +67,7 @@ def _look_for(task: Task, settings: Settings) -> None:
 def needs_of(settings: Settings) -> dict[str, float]:
     """What an actor takes of a machine."""
     device = (settings.options.device or "").lower()
-    gpu = device.startswith(("cuda", "gpu", "tensorrt"))
+    gpu = device.startswith(GPUS)
     return {"num_cpus": settings.options.threads or 1, **({"num_gpus": 1} if gpu else {})}
 
 
