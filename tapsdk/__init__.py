@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tapsdk import batch as batch
     from tapsdk import errors as errors
     from tapsdk import motion as motion
     from tapsdk.api import check_output as check_output
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tapsdk.geometry import scale_points as scale_points
     from tapsdk.points import grid_points as grid_points
     from tapsdk.points import in_mask as in_mask
+    from tapsdk.runtime.features import PointFeatures as PointFeatures
     from tapsdk.runtime.model import Model as Model
     from tapsdk.space.lifting import lift as lift
     from tapsdk.space.tracks3d import Tracks3D as Tracks3D
@@ -42,6 +44,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "FrameSource": "tapsdk.video.frames",
     "Model": "tapsdk.runtime.model",
+    "PointFeatures": "tapsdk.runtime.features",
     "RunReport": "tapsdk.tracks",
     "Track": "tapsdk.tracks",
     "TrackPainter": "tapsdk.video.draw",
@@ -64,11 +67,12 @@ _HOMES = {
     "track": "tapsdk.api",
 }
 
-_MODULES = ("errors", "motion")
+_MODULES = ("batch", "errors", "motion")
 
 __all__ = [
     "FrameSource",
     "Model",
+    "PointFeatures",
     "RunReport",
     "Track",
     "TrackPainter",
@@ -77,6 +81,7 @@ __all__ = [
     "Tracks3D",
     "VideoWriter",
     "__version__",
+    "batch",
     "check_output",
     "distinct_colors",
     "draw",

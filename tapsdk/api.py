@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tapsdk.geometry import Size
 from tapsdk.points import parse_query_points
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.whole_video import Report, Wrap, no_progress, progress_bars, reports_to, track_video
+from tapsdk.runtime.whole_video import track_video
 from tapsdk.selection import choose
 from tapsdk.system.files import check_not_input
+from tapsdk.system.memory import parse_bytes
+from tapsdk.system.progress import Report, Wrap, no_progress, progress_bars, reports_to
 from tapsdk.tracks import Tracks
 from tapsdk.video.files import files_of, open_frames
 
@@ -35,6 +38,7 @@ def track(
     progress: bool | Report = False,
     strict: bool = False,
     fps: float | None = None,
+    memory: str | int | None = None,
 ) -> Tracks:
     """Tracks points through a video.
 
@@ -68,6 +72,8 @@ def track(
             tracks. With "auto", BackendError is raised if any that is installed was refused: because it does not start,
             crashes, or gives other tracks. For programs that count on one, and for tests of an installation.
         fps: frames per second, in place of the rate and the times that a video has; arrays and folders have none.
+        memory: that tracking may take beside the model, as bytes or such as "2GB"; None: half of what is free. With
+            less, fewer points are tracked at once, and the video is gone through more often; tracks stay the same.
     Returns:
         Tracks with xy [N, T, 2], visible [N, T], confidence [N, T], in the order of `points`; frames before a query are
         tracked backwards from it. `report` says what ran, and why other backends did not.
@@ -89,7 +95,13 @@ def track(
             points, query_format=query_format, num_frames=source.known_frames, frame_size=source.size
         )
         options = RunOptions(
-            backend, device=device, threads=threads, points=len(query), resolution=resolution, strict=strict
+            backend,
+            device=device,
+            threads=threads,
+            points=len(query),
+            resolution=resolution,
+            strict=strict,
+            memory=None if memory is None else parse_bytes(memory),
         )
         return track_video(loaded(model, options), source, query, _wrap(progress))
 
@@ -162,4 +174,5 @@ def loaded(model: str | os.PathLike[str] | Artifact | Model, options: RunOptions
     given = [name for name in late if getattr(options, name) != getattr(usual, name)]
     if given:
         raise ModelError(f"the model is loaded already: give {', '.join(given)} to tapsdk.load")
-    return model if options.resolution is None else model.at(options.resolution)
+    model = model if options.resolution is None else model.at(options.resolution)
+    return model if options.memory is None else replace(model, options=replace(model.options, memory=options.memory))

@@ -16,6 +16,7 @@ from tapsdk.api import loaded
 from tapsdk.errors import ArtifactError, FramesError, PointsError
 from tapsdk.geometry import MAX_SIDE, Size
 from tapsdk.points import as_rows, parse_query_points
+from tapsdk.runtime.features import PointFeatures
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system.files import AtomicFile
@@ -43,6 +44,8 @@ class Tracker:
     backend: "auto" or a backend's name. device, resolution, strict: see `tapsdk.track`.
     points: how many points you expect, for the choice between ways to run; any number works.
     threads: of the CPU, None for the engine's choice.
+    slots: points that may come later, for models whose points see one another (TAPNext): they know of so many points
+        from the first frame on, as in `tapsdk.track`, and `add` says where each of them is. Other models need none.
     """
 
     def __init__(
@@ -55,14 +58,18 @@ class Tracker:
         threads: int | None = None,
         resolution: int | Size | None = None,
         strict: bool = False,
+        slots: int = 0,
     ) -> None:
+        if not _is_count(slots):
+            raise PointsError(f"slots must be a number of points, 0 or more, got {slots!r}")
         options = RunOptions(
             backend, device=device, threads=threads, points=points, resolution=resolution, strict=strict
         )
-        self._stream = loaded(model, options).stream()
+        self._slots = slots
+        self._stream = loaded(model, options).stream(slots)
         self._ids: list[int] = []
         self._next_id = 0
-        self._added: dict[int, NDArray[np.float32]] = {}
+        self._added: dict[int, _Added] = {}
         self._size: Size | None = None
 
     def __enter__(self) -> Tracker:
@@ -86,21 +93,48 @@ class Tracker:
         """What runs, and where."""
         return self._stream.model.report
 
-    def add(self, points: ArrayLike) -> list[int]:
+    def add(self, points: ArrayLike | None = None, *, features: PointFeatures | None = None) -> list[int]:
         """Adds points [N, 2] (x, y), pixels of the frame that the next `step` gets; returns their ids.
 
+        features: in place of points, what `Tracker.features` gave of another video or picture: the points are looked
+            for in all of the frame, until they are seen for the first time.
         Raises PointsError; for points outside the frame at once if its size is known, else at the next `step`.
+        ModelError for features of another model, or for a model that has none.
         """
-        rows = as_rows(points)
+        if (points is None) == (features is None):
+            raise PointsError("give either points, or features to find them by")
+        if features is None:
+            added = [_Added(xy) for xy in self._parse(points, self._size)]
+        else:
+            self._stream.check_features(features)
+            added = [_Added(_ANYWHERE, features[[row]]) for row in range(len(features))]
+        ids = list(range(self._next_id, self._next_id + len(added)))
+        self._next_id += len(added)
+        self._added |= dict(zip(ids, added, strict=True))
+        return ids
+
+    def features(self, frame: ArrayLike, points: ArrayLike) -> PointFeatures:
+        """What the model knows points by that are at [N, 2] (x, y), pixels, of a frame of whatever size and video.
+
+            features = tracker.features(demonstration, [[120, 80]])    # may be saved to a small file
+            ids = tracker.add(features=features)                       # found in the next frames
+
+        The points that are tracked have no part in it. Raises PointsError, FramesError, and ModelError for a model
+        that knows points by their places alone, such as TAPNext.
+        """
+        image = to_rgb_uint8(as_array(frame, "the frame"), "the frame")
+        size = (int(image.shape[0]), int(image.shape[1]))
+        return self._stream.features(self._stream.prepare(image), size, self._parse(points, size))
+
+    @staticmethod
+    def _parse(points: ArrayLike | None, size: Size | None) -> NDArray[np.float32]:
+        """[N, 2] of a frame."""
+        rows = as_rows([] if points is None else points)
         if len(rows) and rows.shape[1] == 3:
             raise PointsError(
                 "Tracker.add takes [N, 2] (x, y) in the next frame; it is track that takes [N, 3] (t, x, y)"
             )
-        xy = parse_query_points(rows, frame_size=self._size).xy
-        ids = list(range(self._next_id, self._next_id + len(xy)))
-        self._next_id += len(xy)
-        self._added |= dict(zip(ids, xy, strict=True))
-        return ids
+        return parse_query_points(rows, frame_size=size).xy
 
     def remove(self, ids: int | Iterable[int]) -> None:
         """Stops tracking points; the others are not affected. Raises PointsError for an id that is not tracked."""
@@ -112,7 +146,29 @@ class Tracker:
         if len(kept) < len(self._ids):
             self._stream.keep(np.array(kept, np.int64))
             self._ids = [self._ids[row] for row in kept]
-        self._added = {id: xy for id, xy in self._added.items() if id not in gone}
+        self._added = {id: added for id, added in self._added.items() if id not in gone}
+
+    def join(self, other: Tracker) -> list[int]:
+        """Takes over the points of another tracker, whose last frame was the same as here; returns their new ids.
+
+            late = Tracker(model=model)             # a click into a frame that is over already
+            late.add([[120, 80]])
+            for frame in frames_since: late.step(frame)
+            ids = tracker.join(late)                # as if the point had been here from that frame on
+
+        Both were made with one loaded model (`tapsdk.load`) of independent points. The other one is empty then.
+        Raises ModelError, PointsError.
+        """
+        if self._added or other._added:
+            raise PointsError("points were added for a frame that has not come yet; call step(frame) before join")
+        if self._size not in (None, other._size):
+            raise PointsError(f"{self!r} and {other!r} have not seen the same frames")
+        self._stream.join(other._stream)
+        ids = list(range(self._next_id, self._next_id + len(other._ids)))
+        self._next_id += len(ids)
+        self._ids, self._size = [*self._ids, *ids], other._size
+        other.reset()
+        return ids
 
     def reset(self, ids: Iterable[int] | None = None) -> None:
         """Forgets points and their past: those of `ids`, or all of them and the frame size."""
@@ -135,9 +191,10 @@ class Tracker:
                 f"the frame is {_extent(size)}, but those before it were {_extent(self._size or size)}; "
                 "call reset() before another video"
             )
-        added = np.array(list(self._added.values()), np.float32).reshape(-1, 2)
-        parse_query_points(added, frame_size=size)
-        tracks = self._stream.advance(self._stream.prepare(image), size, added)
+        added = np.array([each.xy for each in self._added.values()], np.float32).reshape(-1, 2)
+        parse_query_points(added[~np.isnan(added[:, 0])], frame_size=size)
+        known = [each.features for each in self._added.values() if each.features is not None]
+        tracks = self._stream.advance(self._stream.prepare(image), size, added, known=known)
         self._ids, self._added, self._size = self.ids, {}, size
         return replace(tracks, ids=np.array(self._ids, np.int64))
 
@@ -155,6 +212,8 @@ class Tracker:
             "ids": self._ids,
             "next_id": self._next_id,
             "size": self._size,
+            "slots": self._slots,
+            "free": self._stream.free,
         }
         rows = {f"row_{name}": array for name, array in self._stream.save_state().items()}
         with AtomicFile(path) as file:
@@ -176,7 +235,7 @@ class Tracker:
         """
         with local_copy(path, ArtifactError, MOST_DATA_BYTES) as copy:
             saved = _read_saved(copy)
-        tracker = cls(saved.model if model is None else model, backend, **options)
+        tracker = cls(saved.model if model is None else model, backend, **{"slots": saved.slots, **options})
         manifest = tracker._stream.manifest
         if (manifest.weights_sha256, manifest.points.space) != (saved.weights_sha256, saved.space):
             raise ArtifactError(
@@ -184,9 +243,20 @@ class Tracker:
                 f"{tracker._stream.model.artifact.directory}; pass the model that it was saved with"
             )
         with reading(path, NO_TRACKER, ArtifactError):
-            tracker._stream.restore_state(saved.rows, len(saved.ids))
+            tracker._stream.restore_state(saved.rows, len(saved.ids), saved.free)
         tracker._ids, tracker._next_id, tracker._size = saved.ids, saved.next_id, saved.size
         return tracker
+
+
+_ANYWHERE = np.full(2, np.nan, np.float32)
+
+
+@dataclass(frozen=True)
+class _Added:
+    """A point for the next frame: xy [2] pixels, NaN for one that is looked for by its features [1]."""
+
+    xy: NDArray[np.float32]
+    features: PointFeatures | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +270,8 @@ class _Saved:
     next_id: int
     size: Size | None
     rows: dict[str, NDArray[Any]]
+    slots: int = 0
+    free: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no Tracker saves."""
@@ -208,6 +280,8 @@ class _Saved:
                 raise ValueError(f"{name} is {text!r}, not a text")
         if not _is_size(self.space) or not (self.size is None or _is_size(self.size)):
             raise ValueError(f"a space of {self.space!r} and frames of {self.size!r} are none")
+        if not _is_count(self.slots) or not _is_count(self.free) or self.free > self.slots:
+            raise ValueError(f"{self.free!r} free slots of {self.slots!r} are none")
         if not _is_count(self.next_id) or not isinstance(self.ids, list) or not all(map(_is_count, self.ids)):
             raise ValueError("ids are whole numbers from 0")
         if len(set(self.ids)) < len(self.ids) or max(self.ids, default=-1) >= self.next_id:

@@ -231,7 +231,7 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
         _frames(config, size),
         PointSpec(config.resolution, independent=True),
         FAMILY.visibility,
-        Refined(_refinement(config, grids), None if size or config.size_multiple else multiple),
+        Refined(_refinement(config, grids), None if size or config.size_multiple else multiple, config.reach),
     )
 
 

@@ -19,7 +19,7 @@ from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import MANIFEST, Causal, File, Manifest, StageSpec
 from tapsdk.backends import PROCESSOR, Array
-from tapsdk.runtime.causal import BLOCK
+from tapsdk.runtime.native import BLOCK
 from tapsdk.runtime.plans import plans_of
 from tapsdk.system.files import sha256
 from tapsdk.system.leftovers import temporary_folder

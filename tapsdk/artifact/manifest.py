@@ -212,11 +212,14 @@ class Refined:
     points from the first frame to the last.
     multiple: videos larger than the frames' size are refined once more at each of `refinement_resolutions`, whose sides
     are multiples of this, and the tracks are the mean over these. None: positions are refined at one size.
+    reach: frames before and after one that `mixer` looks at for it, so that it may get a long video in chunks. None: it
+    may look at all of them.
     """
 
     kind: ClassVar[str] = "refined"
     refinement: Refinement
     multiple: int | None = None
+    reach: int | None = None
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ MIN_SIDE, MAX_SIDE = 8, 4096
 LARGEST_REFERENCE = 16 << 20
 MOST_POINTS = 1 << 20
 MOST_FRAMES = 1024
-"""Of a chunk of video, and of its margin."""
+"""Of a chunk of video, of its margin, and of what a stage looks at beside a frame."""
 MOST_RADIUS = 15
 """Of what the kernels look at around a point."""
 MOST_AXES = 8
@@ -178,8 +178,9 @@ def _program(entry: Entry) -> Program:
     if kind == Causal.kind:
         return Causal(entry.fields(("kind",), ("native",)).optional("native", _refinement))
     if kind == Refined.kind:
-        at = entry.fields(("kind", "refinement"), ("multiple",))
-        return Refined(_refinement(at["refinement"]), at.optional("multiple", _multiple))
+        at = entry.fields(("kind", "refinement"), ("multiple", "reach"))
+        reach = at.optional("reach", lambda each: each.whole(0, MOST_FRAMES))
+        return Refined(_refinement(at["refinement"]), at.optional("multiple", _multiple), reach)
     at = entry.fields(("kind", "frames"), ("margin",))
     return Whole(at["frames"].whole(1, MOST_FRAMES), at.get("margin", lambda each: each.whole(0, MOST_FRAMES), 0))
 

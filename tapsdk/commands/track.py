@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from functools import partial
 from itertools import chain, count
@@ -17,13 +17,15 @@ from typing import Any
 from tapsdk.api import check_output, loaded
 from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.commands.query import read_query
+from tapsdk.commands.resume import NoResumption, Resumption
 from tapsdk.commands.spatial import Lifter, inputs3d, outputs3d
 from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.runtime.options import RunOptions
-from tapsdk.runtime.whole_video import Wrap, no_progress, terminal_bars, track_video
+from tapsdk.runtime.whole_video import track_video
 from tapsdk.system.console import NO_MEMORY, say, show_work, tell
 from tapsdk.system.files import STDOUT, is_special_file
 from tapsdk.system.places import Url, place
+from tapsdk.system.progress import Wrap, no_progress, terminal_bars
 from tapsdk.system.signals import exit_status, hold_signals
 from tapsdk.system.spool import Spool
 from tapsdk.tracks import Tracks
@@ -58,21 +60,25 @@ def track(args: argparse.Namespace) -> int:
         if kept is not None:
             stack.enter_context(kept)
         lifter = stack.enter_context(Lifter(args, source, paths3d)) if paths3d else None
-        model = loaded(artifact, _options(args, len(query)))
-        status = 0
+        resumption = Resumption(args, artifact, source, query) if args.resume else NoResumption()
+        model = loaded(artifact, resumption.as_before(run_options(args, len(query))))
+        journal = stack.enter_context(closing(resumption.journal(model)))
+        status, done = 0, True
         try:
-            tracks = track_video(model, kept or source, query, wrap)
+            tracks = track_video(model, kept or source, query, wrap, journal)
         except (Exception, KeyboardInterrupt) as error:
             found: Tracks | None = getattr(error, "tracks", None)
             if found is None:
                 raise
-            tracks, status = found, _stopped(error, found.num_frames)
+            tracks, status = found, stopped(error, found.num_frames)
+            done = isinstance(error, FramesError)
         failed = bool(args.save) and not _save(args.save, tracks, outdates=args.output)
         if lifter is not None:
             failed = not lifter.write(tracks, whole=status == 0) or failed
         if writer is not None:
             painting = partial(_paint, args, writer, tracks, wrap, kept.again() if kept else None)
             failed = not _painted_or_rescued(args, tracks, painting, interrupted=status > 128) or failed
+        resumption.end(journal, done and not failed)
     if failed:
         return status if status > 128 else 1
     if not args.quiet:
@@ -112,7 +118,7 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     return artifact
 
 
-def _options(args: argparse.Namespace, points: int) -> RunOptions:
+def run_options(args: argparse.Namespace, points: int) -> RunOptions:
     return RunOptions(
         args.backend,
         device=args.device,
@@ -120,6 +126,7 @@ def _options(args: argparse.Namespace, points: int) -> RunOptions:
         points=points,
         resolution=args.resolution,
         strict=args.strict,
+        memory=args.memory,
     )
 
 
@@ -158,18 +165,18 @@ class KeptFrames(FrameSource):
         super().close()
 
 
-def _stopped(error: BaseException, frames: int) -> int:
+def stopped(error: BaseException, frames: int) -> int:
     """Says why it ended after so many frames, and returns the exit status of that."""
     if isinstance(error, KeyboardInterrupt):
         tell(f"stopped after {frames} frames; saving what was tracked")
         return exit_status(error)
     if not isinstance(error, (TapsdkError, MemoryError, OSError)):
         logger.error("unexpected", exc_info=error)
-    tell(f"stopped after {frames} frames: {_reason(error)}; saving what was tracked")
+    tell(f"stopped after {frames} frames: {reason_of(error)}; saving what was tracked")
     return STOPPED_EARLY
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     return NO_MEMORY if isinstance(error, MemoryError) else str(error) or type(error).__name__
 
 

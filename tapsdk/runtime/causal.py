@@ -1,32 +1,30 @@
 """A causal model, frame by frame. Two ways to run it, which differ in speed alone; the tracks agree to 0.01 px:
 
 fused   one compiled stage, `step`, from frame to estimates
-native  compiled stages with tapkernels between them, and in place of them where the manifest says so: encode, locate,
-        then per iteration lookup (always a kernel) and mixer; on the processor alone, where kernels are
+native  compiled stages with kernels (`tapsdk.runtime.native`); on the processor alone, where kernels are
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from tapsdk.artifact import Artifact
 from tapsdk.artifact.manifest import NEXT, Causal, FlowFusion, Manifest
-from tapsdk.backends import Array, Backend, Session, Tensor
-from tapsdk.errors import BackendError
+from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.runtime.flow import Followed, follow, fuse, sighting, texture_around
-from tapsdk.runtime.kernel_stages import open_kernels
-from tapsdk.runtime.point_state import EMPTY, Block, Memory, OwnMemory, PointState, StateStore, split
-from tapsdk.runtime.stages import Estimates, Lookup, OpenStages
+from tapsdk.runtime.point_state import EMPTY, TEXTURE, Block, Memory, PointState, StateStore, split
+from tapsdk.runtime.stages import Estimates, OpenStages, confidence_of
 
-BLOCK, JOINING = 64, 16
-"""Points that a compiled stage of the native plan gets at once, always: for each frame, and when they join. An engine
-chooses by the shapes of tensors how it adds numbers up, and shares the rows of some of them out among threads. So there
-are fewer points to a stage than its matrices have columns, and a point's numbers do not depend on how many others there
-are. Kernels need no such care."""
+FAR, FAR_IN_HALVES = 1e7, 2048.0
+"""Pixels of the points' space: a position there says nothing of where a point is. From so far away all of a frame is
+equally near, so that a motion prior prefers nothing. The second is for models in half precision, which holds the square
+of no more."""
+NEVER = 1 << 22
+"""Frames until the query of a row that nobody has asked for yet; float32 still counts them one by one."""
 
 
 class CausalPlan(ABC):
@@ -64,33 +62,86 @@ class CausalPlan(ABC):
         rounded = backend.place.few_shapes and artifact.manifest.points.independent
         self.store = StateStore(specs, memory or backend, stages.buckets, self.block, rounded)
         self._memory = [t.name for t in step.with_role("state")]
+        self._described = [t.name for t in query.outputs]
         self._previous = [t.name for t in step.with_role("previous")]
         self._active = [t.name for t in step.with_role("active")]
+        self._far = FAR if self._manifest.precision == "fp32" else FAR_IN_HALVES
         stages.open_all(("query", *(["encode"] if self._grids else []), *self.stages), points)
 
-    def begin(self, frame: Array | Tensor, xy: Array, delay: Array | None = None) -> PointState:
+    @property
+    def knows_by_looks(self) -> bool:
+        """Whether the model knows points by what a picture shows of them; others know them by where they were."""
+        return bool(self._stage("query").with_role("feature", "frame"))
+
+    def looks(self, frame: Array | Tensor, xy: Array) -> dict[str, Array]:
+        """What points at xy [N, 2] of frame [1, H, W, 3] are known by from then on, by name, with points first.
+
+        What the model remembers after that frame is part of it, in half precision: one that remembers nothing takes the
+        next frame for the one that it was asked in, and is sure of whatever it finds there.
+        """
+        if not len(xy):
+            return {name: np.zeros(shape, np.float32) for name, shape in self.shapes_of_looks(0).items()}
+        begun = self.begin(frame, xy)
+        after = self.step(frame, begun)[1]
+        names = {**dict.fromkeys(self._described, begun), **dict.fromkeys(self._memory, after)}
+        looks = {name: np.moveaxis(self.store.rows(name, state), self._axis(name), 0) for name, state in names.items()}
+        looks |= {name: looks[name].astype(np.float16) for name in self._memory}
+        return looks if begun.texture is None else {**looks, TEXTURE: begun.texture}
+
+    def shapes_of_looks(self, count: int) -> dict[str, tuple[int, ...]]:
+        """Of what `looks` gives for so many points, by name."""
+        named = {spec.name: spec.shape_for(count) for spec in self.store.specs}
+        axes = {name: self._axis(name) for name in (*self._described, *self._memory)}
+        shapes = {name: (count, *np.delete(named[name], axis).tolist()) for name, axis in axes.items()}
+        return {**shapes, TEXTURE: (count,)} if self._manifest.flow else shapes
+
+    def _axis(self, name: str) -> int:
+        """Of the points, in a tensor that has one."""
+        return next(s.points_axis for s in self.store.specs if s.name == name) or 0
+
+    def begin(
+        self, frame: Array | Tensor, xy: Array, delay: Array | None = None, known: Mapping[str, Array] | None = None
+    ) -> PointState:
         """State of points [N] that join at frame [1, H, W, 3]; they are queried at xy [N, 2], `delay` frames later.
 
-        A frame may be an array or a tensor of the backend's.
+        A frame may be an array or a tensor of the backend's. known: rows of what `looks` gave, of those points whose xy
+        is NaN: they may be anywhere.
         """
-        count = len(xy)
+        count, fusion = len(xy), self._manifest.flow
         delay = np.zeros(count, np.float32) if delay is None else delay
-        described = self._describe(frame, xy, delay)
-        memory = {t.name: t for t in self.store.specs if t.name in self._memory and t.name not in described}
-        empty = {name: np.zeros(t.shape_for(count), t.dtype) for name, t in memory.items()}
-        active = dict.fromkeys(self._active, np.ones(count, np.float32))
-        blocks = self.store.keep({**empty, **active, **self._at(xy), **described}, count)
-        fusion = self._manifest.flow
-        texture = texture_around(fusion, self.seen(frame)[0], xy, self._manifest.points.space) if fusion else None
-        return PointState(count, blocks, texture=texture)
+        anywhere = np.isnan(xy[:, 0])
+        at = np.where(anywhere[:, None], 0, xy)
+        arrays = self._describe(frame, at, delay)
+        memory = {t.name: t for t in self.store.specs if t.name in self._memory and t.name not in arrays}
+        arrays |= {name: np.zeros(t.shape_for(count), t.dtype) for name, t in memory.items()}
+        if fusion:
+            arrays[TEXTURE] = texture_around(fusion, self.seen(frame)[0], at, self._manifest.points.space)
+        for name, rows in (known or {}).items():
+            arrays[name] = arrays[name].copy()
+            np.moveaxis(arrays[name], 0 if name == TEXTURE else self._axis(name), 0)[anywhere] = rows
+        texture = arrays.pop(TEXTURE, None)
+        arrays |= dict.fromkeys(self._active, np.ones(count, np.float32))
+        arrays |= self._at(np.where(anywhere[:, None], np.float32(self._far), xy))
+        return PointState(count, self.store.keep(arrays, count), texture=texture)
 
-    def _describe(self, frame: Array | Tensor, xy: Array, delay: Array) -> dict[str, Array]:
-        """What the model knows points [N, 2] by, all of them in each array."""
+    def fill(self, state: PointState, first: int, xy: Array) -> PointState:
+        """The state with points queried now, at xy [M, 2], in rows from `first` on, that nobody had asked for."""
+        told = {**self._describe(None, xy, np.zeros(len(xy), np.float32)), **self._at(xy)}
+        rows = {spec.name: self.store.rows(spec.name, state) for spec in self.store.specs}
+        for spec in self.store.specs:
+            if spec.name in told and spec.points_axis is not None:
+                np.moveaxis(rows[spec.name], spec.points_axis, 0)[first : first + len(xy)] = told[spec.name]
+        return replace(state, blocks=self.store.keep(rows, state.count))
+
+    def _describe(self, frame: Array | Tensor | None, xy: Array, delay: Array) -> dict[str, Array]:
+        """What the model knows points [N, 2] by, all of them in each array. frame: for those known by their looks."""
         count, stage = len(xy), self._stage("query")
         rows = self.joining or self.store.capacity(count)
         parts = {"points": split(xy, rows), "delay": split(delay, rows)}
         inputs = [(t.name, parts[t.role]) for t in stage.with_role("points", "delay")]
-        grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids) if self._grids else {}
+        grids: Mapping[str, Tensor] = {}
+        if self._grids and frame is not None:
+            grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids)
         session, seen = self._open("query", rows), {name: grids[name] for name in self._grids}
         found = [session.run({**seen, **{name: part[i] for name, part in inputs}}) for i in range(len(parts["points"]))]
         axes = {t.name: t.points_axis for t in stage.outputs}
@@ -112,9 +163,39 @@ class CausalPlan(ABC):
             frame = self.seen(frame)
             xy, confidence = self._fused_with_flow(fusion, frame, state, found)
             found = replace(found, xy=xy, confidence=confidence)
-        previous = self.store.keep(self._at(found.xy), state.count)
+        unseen = self._unseen(found, state)
+        place = np.where(unseen[:, None], np.float32(self._far), found.xy)
+        previous = self.store.keep(self._at(place), state.count)
         blocks = [{**b, **p, **m} for b, p, m in zip(state.blocks, previous, memory, strict=True)]
-        return found, PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
+        after = PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
+        return found, self._unchanged(after, state, unseen)
+
+    def _unchanged(self, after: PointState, before: PointState, which: Array) -> PointState:
+        """What is remembered of points [N] as it was before: a frame without them is nothing that they came through."""
+        if not which.any():
+            return after
+        arrays = {spec.name: self.store.rows(spec.name, after) for spec in self.store.specs}
+        for name in self._memory:
+            now, then = (np.moveaxis(a, self._axis(name), 0) for a in (arrays[name], self.store.rows(name, before)))
+            now[which] = then[which]
+        return replace(after, blocks=self.store.keep(arrays, after.count))
+
+    def _unseen(self, found: Estimates, state: PointState) -> Array:
+        """[N] points that may be anywhere, and were not seen in this frame either."""
+        unseen = self._anywhere(self._last_positions(state))
+        if not unseen.any():
+            return np.zeros(state.count, np.bool_)
+        rule = self._manifest.visibility
+        sure = confidence_of(found.logits, rule) if found.confidence is None else found.confidence
+        return np.asarray(unseen & ~(sure > rule.threshold))
+
+    def _last_positions(self, state: PointState) -> Array:
+        """[N, 2] in the points' space, [0, 2] for models that are not told of them."""
+        return self.store.rows(self._previous[0], state) if self._previous else np.zeros((0, 2), np.float32)
+
+    def _anywhere(self, xy: Array) -> Array:
+        """[N] whether such a position says nothing."""
+        return np.asarray(xy[:, 0] >= self._far / 2)
 
     def seen(self, frame: Array | Tensor) -> Array:
         """A frame as an array."""
@@ -128,12 +209,13 @@ class CausalPlan(ABC):
         self, fusion: FlowFusion, frame: Array, state: PointState, found: Estimates
     ) -> tuple[Array, Array]:
         """Positions [N, 2] that follow the picture since the frame before, and the confidence [N] in them."""
-        (name,) = self._previous
-        xy = self.store.rows(name, state)
-        missed, old = np.zeros(state.count, np.float32), slice(state.followed)
+        before = self._last_positions(state)
+        xy, missed, old = before.copy(), np.zeros(state.count, np.float32), slice(state.followed)
         if state.frame is not None:
             frames, space = (state.frame[0], frame[0]), self._manifest.points.space
             xy[old], missed[old] = follow(fusion, *frames, xy[old], space, self._backend.threads)
+        anywhere = self._anywhere(before)
+        xy[anywhere], missed[anywhere] = self._far, np.inf
         texture = np.full(state.count, np.inf, np.float32) if state.texture is None else state.texture
         seen = sighting(found.xy, found.logits, self._manifest.visibility, fusion)
         return fuse(fusion, Followed(xy, missed, texture), seen)
@@ -154,91 +236,3 @@ class FusedPlan(CausalPlan):
         memory = {name: out.pop(NEXT + name) for name in self._memory}
         found = {name: value[: state.count] for name, value in out.items()}
         return Estimates(found.pop("xy"), found), [memory]
-
-
-class NativePlan(CausalPlan):
-    name = "native"
-    stages: tuple[str, ...] = ("encode", "locate", "mixer")
-    block: int | None = BLOCK
-    joining = JOINING
-
-    @classmethod
-    def fits(cls, manifest: Manifest, format: str) -> bool:
-        program = manifest.program
-        return isinstance(program, Causal) and program.native is not None and format not in manifest.points.buckets
-
-    def __init__(self, artifact: Artifact, backend: Backend, points: int = 1) -> None:
-        program, space = artifact.manifest.program, artifact.manifest.points.space
-        if not isinstance(program, Causal) or program.native is None:
-            raise BackendError(f"{artifact.directory} was exported without a plan for native kernels")
-        if not backend.place.on_processor:
-            raise BackendError(
-                f"the native plan computes on the processor, between stages and in place of them, and "
-                f"{backend.describe()} does not: use {backend.name}:{FusedPlan.name}, or device 'cpu'"
-            )
-        native, threads, shared = program.native, backend.threads, artifact.weights()
-        self.reuses = bool(native.kernels)
-        if native.kernels:
-            self.stages, self.block = ("encode",), None
-        super().__init__(artifact, backend, points, OwnMemory() if native.kernels else None)
-        if self.store.buckets:
-            raise BackendError(f"{artifact.directory} takes fixed numbers of points; native kernels want any number")
-        self._mixer_memory = [t.name for t in artifact.stage("mixer").with_role("state")]
-        self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
-        (self._features,) = (t.name for t in artifact.stage("query").outputs)
-        self._iterations, self._space = native.iterations, space
-        self._lookup = Lookup(native.levels, native.radius, space, threads)
-        self._encoder = self._open("encode", 0)
-        kernels = open_kernels(artifact, native, threads)
-        self._locate, self._mixer = (kernels.get(name) or self._compiled(name) for name in ("locate", "mixer"))
-        del shared  # until here it was read once for all
-
-    def _compiled(self, name: str) -> CompiledStage:
-        kept = [NEXT + name for name in self._mixer_memory] if name == "mixer" else []
-        return CompiledStage(self._open(name, 0), kept)
-
-    def _estimate(self, frame: Array | Tensor, state: PointState, spent: PointState) -> tuple[Estimates, list[Block]]:
-        grids = self._encoder.run({"frame": frame})
-        height, width = frame.shape[1:3]
-        to_space = np.array([self._space[1] / width, self._space[0] / height], np.float32)
-        located, estimates = self._located(grids, state)
-        count, xy = state.count, _joined(located, "xy")[: state.count]
-        memory: list[dict[str, Tensor]] = [{} for _ in state.blocks]
-        room = spent.blocks if self.reuses and spent.count == count else [{}] * len(memory)
-        for i in range(self._iterations):
-            features = _joined(estimates, self._features)[:count]
-            patches = self.store.split(self._lookup.patches(grids, xy, features))
-            mixed = []
-            for b, block in enumerate(state.blocks):
-                before = {name: block[f"{name}_{i}"] for name in self._mixer_memory}
-                into = {name: room[b][f"{name}_{i}"] for name in self._mixer_memory} if room[b] else {}
-                mixed.append(self._mixer.run({**estimates[b], **before, "patches": patches[b]}, into))
-                memory[b].update({f"{name}_{i}": mixed[-1][NEXT + name] for name in self._mixer_memory})
-            xy = xy + _joined(mixed, "offset")[:count] * to_space
-            estimates = [{name: each[NEXT + name] for name in estimates[0]} for each in mixed]
-        return Estimates(xy, {name: _joined(estimates, name)[:count] for name in self._logits}), list(memory)
-
-    def _located(self, grids: Mapping[str, Array], state: PointState) -> tuple[Sequence[Block], Sequence[Block]]:
-        """What `locate` finds, and what the mixer is to correct: features and logits; block by block."""
-        features = [self.store.memory.fetch(block[self._features]) for block in state.blocks]
-        known = [{**b, **grids, self._features: f} for b, f in zip(state.blocks, features, strict=True)]
-        wanted = [t.name for t in self._stage("locate").inputs]
-        found = [self._locate.run({name: each[name] for name in wanted}, {}) for each in known]
-        logits = [{name: each[name] for name in self._logits} for each in found]
-        return found, [{self._features: f, **each} for f, each in zip(features, logits, strict=True)]
-
-
-@dataclass(frozen=True)
-class CompiledStage:
-    """A stage that the engine computes, to be run as one that a kernel computes. kept: outputs that stay there."""
-
-    session: Session
-    kept: Sequence[str]
-
-    def run(self, inputs: Mapping[str, Array | Tensor], into: Mapping[str, Tensor]) -> dict[str, Array | Tensor]:
-        return self.session.run(inputs, self.kept)
-
-
-def _joined(blocks: Sequence[Block], name: str) -> Array:
-    """All rows of a tensor that has points along its first axis."""
-    return blocks[0][name] if len(blocks) == 1 else np.concatenate([block[name] for block in blocks])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +14,9 @@ from tapsdk.artifact.registry import frame_by_frame
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.errors import ModelError
 from tapsdk.geometry import Size, scale_points
-from tapsdk.runtime.causal import CausalPlan
+from tapsdk.runtime.budget import ANY_BUDGET, Budget
+from tapsdk.runtime.causal import NEVER, CausalPlan
+from tapsdk.runtime.features import PointFeatures
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.plans import PLANS, Plan
 from tapsdk.runtime.point_state import EMPTY
@@ -27,6 +29,9 @@ Floats = NDArray[np.float32]
 
 POINTS_AT_ONCE = 1024
 """Of a whole video. With more, memory grows and the time for each stays the same."""
+STATES, WORK_BYTES = 3, 1 << 18
+"""Of a point that is tracked: states that there are at once, of this frame, the one before and while one is copied; and
+bytes of what is computed on the way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +86,12 @@ class Model:
         refinement_sizes(self.manifest.frames.size, resolution, self.manifest)
         return replace(self, options=replace(self.options, resolution=resolution))
 
-    def stream(self) -> Stream:
-        """A video to come, frame by frame, without points so far. Raises ModelError if it needs the whole video."""
-        return Stream(self)
+    def stream(self, slots: int = 0) -> Stream:
+        """A video to come, frame by frame, without points so far. Raises ModelError if it needs the whole video.
+
+        slots: rows for points to come, where the model is to know of them from the first frame on (`join`).
+        """
+        return Stream(self, slots)
 
     def __repr__(self) -> str:
         return f"<tapsdk.Model {self.name} ({self.manifest.precision}) on {self.backend.describe()}, {self.plan.name}>"
@@ -100,7 +108,7 @@ class Stream:
     Points are rows, in the order in which they were added; what they are called is the caller's business.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, slots: int = 0) -> None:
         if not isinstance(model.plan, CausalPlan):
             raise ModelError(
                 f"{model.name} needs the whole video and cannot run frame by frame: pass the video to "
@@ -110,19 +118,24 @@ class Stream:
         self._size, self._area = stage_size(model.options.resolution, model.manifest)
         self._report = model.report
         self._state = self._spent = EMPTY
+        self._slots = slots if model.manifest.points.join == "start" else 0
+        self.free = self._slots
+        """Slots that no point has taken so far; once there are any rows, they are the last ones."""
 
     @property
     def manifest(self) -> Manifest:
         return self.model.manifest
 
-    def points_at_once(self, points: int) -> int:
+    def points_at_once(self, points: int, budget: Budget = ANY_BUDGET, frames: int | None = None) -> int:
         """How many of so many points are to be tracked together: all of them, unless they are independent and many.
 
-        Raises BackendError if they see each other and are more than the artifact takes.
+        frames: of the video, if that is known. Raises BackendError if they see each other and are more than the
+        artifact takes, PointsError where the budget leaves no room for their tracks.
         """
         store = self._plan.store
+        fitting = budget.points(points, frames, STATES * store.bytes_each + WORK_BYTES)
         if self.manifest.points.independent:
-            return min(points, POINTS_AT_ONCE, *store.buckets[-1:])
+            return min(points, POINTS_AT_ONCE, fitting, *store.buckets[-1:])
         store.capacity(points)
         return points
 
@@ -137,20 +150,62 @@ class Stream:
         """What `prepare` gave, in our memory."""
         return self._plan.seen(frame)
 
-    def advance(self, frame: Floats | Tensor, size: Size, added: Floats, delay: Floats | None = None) -> Tracks:
+    def features(self, frame: Floats | Tensor, size: Size, xy: Floats) -> PointFeatures:
+        """What the model knows points by that are at xy [M, 2], pixels, of a frame as in `advance`.
+
+        Raises ModelError if it knows them by something else.
+        """
+        self._check_looks()
+        arrays = self._plan.looks(frame, scale_points(xy, size, self.manifest.points.space))
+        return PointFeatures(self.model.name, self.manifest.weights_sha256, self.manifest.points.space, arrays)
+
+    def check_features(self, features: PointFeatures) -> None:
+        """Raises ModelError if they are of no use to the model."""
+        self._check_looks()
+        own = self.manifest.weights_sha256, self.manifest.points.space, self._plan.shapes_of_looks(len(features))
+        shapes = {name: array.shape for name, array in features.arrays.items()}
+        if (features.weights_sha256, features.space, shapes) != own:
+            raise ModelError(
+                f"the features are of other weights of {features.model}, or of another size, than {self.model.name} is "
+                "loaded with here: read them off their picture again with this model"
+            )
+
+    def _check_looks(self) -> None:
+        if not self._plan.knows_by_looks:
+            raise ModelError(
+                f"{self.model.name} knows points by where they were asked for, not by their looks, so that there is "
+                "nothing to find them by in another picture; use a causal TAPIR, such as tapir/tiny"
+            )
+
+    def advance(
+        self,
+        frame: Floats | Tensor,
+        size: Size,
+        added: Floats,
+        delay: Floats | None = None,
+        known: Sequence[PointFeatures] = (),
+    ) -> Tracks:
         """Tracks one frame further.
 
         Args:
             frame: [1, h, w, 3] from `prepare`. size: (height, width) that the frame had before.
-            added: [M, 2] (x, y) pixels of that frame, points that join now; they become the last rows.
+            added: [M, 2] (x, y) pixels of that frame, points that join now; they become the last rows. NaN for those
+                that may be anywhere.
             delay: [M] frames from this one to the one that each of them lies in; None: it is this one.
+            known: the features of those that may be anywhere, in order.
         Returns:
             Tracks with T = 1 of all rows, in pixels of the frame. On an exception the rows are as they were.
         """
-        state, space = self._state, self.manifest.points.space
+        state, free, space = self._state, self.free, self.manifest.points.space
         delay = np.zeros(len(added), np.float32) if delay is None else delay
-        if len(added):
-            begun = self._plan.begin(frame, scale_points(added, size, space), delay)
+        if free and not state.count:
+            state = self._plan.begin(frame, np.zeros((free, 2), np.float32), np.full(free, NEVER, np.float32))
+        here, points = (delay == 0) & ~np.isnan(added[:, 0]), scale_points(added, size, space)
+        filled = min(free, len(added)) if here.all() else 0
+        if filled:
+            state, free = self._plan.fill(state, state.count - free, points[:filled]), free - filled
+        if len(added) > filled:
+            begun = self._plan.begin(frame, points[filled:], delay[filled:], _joined(known))
             state = self._plan.store.concatenate([state, begun])
         xy, confidence = np.zeros((state.count, 2), np.float32), np.zeros(state.count, np.float32)
         if state.count:
@@ -158,23 +213,49 @@ class Stream:
             xy = scale_points(estimates.xy, space, size)
             sure = estimates.confidence
             confidence = confidence_of(estimates.logits, self.manifest.visibility) if sure is None else sure
+        rows = state.count - free
         if self.manifest.points.query_frame == "exact":
-            asked = np.arange(state.count - len(added), state.count)[delay == 0]
-            xy[asked], confidence[asked] = added[delay == 0], 1.0
+            asked = np.arange(rows - len(added), rows)[here]
+            xy[asked], confidence[asked] = added[here], 1.0
         self._spent, self._state = self._state if self._plan.reuses else EMPTY, state
+        self.free = free
         visible = confidence > self.manifest.visibility.threshold
-        return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self._report)
+        return Tracks(xy[:rows, None], visible[:rows, None], confidence[:rows, None], report=self._report)
 
     def keep(self, index: NDArray[np.int64]) -> None:
-        """Goes on with the rows at `index` alone."""
-        self._state = self._plan.store.select(self._state, index)
+        """Goes on with the rows at `index` alone, and with the free slots."""
+        count = self._state.count
+        slots = np.arange(max(0, count - self.free), count)
+        self._state = self._plan.store.select(self._state, np.concatenate([index, slots]).astype(np.int64))
+
+    def join(self, other: Stream) -> None:
+        """Takes over the rows of another stream of this model, which has come to the same frame: they become the last
+        ones, and the other has none left. Raises ModelError where points see each other."""
+        if other.model is not self.model or not self.manifest.points.independent:
+            raise ModelError(
+                f"points of {self.model.name} stay in the stream that they began in: they see each other, or the other "
+                "stream is of another model"
+            )
+        self._state = self._plan.store.concatenate([self._state, other._state])
+        other.clear()
 
     def clear(self) -> None:
         self._state = self._spent = EMPTY
+        self.free = self._slots
 
     def save_state(self) -> dict[str, Array]:
         return self._plan.store.to_arrays(self._state)
 
-    def restore_state(self, arrays: Mapping[str, Array], count: int) -> None:
-        """Goes on with what `save_state` gave. Raises ValueError if it is not of `count` points of this model."""
-        self._state = self._plan.store.from_arrays(arrays, count)
+    def restore_state(self, arrays: Mapping[str, Array], count: int, free: int = 0) -> None:
+        """Goes on with what `save_state` gave. Raises ValueError if it is not of `count` points of this model, and of
+        so many slots that are free."""
+        rows = count + free if arrays else count  # without a frame there are no slots yet
+        self._state, self._spent = self._plan.store.from_arrays(arrays, rows), EMPTY
+        self.free = free
+
+
+def _joined(known: Sequence[PointFeatures]) -> dict[str, Array] | None:
+    """The rows of all of them, by name; None of none."""
+    if not known:
+        return None
+    return {name: np.concatenate([each.arrays[name] for each in known]) for name in known[0].arrays}

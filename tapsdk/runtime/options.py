@@ -20,6 +20,7 @@ class RunOptions:
     points: how many will be tracked, about. Any number works; it is what is measured with.
     resolution: (height, width), or the side of a square of the same area; None: what the model was trained at.
     strict: what is named is measured too, and nothing that is measured may fail.
+    memory: bytes that tracking a video may take beside the model and a base of some 200 MB; None: half of what is free.
     """
 
     backend: str | Backend = "auto"
@@ -29,6 +30,7 @@ class RunOptions:
     points: int = 64
     resolution: int | Size | None = None
     strict: bool = False
+    memory: int | None = None
 
     @property
     def engine(self) -> Options:

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from tapsdk.artifact.manifest import Manifest
 from tapsdk.backends import Place
-from tapsdk.runtime.causal import FusedPlan, NativePlan
+from tapsdk.runtime.causal import FusedPlan
+from tapsdk.runtime.native import NativePlan
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.whole import WholePlan
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.points import QueryPoints
+from tapsdk.runtime.model import Model
 from tapsdk.tracks import Tracks
+from tapsdk.video.frames import FrameSource
 
 
 class Schedule:
@@ -22,6 +27,14 @@ class Schedule:
         """Points that join at a step, and how many steps later each is queried."""
         now = self._joins == step
         return self._points[now], (self._when[now] - step).astype(np.float32)
+
+    def asked(self, step: int) -> NDArray[np.int64]:
+        """Rows of the points that are queried at a step."""
+        return np.flatnonzero(self._when == step)
+
+    def rows_after(self, step: int) -> int:
+        """How many rows a stream has after a step."""
+        return int((self._joins <= step).sum())
 
     def points(self, rows: int) -> NDArray[np.int64]:
         """The points that the first rows are of."""
@@ -70,3 +83,31 @@ class Findings:
         self.xy[points[rows], t] = tracks.xy[rows, 0]
         self.visible[points[rows], t] = tracks.visible[rows, 0]
         self.confidence[points[rows], t] = tracks.confidence[rows, 0]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the frames of a source are shown. passed: those that somebody took from it before."""
+
+    source: FrameSource
+    passed: int
+
+    def times(self, frames: int) -> NDArray[np.float64] | None:
+        """[T] seconds of the next frames; None if the source does not say."""
+        times = self.source.times
+        return None if times is None else times[self.passed : self.passed + frames]
+
+
+def tracks_of(model: Model, clock: Clock, query: QueryPoints, found: Findings, seconds: float) -> Tracks:
+    """seconds: that what was found took, without reading frames and, of a causal model, without resizing them; 0 where
+    that is not known."""
+    frames = found.xy.shape[1]
+    return Tracks(
+        found.xy,
+        found.visible,
+        found.confidence,
+        queries=query.as_txy(),
+        fps=clock.source.mean_fps,
+        times=clock.times(frames),
+        report=replace(model.report, frames_per_second=frames / seconds if seconds else None),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +112,12 @@ class StateStore:
     block: int | None = None
     rounded: bool = False
 
+    @property
+    def bytes_each(self) -> int:
+        """Of a point's rows."""
+        own = (s for s in self.specs if s.points_axis is not None)
+        return sum(prod(s.shape_for(1)) * np.dtype(s.dtype).itemsize for s in own)
+
     def capacity(self, count: int) -> int:
         """Rows that a block has where there are `count` points. Raises BackendError for more points than the largest
         bucket."""
@@ -140,7 +147,7 @@ class StateStore:
         return np.take(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis), range(state.count), axis)
 
     def concatenate(self, states: Sequence[PointState]) -> PointState:
-        """All points of several states, in order."""
+        """All points of several states, in order: those that have come through a frame, the same one, before others."""
         parts = [state for state in states if state.count]
         if len(parts) < 2:
             return parts[0] if parts else EMPTY
@@ -152,7 +159,8 @@ class StateStore:
             return np.concatenate([self.rows(spec.name, part) for part in parts], spec.points_axis)
 
         blocks = self.keep({s.name: joined(s) for s in self.specs}, count)
-        return PointState(count, blocks, parts[0].frame, parts[0].followed, _joined_texture(parts))
+        followed = sum(part.followed for part in parts)
+        return PointState(count, blocks, parts[0].frame, followed, _joined_texture(parts))
 
     def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""

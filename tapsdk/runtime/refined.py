@@ -2,8 +2,10 @@
 
 Each frame is encoded once, and its feature grids go to a file. Groups of points then pass over all frames: once to
 locate them, and once for every refinement, which looks up scores around each point in the grids and gives them to the
-mixer. What that needs in memory is bounded by the size of a group, not by the video; only where the frames of a single
-point exceed `MIXER_ROWS` does it grow with them. The file grows with the video.
+mixer. The mixer gets a long video in chunks, and on both sides of each as many frames as it looks at: `reach`. That is
+the same as all frames at once, and how many iterations there are does not matter, since each goes through the whole
+video before the next begins. So what is needed in memory is bounded, except for some kilobytes of a single point in
+each frame. The file grows with the video.
 
 On a device that is not the processor grids stay there, as far as there is room for them, and scores are looked up by a
 compiled stage, if the artifact has it.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +25,26 @@ from tapsdk.artifact.manifest import NEXT, Manifest, Refined, StageSpec
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
+from tapsdk.runtime.journal import NO_JOURNAL, NoJournal
 from tapsdk.runtime.sizes import RefinementSizes
 from tapsdk.runtime.stages import Estimates, Lookup, OpenStages, as_stages_want
-from tapsdk.runtime.video_pass import Steps, VideoPass, point_groups
+from tapsdk.runtime.video_pass import ANY_MEANS, Chunk, Means, Steps, VideoPass, chunks_of, point_groups
 from tapsdk.system.spool import Spool
 from tapsdk.video.frames import Frame
 
 GROUP_ROWS = 2048
-"""Points times frames that are tracked together, unless it is a single point."""
+"""Points times frames that are tracked together, unless it is a single point; more where there is memory for them,
+since every group reads what is kept of the video anew."""
 MAX_GROUP = 256
 """Points at once, however few the frames are: the cost volume of one is as large as a grid."""
 MIXER_ROWS = 512
-"""Points times frames that the mixer gets at once, unless it is a single point. One takes 160 kB in TAPIR as published:
+"""Points times frames that the mixer gets at once. One takes 160 kB in TAPIR as published:
 with more of them a processor's cache holds less, and with fewer than a hundred products of matrices become slow."""
+REACHES = 4
+"""As many times what the mixer looks at on a side are the frames that it gets at once, at least: then half of them are
+looked at for others alone, at most."""
+XY = "xy"
+"""Name of positions beside those of logits."""
 
 
 DEVICE_BYTES = 2 << 30
@@ -60,7 +70,7 @@ class RefinedPlan:
             raise BackendError(f"{artifact.directory} does not hold stages for whole videos and any number of points")
         self.frames, self._space = artifact.manifest.frames, artifact.manifest.points.space
         self._backend = backend
-        self.iterations = program.refinement.iterations
+        self.iterations, self.reach = program.refinement.iterations, program.reach
         self._lookup = Lookup(program.refinement.levels, program.refinement.radius, self._space, backend.threads)
         self._encoder, self._query, self._locate, self._mixer = (
             stages.open(name, 0) for name in ("encode", "query", "locate", "mixer")
@@ -71,7 +81,10 @@ class RefinedPlan:
         (self._points,) = (t.name for t in query.with_role("points"))
         (features,) = query.outputs
         self._features, self.feature_width = features.name, int(features.shape[1])
-        self._logits = [t.name for t in artifact.stage("mixer").with_role("logit")]
+        mixer = artifact.stage("mixer")
+        self._logits = [t.name for t in mixer.with_role("logit")]
+        self.row_bytes = 2 * sum(4 * math.prod(t.shape_for(1)) for t in (*mixer.inputs, *mixer.outputs))
+        """Of a point in a frame, while it is refined: what the mixer takes and gives, twice for a moment."""
         away = not backend.place.on_processor and LOOKUP in artifact.manifest.stages
         self._looker = (stages.open(LOOKUP, 0), artifact.stage(LOOKUP)) if away else None
         self._encoded = artifact.stage("encode").outputs
@@ -91,9 +104,11 @@ class RefinedPlan:
         """Grids that stayed, as arrays."""
         return {name: self._backend.fetch(grid) for name, grid in grids.items()}
 
-    def start(self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32]) -> RefinedPass:
+    def start(
+        self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32], means: Means = ANY_MEANS
+    ) -> RefinedPass:
         """A video to come; points are queried at xy [N, 2], in the points' space, in frames t [N]."""
-        return RefinedPass(self, sizes, t, xy)
+        return RefinedPass(self, sizes, t, xy, means)
 
     def prepare(self, image: Frame, size: Size) -> Array | Tensor:
         """A frame [H, W, 3] as `encode` takes it, of (height, width) `size`."""
@@ -127,31 +142,46 @@ class RefinedPlan:
         return self._lookup.patches(grids, xy, features)
 
     def refine(
-        self, estimates: Estimates, features: Array, patches: Array, size: tuple[int, int]
+        self, estimates: Estimates, features: Array, patches: Array, size: Size, journal: NoJournal = NO_JOURNAL
     ) -> tuple[Estimates, Array]:
         """Better estimates and features [N, T, C], from patches [N, T, P] of frames of (height, width) `size`."""
-        out = self._mix({"patches": patches, self._features: features, **estimates.logits})
+        out = self._mix({"patches": patches, self._features: features, **estimates.logits}, journal)
         scale = np.array([self._space[1] / size[1], self._space[0] / size[0]], np.float32)
         logits = {name: out[NEXT + name] for name in self._logits}
         return Estimates(estimates.xy + out["offset"] * scale, logits), out[NEXT + self._features]
 
-    def _mix(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the mixer makes of arrays [N, T, ...], some points after the other."""
+    def _mix(self, inputs: Mapping[str, Array], journal: NoJournal) -> dict[str, Array]:
+        """What the mixer makes of arrays [N, T, ...], some points after the other, and one chunk after the other."""
         points, frames = inputs["patches"].shape[:2]
-        parts = [
-            self._mixer.run({name: array[part] for name, array in inputs.items()})
-            for part in point_groups(points, frames, MIXER_ROWS, points)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        out: dict[str, Array] = {}
+        for part, chunk in self.calls(points, frames):
+            seen = {name: array[part, chunk.first : chunk.last] for name, array in inputs.items()}
+            for name, found in journal.once(partial(self._mixer.run, seen)).items():
+                if name not in out:
+                    out[name] = np.empty((points, frames, *found.shape[2:]), found.dtype)
+                out[name][part, chunk.start : chunk.stop] = found[:, chunk.core]
+        return out
+
+    def calls(self, points: int, frames: int) -> list[tuple[slice, Chunk]]:
+        """The points and the frames that the mixer gets, time after time, for all of them."""
+        length = frames if self.reach is None else max(MIXER_ROWS, REACHES * self.reach)
+        margin = 0 if self.reach is None or length >= frames else self.reach
+        groups = point_groups(points, min(frames, length), MIXER_ROWS, points)
+        return [(group, chunk) for group in groups for chunk in chunks_of(frames, length - 2 * margin, margin)]
 
 
 class RefinedPass(VideoPass):
     """A video, encoded, and the points that are tracked through it. Close it: it keeps files open."""
 
     def __init__(
-        self, plan: RefinedPlan, sizes: RefinementSizes, t: NDArray[np.int64], start: NDArray[np.float32]
+        self,
+        plan: RefinedPlan,
+        sizes: RefinementSizes,
+        t: NDArray[np.int64],
+        start: NDArray[np.float32],
+        means: Means = ANY_MEANS,
     ) -> None:
-        super().__init__()
+        super().__init__(means)
         self._plan, self._sizes, self._t, self._start = plan, sizes, t, start
         self._spools = {size: Grids(plan, size) for size in (sizes.base, *sizes.refinement)}
         width = plan.feature_width
@@ -163,13 +193,20 @@ class RefinedPass(VideoPass):
         if not len(self._t):
             return
         for size, spool in self._spools.items():
-            grids = self._plan.encode(self._plan.prepare(image, size))
+            grids = self._journal.once(partial(self._encode, image, size))
             spool.append(grids)
             if len(asked):
                 self._features[size][asked] = self._plan.describe(grids, self._start[asked])
 
+    def _encode(self, image: Frame, size: Size) -> Mapping[str, Array | Tensor]:
+        grids = self._plan.encode(self._plan.prepare(image, size))
+        return self._plan.fetch(grids) if self._plan.kept and self._journal.writes else grids
+
     def groups(self) -> list[slice]:
-        return point_groups(len(self._t), self.frames, GROUP_ROWS, MAX_GROUP)
+        rows = self._budget.points(len(self._t) * self.frames, None, self._plan.row_bytes)
+        # What memory nobody knows of is not there to be used up.
+        most = GROUP_ROWS if self._budget.total is None else max(GROUP_ROWS, rows)
+        return point_groups(len(self._t), self.frames, most, MAX_GROUP)
 
     @property
     def steps(self) -> int:
@@ -189,23 +226,33 @@ class RefinedPass(VideoPass):
         features, spool = self._features[self._sizes.base][group], self._spools[self._sizes.base]
         found = []
         for t in range(self.frames):
-            found.append(self._plan.locate(spool[t], features))
+            found.append(self._journal.once(partial(self._located, spool, t, features)))
             yield
-        xy = np.stack([each.xy for each in found], 1)
+        stacked = {name: np.stack([each[name] for each in found], 1) for name in found[0]}
+        xy = stacked.pop(XY)
         # One position is known: the refinement starts from the query itself in its own frame.
         asked = self._t[group]
         reached = np.flatnonzero(asked < self.frames)
         xy[reached, asked[reached]] = self._start[group][reached]
-        return Estimates(xy, {name: np.stack([each.logits[name] for each in found], 1) for name in found[0].logits})
+        return Estimates(xy, stacked)
+
+    def _located(self, grids: Grids, t: int, features: Array) -> dict[str, Array]:
+        """Positions and logits [N] at first sight, by name."""
+        found = self._plan.locate(grids[t], features)
+        return {XY: found.xy, **found.logits}
 
     def _refine(self, estimates: Estimates, group: slice, size: Size) -> Steps:
         features = np.repeat(self._features[size][group, None], self.frames, axis=1)
         for _ in range(self._plan.iterations):
+            # Nothing has to be looked up where an earlier run knows what the mixer makes of it.
+            known = self._journal.left >= len(self._plan.calls(*features.shape[:2]))
             patches = []
             for t in range(self.frames):
-                patches.append(self._plan.patches(self._spools[size][t], estimates.xy[:, t], features[:, t]))
+                if not known:
+                    patches.append(self._plan.patches(self._spools[size][t], estimates.xy[:, t], features[:, t]))
                 yield
-            estimates, features = self._plan.refine(estimates, features, np.stack(patches, 1), size)
+            looked_up = np.zeros((*features.shape[:2], 0)) if known else np.stack(patches, 1)
+            estimates, features = self._plan.refine(estimates, features, looked_up, size, self._journal)
         return estimates
 
     def close(self) -> None:
@@ -223,10 +270,11 @@ class Grids:
 
     def append(self, grids: Mapping[str, Array | Tensor]) -> None:
         """Raises SaveError."""
-        if len(self._held) < self._room:
+        away = not all(isinstance(grid, np.ndarray) for grid in grids.values())
+        if away and len(self._held) < self._room:
             self._held.append(grids)
         else:
-            self._spool.append(self._plan.fetch(grids) if self._plan.kept else grids)
+            self._spool.append(self._plan.fetch(grids) if away else grids)
 
     def __getitem__(self, t: int) -> Mapping[str, Array | Tensor]:
         return self._held[t] if t < len(self._held) else self._spool[t - len(self._held)]

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
+from dataclasses import dataclass
 
+from tapsdk.runtime.budget import ANY_BUDGET, Budget
+from tapsdk.runtime.journal import NO_JOURNAL, NoJournal
 from tapsdk.runtime.stages import Estimates
 from tapsdk.video.frames import Frame
 
 Steps = Generator[None, None, Estimates]
 """Work that pauses now and then, so that its progress can be shown, and returns estimates in the end."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a pass may take, and where it writes down what it finds.
+
+    journal: of the results of stages, which is enough to go on after a kill: all else is computed from them again.
+    """
+
+    budget: Budget = ANY_BUDGET
+    journal: NoJournal = NO_JOURNAL
+
+
+ANY_MEANS = Means()
 
 
 class VideoPass(ABC):
@@ -18,7 +35,8 @@ class VideoPass(ABC):
     A plan's `start` makes one. Close it: it keeps files open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, means: Means = ANY_MEANS) -> None:
+        self._budget, self._journal = means.budget, means.journal
         self.frames = 0
         """How many there are so far."""
 
@@ -41,6 +59,31 @@ class VideoPass(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Frames [start, stop) are what it is for; [first, last) are looked at."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def core(self) -> slice:
+        """Those that it is for among those that are looked at."""
+        return slice(self.start - self.first, self.stop - self.first)
+
+
+def chunks_of(frames: int, length: int, margin: int) -> list[Chunk]:
+    """The chunks of a video, in order: `length` frames each, and `margin` on both sides, as far as there are any."""
+    starts = range(0, frames, length)
+    stops = [min(start + length, frames) for start in starts]
+    return [
+        Chunk(start, stop, max(0, start - margin), min(frames, stop + margin))
+        for start, stop in zip(starts, stops, strict=True)
+    ]
 
 
 def point_groups(points: int, frames: int, most_rows: int, most_points: int) -> list[slice]:

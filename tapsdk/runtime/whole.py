@@ -7,7 +7,7 @@ What this needs in memory is bounded by the size of a chunk and of a group of po
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from tapsdk.artifact.manifest import Manifest, Whole
 from tapsdk.backends import Array, Backend
 from tapsdk.errors import BackendError
 from tapsdk.geometry import Size
+from tapsdk.runtime.journal import NoJournal
 from tapsdk.runtime.point_state import capacity, pad
 from tapsdk.runtime.sizes import RefinementSizes
 from tapsdk.runtime.stages import Estimates, OpenStages, preprocess
-from tapsdk.runtime.video_pass import Steps, VideoPass, point_groups
+from tapsdk.runtime.video_pass import ANY_MEANS, Chunk, Means, Steps, VideoPass, chunks_of, point_groups
 from tapsdk.system.spool import Spool
 from tapsdk.video.frames import Frame
 
@@ -31,26 +32,8 @@ SPOOL_BYTES = 256 << 20
 """Of prepared frames, or of their grids, that stay in memory; beyond, they go to a file."""
 VIDEO = "frame"
 """Name of the frames themselves in what is kept of a video."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Frames [start, stop) get their tracks; the stages see [first, last)."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-
-def chunks_of(frames: int, program: Whole) -> list[Chunk]:
-    """The chunks of a video, in order."""
-    starts = range(0, frames, program.frames)
-    stops = [min(start + program.frames, frames) for start in starts]
-    return [
-        Chunk(start, stop, max(0, start - program.margin), min(frames, stop + program.margin))
-        for start, stop in zip(starts, stops, strict=True)
-    ]
+XY = "xy"
+"""Name of positions beside those of logits."""
 
 
 class WholePlan:
@@ -92,9 +75,11 @@ class WholePlan:
                     f"{artifact.directory} takes {length} frames, but its manifest asks for {asked} at once"
                 )
 
-    def start(self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32]) -> WholePass:
+    def start(
+        self, sizes: RefinementSizes, t: NDArray[np.int64], xy: NDArray[np.float32], means: Means = ANY_MEANS
+    ) -> WholePass:
         """A video to come; points are queried at xy [N, 2], in the points' space, in frames t [N]."""
-        return WholePass(self, sizes.base, t, xy)
+        return WholePass(self, sizes.base, t, xy, means)
 
     def encode(self, video: Array) -> dict[str, Array]:
         """Grids [T, ...] of frames [T, h, w, 3]."""
@@ -136,8 +121,8 @@ class WholePlan:
 class Encoder:
     """Takes frames one by one, and appends their grids to a spool as soon as what these depend on is there."""
 
-    def __init__(self, plan: WholePlan, spool: Spool) -> None:
-        self._plan, self._spool = plan, spool
+    def __init__(self, plan: WholePlan, spool: Spool, journal: NoJournal) -> None:
+        self._plan, self._spool, self._journal = plan, spool, journal
         self._frames: list[Array] = []
         """Those that are looked at from now on, of which the first `_before` are encoded already."""
         self._before = 0
@@ -158,7 +143,7 @@ class Encoder:
         """One chunk, or what is left of the video."""
         program = self._plan.program
         last = self._before + program.frames
-        grids = self._plan.encode(np.stack(self._frames[: last + program.margin]))
+        grids = self._journal.once(lambda: self._plan.encode(np.stack(self._frames[: last + program.margin])))
         stop = min(last, len(self._frames))
         for t in range(self._before, stop):
             self._spool.append({name: grid[t] for name, grid in grids.items()})
@@ -169,11 +154,13 @@ class Encoder:
 class WholePass(VideoPass):
     """See the module's docstring."""
 
-    def __init__(self, plan: WholePlan, size: Size, t: NDArray[np.int64], start: NDArray[np.float32]) -> None:
-        super().__init__()
+    def __init__(
+        self, plan: WholePlan, size: Size, t: NDArray[np.int64], start: NDArray[np.float32], means: Means = ANY_MEANS
+    ) -> None:
+        super().__init__(means)
         self._plan, self._size, self._t, self._start = plan, size, t, start
-        self._spool = Spool("the frames of the video", SPOOL_BYTES)
-        self._encoder = Encoder(plan, self._spool) if plan.encodes else None
+        self._spool = Spool("the frames of the video", self._budget.spool(SPOOL_BYTES))
+        self._encoder = Encoder(plan, self._spool, self._journal) if plan.encodes else None
         self._described: dict[str, Array] = {}
 
     def append(self, image: Frame) -> None:
@@ -200,12 +187,15 @@ class WholePass(VideoPass):
         described = {name: array[group] for name, array in self._described.items()}
         parts = []
         for chunk in self._chunks():
-            found = self._plan.track(self._seen(chunk), described)
-            core = slice(chunk.start - chunk.first, chunk.stop - chunk.first)
-            parts.append(Estimates(found.xy[:, core], {name: each[:, core] for name, each in found.logits.items()}))
+            parts.append(self._journal.once(partial(self._track_in, chunk, described)))
             yield
-        logits = {name: np.concatenate([part.logits[name] for part in parts], 1) for name in parts[0].logits}
-        return Estimates(np.concatenate([part.xy for part in parts], 1), logits)
+        found = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
+        return Estimates(found.pop(XY), found)
+
+    def _track_in(self, chunk: Chunk, described: dict[str, Array]) -> dict[str, Array]:
+        """Positions and logits [N, T, ...] in the frames of a chunk, by name."""
+        found = self._plan.track(self._seen(chunk), described)
+        return {name: array[:, chunk.core] for name, array in {XY: found.xy, **found.logits}.items()}
 
     def _describe(self) -> None:
         """All points, each in the chunk of its query's frame."""
@@ -216,15 +206,19 @@ class WholePass(VideoPass):
             most = self._plan.most_points
             for some in (asked[first : first + most] for first in range(0, len(asked), most)):
                 delay = (self._t[some] - chunk.first).astype(np.float32)
-                for name, rows in self._plan.describe(self._seen(chunk), self._start[some], delay).items():
+                describe = partial(self._describe_in, chunk, self._start[some], delay)
+                for name, rows in self._journal.once(describe).items():
                     if name not in self._described:
                         self._described[name] = np.zeros((len(self._t), *rows.shape[1:]), rows.dtype)
                     self._described[name][some] = rows
 
+    def _describe_in(self, chunk: Chunk, xy: Array, delay: Array) -> dict[str, Array]:
+        return self._plan.describe(self._seen(chunk), xy, delay)
+
     def _chunks(self) -> list[Chunk]:
         """Grids have looked at the frames beside theirs already."""
         program = self._plan.program
-        return chunks_of(self.frames, replace(program, margin=0) if self._plan.encodes else program)
+        return chunks_of(self.frames, program.frames, 0 if self._plan.encodes else program.margin)
 
     def _seen(self, chunk: Chunk) -> dict[str, Array]:
         """[T, ...] of what the stages see of a chunk, by name."""

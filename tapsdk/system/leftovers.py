@@ -54,6 +54,12 @@ else:
         return True
 
 
+def is_taken(file: BinaryIO) -> bool:
+    """Whether another process has locked an open file; if not, this one has from now on, until it is closed. Where the
+    system has no such locks, nobody ever has."""
+    return sys.platform != "win32" and not _lock(file.fileno(), wait=False)
+
+
 def _locked(folder: Path) -> int | None:
     """The open folder, locked, where the system has such a thing."""
     if sys.platform == "win32":

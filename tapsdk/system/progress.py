@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Wrap = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
+"""Puts a progress bar around frames: (frames, total, label)."""
+Report = Callable[[str, int, int | None], None]
+"""Is told what is being done, how many frames of it are done, and how many there are, if that is known."""
 
 
 def with_progress(
@@ -33,6 +37,31 @@ def with_progress(
     options["file"] = _Forgiving(sys.stderr)
     with _forced_bar(items, options) if force else _terminal_bar(items, options) as bar:
         yield from bar
+
+
+def no_progress(frames: Iterable[Any], total: int | None, label: str) -> Iterable[Any]:
+    return frames
+
+
+def progress_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """Wherever stderr goes."""
+    return with_progress(frames, total=total, label=label, force=True)
+
+
+def terminal_bars(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    """Only where stderr is a terminal."""
+    return with_progress(frames, total=total, label=label)
+
+
+def reports_to(report: Report) -> Wrap:
+    """Tells a function what was done."""
+
+    def wrap(frames: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+        for done, frame in enumerate(frames, 1):
+            yield frame
+            report(label, done, total)
+
+    return wrap
 
 
 def _terminal_bar(items: Iterable[Item], options: dict[str, Any]) -> Any:

@@ -128,6 +128,38 @@ def _load_tracker(folder: Path) -> None:
     tracker.step(FRAMES[2])
 
 
+def _features(folder: Path) -> None:
+    tracker = tapsdk.Tracker(backend="onnxruntime:native", threads=1)
+    tracker.features(FRAMES[0], [[10, 10], [30, 20]]).save(folder / "features.npz")
+
+
+def _look_for(folder: Path) -> None:
+    tracker = tapsdk.Tracker(backend="onnxruntime:native", threads=1)
+    tracker.add(features=tapsdk.PointFeatures.load(folder / "features.npz"))
+    tracker.step(FRAMES[1])
+
+
+def _left(folder: Path) -> None:
+    """What a run left that was killed."""
+    from tapsdk.runtime.journal import Journal
+
+    work = Journal(folder, {})
+    for frame in FRAMES:
+        work.saw(lambda frame=frame: frame)
+        work.once(lambda frame=frame: {"frame": frame})
+    work.keep({"state": FRAMES})
+    work.close()
+
+
+def _go_on(folder: Path) -> None:
+    from tapsdk.runtime.journal import Journal
+
+    with contextlib.closing(Journal(folder, {})) as work:
+        for frame in FRAMES:
+            work.saw(lambda frame=frame: frame)
+            work.once(dict)
+
+
 def _pictures(folder: Path) -> None:
     from PIL import Image
 
@@ -305,6 +337,8 @@ SURFACES = {
     ),
     "points": Surface(_points, _read_points, {".npy": (spoil_npy,), ".csv": (spoil_table,), ".json": (spoil_json,)}),
     "tracker": Surface(_tracker, _load_tracker, {".npz": _ZIP}),
+    "features": Surface(_features, _look_for, {".npz": _ZIP}),
+    "resume": Surface(_left, _go_on, {".npz": _ZIP, "": (spoil_bytes,)}),
     "pictures": Surface(
         _pictures, _open_each, dict.fromkeys((".png", ".jpg", ".tiff", ".webp", ".bmp", ".gif"), (spoil_bytes,))
     ),

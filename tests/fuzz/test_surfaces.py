@@ -15,7 +15,7 @@ from tests.fuzz.run import fuzz, spoilt, verdict
 from tests.fuzz.surfaces import SURFACES, Surface
 
 NEEDS = {"checkpoints": "torch", "joints": "scipy", "tracks3d": "PIL"}
-INPUTS = {"tracker": 8, "manifest": 12, "stages": 6}
+INPUTS = {"tracker": 8, "features": 8, "manifest": 12, "stages": 6}
 """Of surfaces that open a model for each; 40 of the others."""
 
 

@@ -29,7 +29,7 @@ from export.targets.onnx.weights import HALF_FROM, halve, quantize  # noqa: E402
 from export.verification import calibration, clips, verify  # noqa: E402
 from export.verification.verify import VerificationError  # noqa: E402
 from tapsdk.artifact.manifest import StageSpec, TensorSpec  # noqa: E402
-from tapsdk.runtime.causal import JOINING  # noqa: E402
+from tapsdk.runtime.native import JOINING  # noqa: E402
 from training.data.synthetic import SceneConfig, held_out, make_clip  # noqa: E402
 
 SIDE = 32

@@ -1,28 +1,37 @@
 """Models that refine over whole videos: their points pass over every frame, whatever the length."""
 
 from contextlib import closing
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tapsdk import Tracker, load, track
-from tapsdk.artifact import open_artifact
+from tapsdk.artifact import Artifact, open_artifact
 from tapsdk.artifact.manifest import FrameSpec
 from tapsdk.backends import Options, Place, open_backend
 from tapsdk.errors import ArtifactError, BackendError, FramesError, ModelError, PointsError
 from tapsdk.points import parse_query_points
-from tapsdk.runtime import refined
+from tapsdk.runtime import budget, refined
+from tapsdk.runtime.budget import Budget
 from tapsdk.runtime.model import open_model
 from tapsdk.runtime.refined import RefinedPass, RefinedPlan
 from tapsdk.runtime.sizes import RefinementSizes
 from tapsdk.runtime.stages import Estimates, preprocess
-from tapsdk.runtime.video_pass import finished
+from tapsdk.runtime.video_pass import Means, finished
 from tapsdk.runtime.whole_video import OfflineRun, start_run
 from tapsdk.video import open_frames
 from tests.support import EXACT, copy_artifact, moving_texture, needs_torch, random_points
 
 RUN = "onnxruntime:refined"
 BASE, LARGE = (16, 32), (32, 64)
+
+
+@pytest.fixture(autouse=True)
+def little_is_known_of_memory(monkeypatch):
+    """So that groups are as large as GROUP_ROWS says."""
+    monkeypatch.setattr(budget, "free_memory", lambda: None)
 
 
 def frame(t):
@@ -33,7 +42,7 @@ def frame(t):
 class NoteTaker:
     """Stands in for a plan: grids hold the frame's number and width, so that all that follows can be told apart."""
 
-    feature_width, iterations, kept = 2, 3, ()
+    feature_width, iterations, kept, row_bytes = 2, 3, (), 1000
 
     def __init__(self):
         self.located, self.looked_up = [], []
@@ -60,7 +69,10 @@ class NoteTaker:
         self.looked_up.append((int(t), int(width)))
         return np.repeat(np.float32([[t]]), len(xy), 0)
 
-    def refine(self, estimates, features, patches, size):
+    def calls(self, points, frames):
+        return [(slice(None), None)]
+
+    def refine(self, estimates, features, patches, size, journal):
         assert patches.shape[:2] == features.shape[:2] == estimates.xy.shape[:2]
         logits = {name: logit + patches[..., 0] for name, logit in estimates.logits.items()}
         return Estimates(estimates.xy + size[1], logits), features
@@ -116,6 +128,16 @@ def test_groups_are_as_large_as_the_mixers_memory_allows(plan, frames, points, s
     )
     made.frames = frames
     assert [len(range(points)[group]) for group in made.groups()] == sizes
+
+
+@pytest.mark.parametrize(
+    "total, sizes", [(1000, [2, 2, 1]), (4 * 10**6, [2, 2, 1]), (8 * 10**6, [5]), (None, [2, 2, 1])]
+)
+def test_where_there_is_memory_groups_are_larger(plan, total, sizes):
+    start = np.zeros(5, np.int64), np.zeros((5, 2), np.float32)
+    made = RefinedPass(plan, RefinementSizes(BASE, (BASE,)), *start, Means(Budget(total)))
+    made.frames = 1024
+    assert [len(range(5)[group]) for group in made.groups()] == sizes
 
 
 def test_a_step_is_a_frame_that_was_looked_at(plan):
@@ -175,6 +197,56 @@ def test_how_many_points_go_together_changes_no_track(run, video, points, monkey
     apart = run(video, points)
     np.testing.assert_allclose(apart.xy, together.xy, atol=EXACT)
     np.testing.assert_allclose(apart.confidence, together.confidence, atol=1e-5)
+
+
+# Long videos: the mixer gets them in chunks
+
+
+@pytest.fixture
+def lengths(monkeypatch):
+    """How many frames the mixer got, each time; eight at most, wherever it may get fewer than all."""
+    monkeypatch.setattr(refined, "MIXER_ROWS", 1)
+    seen, usual = [], refined.RefinedPlan.__init__
+
+    def init(self, *args):
+        usual(self, *args)
+        mixer = self._mixer
+        self._mixer = SimpleNamespace(
+            run=lambda inputs: (seen.append(inputs["patches"].shape[1]), mixer.run(inputs))[1]
+        )
+
+    monkeypatch.setattr(refined.RefinedPlan, "__init__", init)
+    return seen
+
+
+LONG = moving_texture(29, 40, 64)
+ASKED = np.column_stack([[0, 28, 13, 4], random_points(4, LONG)])
+
+
+@needs_torch
+def test_chunks_of_a_video_give_the_tracks_of_the_whole(exported_clip, lengths):
+    reach = open_artifact(exported_clip).manifest.program.reach
+    assert reach == 2
+    expected = track(LONG, ASKED, without_reach(exported_clip))
+    assert set(lengths) == {29}
+    lengths.clear()
+    chunks = track(LONG, ASKED, load(exported_clip, backend=RUN))
+    assert max(lengths) == 4 * reach
+    np.testing.assert_allclose(chunks.xy, expected.xy, atol=EXACT)
+    np.testing.assert_allclose(chunks.confidence, expected.confidence, atol=1e-5)
+
+
+@needs_torch
+def test_a_reach_that_is_too_short_shows(exported_clip, lengths):
+    expected, wrong = (track(LONG, ASKED, without_reach(exported_clip, reach)) for reach in (None, 0))
+    assert np.abs(wrong.xy - expected.xy).max() > 10 * EXACT
+
+
+def without_reach(path, reach=None):
+    artifact = open_artifact(path)
+    program = replace(artifact.manifest.program, reach=reach)
+    changed = Artifact(artifact.directory, replace(artifact.manifest, program=program))
+    return open_model(changed, open_backend("onnxruntime"), "refined")
 
 
 @needs_torch

@@ -23,8 +23,8 @@ from tapsdk.errors import BackendError, FramesError, ModelError, PointsError
 from tapsdk.runtime import whole
 from tapsdk.runtime.model import open_model
 from tapsdk.runtime.sizes import RefinementSizes
-from tapsdk.runtime.video_pass import finished
-from tapsdk.runtime.whole import Chunk, WholePlan, chunks_of
+from tapsdk.runtime.video_pass import Chunk, chunks_of, finished
+from tapsdk.runtime.whole import WholePlan
 from tapsdk.system.files import sha256, size_of
 from tests.support import import_or_skip, moving_texture
 
@@ -158,7 +158,7 @@ def tracks_of(artifact, video, points=POINTS):
     ids=str,
 )
 def test_chunks_cover_the_video_and_look_over_their_edges(frames, program, chunks):
-    assert chunks_of(frames, program) == chunks
+    assert chunks_of(frames, program.frames, program.margin) == chunks
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 6, 7, 100])

@@ -1,5 +1,6 @@
 """The order in which points join on both ways through a video, told by a model that only takes notes."""
 
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 from tapsdk.errors import FramesError
 from tapsdk.points import parse_query_points
-from tapsdk.runtime import whole_video
+from tapsdk.runtime import journal, whole_video
+from tapsdk.runtime.journal import Journal
+from tapsdk.runtime.video_pass import Means
 from tapsdk.runtime.whole_video import CausalRun
 from tapsdk.tracks import RunReport, Tracks
 from tapsdk.video.frames import frames_from_iterable
@@ -30,7 +33,9 @@ class NoteTaker:
         self.at_once, self.stop = at_once, stop
         self.most = 0
         """Points that were tracked together."""
-        self.manifest = SimpleNamespace(points=SimpleNamespace(join=join))
+        self.manifest = SimpleNamespace(points=SimpleNamespace(join=join, query_frame="model"))
+        self.steps = 0
+        """Frames that it was shown."""
         self.joined = []
         """(frame, y of the point, delay) of every point that joined."""
         self.clear()
@@ -38,11 +43,21 @@ class NoteTaker:
     def stream(self):
         return self
 
-    def points_at_once(self, points):
+    def points_at_once(self, points, budget, frames):
         return min(points, self.at_once)
 
     def clear(self):
         self._points = np.zeros((0, 2), np.float32)
+
+    def as_array(self, frame):
+        return frame
+
+    def save_state(self):
+        return {"points": self._points}
+
+    def restore_state(self, arrays, count):
+        assert len(arrays["points"]) == count
+        self._points = arrays["points"]
 
     def prepare(self, image):
         return np.full((1, 1, 1, 3), image[0, 0, 0], np.float32)
@@ -53,6 +68,7 @@ class NoteTaker:
             self.stop -= 1
             if self.stop < 0:
                 raise KeyboardInterrupt
+        self.steps += 1
         t = int(frame[0, 0, 0, 0])
         self.joined += [(t, int(y), int(d)) for (_, y), d in zip(added, delay, strict=True)]
         self._points = np.concatenate([self._points, added])
@@ -187,6 +203,29 @@ def test_an_interruption_while_frames_are_read_leaves_those_frames():
     tracks = run_.tracks()
     assert tracks.num_frames == 3
     assert tracks.visible.tolist() == [[False, False, True], [True] * 3, [False] * 3, [False] * 3, [False] * 3]
+
+
+# Runs that were killed
+
+
+@pytest.mark.parametrize("join", ["query", "start"])
+@pytest.mark.parametrize("at_once", [2, 99])
+def test_a_run_goes_on_where_another_was_stopped_and_does_nothing_twice(join, at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "SECONDS", -1)
+    model, whole = run(join, at_once=at_once)
+    query = parse_query_points(QUERIES, num_frames=T, frame_size=SIZE)
+    steps = model.steps
+    for stop in range(1, steps, 4):
+        folder = tmp_path / str(stop)
+        first, second = NoteTaker(join, at_once, stop), NoteTaker(join, at_once)
+        with closing(Journal(folder, {})) as notes, pytest.raises(KeyboardInterrupt):
+            CausalRun(first, frames_from_iterable(VIDEO), query, Means(journal=notes)).run()
+        with closing(Journal(folder, {})) as notes:
+            tracks = CausalRun(second, frames_from_iterable(VIDEO), query, Means(journal=notes)).run()
+        for name in ("xy", "visible", "confidence"):
+            np.testing.assert_array_equal(getattr(tracks, name), getattr(whole, name))
+        assert second.steps == steps - stop
+        assert tracks.report.frames_per_second is None
 
 
 # Frames that end early

@@ -76,6 +76,11 @@ class TapirConfig:
         return self.high_width + self.low_width
 
     @property
+    def reach(self) -> int:
+        """Frames before and after one that the mixer of a clip looks at: each block has two convolutions over three."""
+        return 2 * self.mixer_blocks
+
+    @property
     def levels(self) -> int:
         """Grids that one refinement step looks at."""
         return 2 + self.pyramid_level

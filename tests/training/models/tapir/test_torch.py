@@ -175,3 +175,15 @@ def test_no_points_give_no_tracks(variant: str) -> None:
         out = model(VARIANTS[variant]).clip(clip(), QUERIES[:, :0])
     assert out["tracks"].shape == (1, 0, 6, 2)
     assert out["occlusion"].shape == (1, 0, 6)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_mixer_of_a_clip_looks_exactly_as_far_as_its_reach(blocks: int) -> None:
+    config = replace(SMALL, causal=False, mixer_blocks=blocks)
+    mixer, frames = model(config).mixer, 2 * config.reach + 5
+    middle = frames // 2
+    x = torch.randn(1, frames, mixer.embed.in_features, requires_grad=True)
+    mixer(x)[0][0, middle].sum().backward()
+    assert x.grad is not None
+    seen = x.grad[0].abs().sum(-1) > 0
+    assert torch.nonzero(seen).flatten().tolist() == list(range(middle - config.reach, middle + config.reach + 1))
