@@ -61,7 +61,7 @@ class Page:
 
 
 PAGES = {
-    "browser": Page(705, "?provider=wasm", "document.getElementById('points').textContent > 0", kept=0.75),
+    "browser": Page(850, "?provider=wasm", "parseInt(document.getElementById('points').textContent) > 0"),
     "compared": Page(760, "", "by('errors').click(), by('frame').value = 16, show(16), true"),
     "space": Page(760),
 }
