@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tapsdk import batch as batch
     from tapsdk import errors as errors
     from tapsdk import motion as motion
     from tapsdk.api import check_output as check_output
@@ -66,7 +67,7 @@ _HOMES = {
     "track": "tapsdk.api",
 }
 
-_MODULES = ("errors", "motion")
+_MODULES = ("batch", "errors", "motion")
 
 __all__ = [
     "FrameSource",
@@ -80,6 +81,7 @@ __all__ = [
     "Tracks3D",
     "VideoWriter",
     "__version__",
+    "batch",
     "check_output",
     "distinct_colors",
     "draw",

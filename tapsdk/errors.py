@@ -29,6 +29,10 @@ class TracksError(TapsdkError, ValueError):
     """Tracks whose arrays do not fit together, or a tracks file that cannot be read."""
 
 
+class JobsError(TapsdkError, ValueError):
+    """A list or a table of videos that cannot be read, or that asks for what cannot be."""
+
+
 class DepthError(TapsdkError, ValueError):
     """Depth maps, intrinsics or poses that do not fit to the tracks, that cannot be, or that cannot be read."""
 

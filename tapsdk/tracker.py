@@ -148,6 +148,28 @@ class Tracker:
             self._ids = [self._ids[row] for row in kept]
         self._added = {id: added for id, added in self._added.items() if id not in gone}
 
+    def join(self, other: Tracker) -> list[int]:
+        """Takes over the points of another tracker, whose last frame was the same as here; returns their new ids.
+
+            late = Tracker(model=model)             # a click into a frame that is over already
+            late.add([[120, 80]])
+            for frame in frames_since: late.step(frame)
+            ids = tracker.join(late)                # as if the point had been here from that frame on
+
+        Both were made with one loaded model (`tapsdk.load`) of independent points. The other one is empty then.
+        Raises ModelError, PointsError.
+        """
+        if self._added or other._added:
+            raise PointsError("points were added for a frame that has not come yet; call step(frame) before join")
+        if self._size not in (None, other._size):
+            raise PointsError(f"{self!r} and {other!r} have not seen the same frames")
+        self._stream.join(other._stream)
+        ids = list(range(self._next_id, self._next_id + len(other._ids)))
+        self._next_id += len(ids)
+        self._ids, self._size = [*self._ids, *ids], other._size
+        other.reset()
+        return ids
+
     def reset(self, ids: Iterable[int] | None = None) -> None:
         """Forgets points and their past: those of `ids`, or all of them and the frame size."""
         if ids is not None:

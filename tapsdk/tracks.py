@@ -231,10 +231,10 @@ class Tracks:
         """Read a file that `save` wrote; raises TracksError if it is missing, damaged or of another kind."""
         with reading(path, NO_TRACKS, TracksError):
             stored = read_tracks(path)
-            return Tracks(**{**stored, "report": _report_from(stored.get("report"))})
+            return Tracks(**{**stored, "report": report_from(stored.get("report"))})
 
 
-def _report_from(values: dict[str, Any] | None) -> RunReport | None:
+def report_from(values: dict[str, Any] | None) -> RunReport | None:
     """The fields that this version knows; a later one may have more. Raises ValueError for one of another type."""
     if values is None:
         return None

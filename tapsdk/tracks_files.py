@@ -171,3 +171,4 @@ _FORMATS: dict[str, tuple[Callable[[Fields, BinaryIO], None], Callable[[BinaryIO
     ".csv": (_write_csv, _read_csv),
     ".json": (_write_json, _read_json),
 }
+SUFFIXES = tuple(_FORMATS)

@@ -33,7 +33,20 @@ def _train(args: argparse.Namespace) -> None:
             f"{args.output} holds a run already; go on with it: --resume {args.output}; or choose another -o"
         )
     with closing(make_updater(config)) as updater:
-        train(config, updater, args.resume or args.output, progress=not args.quiet)
+        train(config, updater, args.resume or args.output, progress=not args.quiet, source=_source(args.on))
+
+
+def _source(on: str | None) -> Any:
+    """Who makes the batches."""
+    if on is None:
+        from training.run.batches import iterate
+
+        return iterate
+    from functools import partial
+
+    from training.run.on_ray import iterate_on_ray
+
+    return partial(iterate_on_ray, on=on)
 
 
 def _add_train(commands: Any) -> None:
@@ -63,6 +76,9 @@ def _add_train(commands: Any) -> None:
         help="folder for a new run, or its URL in a store (default: %(default)s)",
     )
     parser.add_argument("--resume", type=place, metavar="DIR", help="go on with the run in DIR, or start it there")
+    parser.add_argument(
+        "--on", metavar="WHERE", help="make clips on ray, or on a cluster, ray://HOST:PORT (default: this machine)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=_train)
 

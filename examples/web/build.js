@@ -4,7 +4,8 @@
  *     node build.js [--model ARTIFACT] [--out FOLDER]
  */
 
-import { cp, mkdir, readFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -13,15 +14,19 @@ import { checkManifest, stageFile } from "./manifest.js";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ORT = join(HERE, "node_modules", "onnxruntime-web", "dist");
-const PAGE = ["index.html", "style.css"];
+/** What this page has in common with that of `tapsdk live`. */
+const SHARED = join(HERE, "..", "..", "tapsdk", "live", "page");
+const SHARED_FILES = ["draw.js", "look.css", "stage.js"];
+const PAGE = ["icon.svg", "index.html", "site.webmanifest", "start.js", "worker.js"];
 const MODULES = [
   "artifact.js",
   "demo.js",
-  "draw.js",
   "flow.js",
   "manifest.js",
+  "offline.js",
   "page.js",
   "point_state.js",
+  "recorded.js",
   "resize.js",
   "runtime.js",
   "sources.js",
@@ -33,6 +38,8 @@ const RUNTIME = [
   "ort.webgpu.bundle.min.mjs",
   "ort-wasm-simd-threaded.asyncify.wasm",
 ];
+/** What only some browsers want, and then once they do. */
+const SELDOM = RUNTIME.slice(2);
 const STAGES = ["encode", "query", "step"];
 
 const { values } = parseArgs({
@@ -55,8 +62,26 @@ async function copy(names, from, to) {
   for (const name of names) await cp(join(from, name), join(to, name));
 }
 
+/** Writes down what `worker.js` keeps, and a version that changes with any of it. */
+async function listFiles(names, to) {
+  const digest = createHash("sha256");
+  for (const name of names) digest.update(`${name}\0`).update(await readFile(join(to, name)));
+  const kept = Object.fromEntries(names.map((name) => [name, !SELDOM.includes(name.replace("ort/", ""))]));
+  const version = digest.digest("hex").slice(0, 16);
+  await writeFile(join(to, "files.js"), `self.VERSION = "${version}";\nself.FILES = ${JSON.stringify(kept, null, 1)};\n`);
+}
+
 const model = await modelFiles(values.model);
 await copy([...PAGE, ...MODULES], HERE, values.out);
+await copy(SHARED_FILES, SHARED, values.out);
 await copy(RUNTIME, ORT, join(values.out, "ort"));
 await copy(model, values.model, join(values.out, "model"));
+await listFiles(
+  [
+    ...[...PAGE, ...MODULES, ...SHARED_FILES].filter((name) => name !== "worker.js"),
+    ...RUNTIME.map((name) => `ort/${name}`),
+    ...model.map((name) => `model/${name}`),
+  ],
+  values.out,
+);
 console.log(`wrote ${values.out}`);

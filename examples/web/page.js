@@ -1,24 +1,28 @@
 /** The page: shows the frames of a source, hands them to the tracker, and draws what comes back. */
 
-import { Trails } from "./draw.js";
+import { keepOffline } from "./offline.js";
+import { Recorded, readRecorded } from "./recorded.js";
 import { loadTracker } from "./runtime.js";
-import { openCamera, openDemo, openFile } from "./sources.js";
+import { openCamera, openDemo, openFile, openReplay } from "./sources.js";
+import { Stage } from "./stage.js";
 
-const GRID = 6; // points a side
-const REACH = 12; // pixels of the screen within which a click means a point that is there
+const GRID = 8; // points along the longer side
 const SMOOTHING = 0.9; // of the time per frame
+const SOURCES = ["demo", "camera", "pick"];
+const KEYS = { u: "undo", c: "clear", g: "grid", n: "names", s: "save", " ": "play" };
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((found) => [found.id, found]));
-const picture = element.picture.getContext("2d");
-const overlay = element.overlay.getContext("2d");
-const trails = new Trails();
+const stage = new Stage(element.picture, element.overlay, { add: addPoints, remove: removePoints });
 
 let tracker = null;
 let source = null;
 let frame = null; // ImageData that is on show
+let time = 0; // seconds, of that frame
 let playing = true;
 let ended = false;
-let clicked = []; // [[x, y], ...], pixels of the frame on show
+let clicked = []; // batches [[x, y], ...], pixels of the frame on show
+let added = []; // batches of ids, those that were added last come last
+let recorded = new Recorded();
 let ms = null;
 let running = Promise.resolve(); // the loop over the source's frames
 let changing = Promise.resolve(); // one change of source or model after the other
@@ -31,35 +35,39 @@ async function run(current) {
     if (source !== current) return;
     if (isNew === null) continue;
     const started = performance.now();
-    const points = await tracker.step(frame);
+    const points = current.points ? await tracker.step(frame) : current.tracked();
     if (points.length) noteTime(performance.now() - started);
-    trails.push(points);
-    show();
+    if (isNew) stage.trails.push(points);
+    else stage.trails.correct(points);
+    recorded.push(frame, time, points, isNew);
+    stage.show(frame);
+    showNumbers();
     await new Promise(requestAnimationFrame); // lets the browser paint, and clicks come in
   }
 }
 
 /**
- * Makes `frame` the one to track next; null if there is nothing to do yet.
+ * Makes `frame` the one to track next; null if there is nothing to do yet, else whether it is another one than before.
  *
  * A click belongs to the picture that was on show, so the tracker gets that one again, now with the new point. For the
  * other points it is a frame without motion.
  */
 async function nextFrame(current) {
   if (frame && clicked.length) {
-    tracker.add(clicked.splice(0));
-    return frame;
+    added.push(...clicked.splice(0).filter((batch) => batch.length).map((batch) => tracker.add(batch)));
+    return false;
   }
   if (playing || !frame) {
     const next = await current.next();
     if (next) {
-      if (!frame) tracker.add(current.points);
-      frame = next;
-      return frame;
+      if (!frame && current.points?.length) added.push(tracker.add(current.points));
+      [frame, time] = [next, current.time];
+      return true;
     }
     if (source !== current) return null;
     ended = true;
     setPlaying(false);
+    if (current.reason) say(current.reason, true);
   }
   await new Promise((resolve) => (wake = resolve));
   return null;
@@ -69,149 +77,229 @@ function noteTime(elapsed) {
   ms = ms === null ? elapsed : SMOOTHING * ms + (1 - SMOOTHING) * elapsed;
 }
 
-function show() {
-  if (!frame) return;
-  if (element.picture.width !== frame.width || element.picture.height !== frame.height) {
-    Object.assign(element.picture, { width: frame.width, height: frame.height });
-    layOut();
-  }
-  picture.putImageData(frame, 0, 0);
-  showPoints();
+function showNumbers() {
+  const { trails } = stage;
+  write("points", `${trails.count}`, trails.hidden && `${trails.hidden} hidden`);
+  write("ms", ms === null ? "–" : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`, ms && `${(1000 / ms).toFixed(0)} a second at most`);
+  const isTracking = Boolean(source?.points);
+  element.clear.disabled = !trails.count || !isTracking;
+  element.undo.disabled = !added.length || !isTracking;
+  element.grid.disabled = element.add.disabled = element.remove.disabled = !isTracking;
+  element.save.disabled = recorded.isEmpty;
+  element.hint.hidden = trails.count > 0 || !frame || !isTracking;
 }
 
-function showPoints() {
-  const ratio = devicePixelRatio;
-  trails.draw(overlay, element.overlay.width / element.picture.width, ratio);
-  element.points.textContent = trails.count;
-  element["hidden-points"].textContent = trails.hidden;
-  element.ms.textContent = ms === null ? "–" : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
+/** A value, and beside it a quiet one. */
+function write(id, value, beside = "") {
+  element[id].textContent = value;
+  if (beside) element[id].append(" ", Object.assign(document.createElement("small"), { textContent: beside }));
 }
 
-/** Lays the overlay exactly over the picture, with a pixel for each of the screen's. */
-function layOut() {
-  const { offsetLeft, offsetTop, clientWidth, clientHeight } = element.picture;
-  const scale = Math.min(clientWidth / element.picture.width, clientHeight / element.picture.height);
-  const [width, height] = [element.picture.width * scale, element.picture.height * scale];
-  Object.assign(element.overlay.style, {
-    left: `${offsetLeft + (clientWidth - width) / 2}px`,
-    top: `${offsetTop + (clientHeight - height) / 2}px`,
-    width: `${width}px`,
-    height: `${height}px`,
-  });
-  element.overlay.width = Math.round(width * devicePixelRatio);
-  element.overlay.height = Math.round(height * devicePixelRatio);
-}
-
-/** Stops the loop, runs `change`, and goes on with the source that it gives. */
-function changeTo(button, change) {
+/** Opens what is to be shown next, and only then leaves what is shown now: if it cannot be opened, nothing changes. */
+function changeTo(button, open) {
   changing = changing.then(async () => {
-    source?.stop();
-    source = null;
-    wake();
-    await running;
-    forget();
-    tracker?.reset();
     try {
-      const next = await change();
-      if (!tracker) throw new Error("no model is loaded: choose where to run it");
+      say("Opening");
+      const next = await open();
+      if (next.points && !tracker) {
+        next.stop();
+        throw new Error("No model is loaded: choose where to run it");
+      }
+      await leave();
+      forget();
       source = next;
-      for (const id of ["demo", "camera", "pick"]) element[id].setAttribute("aria-pressed", id === button);
-      element.message.textContent = source.live ? "" : "Click on points, then play";
-      setPlaying(source.live);
-      running = run(source).catch(fail);
+      for (const id of SOURCES) element[id].setAttribute("aria-pressed", id === button);
+      begin(next.live);
+      if (!next.live) say("Click on points, then play");
     } catch (error) {
       fail(error);
     }
   });
 }
 
+/** Ends the loop over the frames of the source. */
+async function leave() {
+  source?.stop();
+  source = null;
+  wake();
+  await running;
+}
+
+function begin(isPlaying) {
+  setPlaying(isPlaying);
+  running = run(source).catch((error) => {
+    setPlaying(false);
+    fail(error);
+  });
+}
+
 function forget() {
-  [frame, clicked, ms, ended] = [null, [], null, false];
-  trails.clear();
+  [frame, clicked, added, ms, ended] = [null, [], [], null, false];
+  recorded = new Recorded();
+  stage.clear();
+  tracker?.reset();
+}
+
+/** Loads the model to run elsewhere; source, frame and points stay as they are, also if it cannot be loaded. */
+function changeModel() {
+  changing = changing.then(async () => {
+    const before = element.provider.dataset.loaded;
+    try {
+      say("Loading the model");
+      const loaded = await loadTracker("model/", element.provider.value);
+      const old = source;
+      source = null; // its loop ends, and it stays open
+      wake();
+      await running;
+      moveTo(loaded.tracker);
+      element["runs-on"].textContent = loaded.description;
+      element.note.textContent = loaded.note;
+      element.provider.dataset.loaded = element.provider.value;
+      source = old;
+      if (source) begin(playing);
+      say("");
+    } catch (error) {
+      if (before) element.provider.value = before;
+      fail(error);
+    }
+  });
+  return changing;
+}
+
+/** Points go on with another tracker, under the same ids: those that can be seen, from where they are. */
+function moveTo(next) {
+  const old = tracker;
+  tracker = next;
+  const seen = stage.trails.last.filter(({ visible }) => visible);
+  if (frame && seen.length) {
+    tracker.add(seen.map(({ x, y }) => [x, y]), seen.map(({ id }) => id));
+    clicked.push([]); // the frame on show once more, for them to join in
+  }
+  old?.reset();
 }
 
 function fail(error) {
   console.error(error);
-  element.message.textContent = error.message;
+  say(error.message, true);
+}
+
+function say(text, isBad = false) {
+  element.message.textContent = text;
+  element.message.classList.toggle("bad", isBad);
 }
 
 function setPlaying(value) {
   playing = value;
-  element.play.textContent = playing ? "Pause" : "Play";
-  if (playing && ended) {
-    clear(); // the points belong to the end, and the video starts over
-    forget();
-  }
+  element.play.textContent = playing ? "Pause" : ended ? "Again" : "Play";
+  element.state.dataset.state = playing ? "playing" : "paused";
+  element.state.textContent = playing ? "Playing" : ended ? "At its end" : "Paused";
+  if (playing && ended) forget(); // the points belong to the end, and the video starts over
   if (playing) Promise.resolve(source?.play()).catch(fail);
   else source?.pause();
-  if (playing) element.message.textContent = "";
+  if (playing) say("");
   wake();
 }
 
 function addPoints(points) {
-  clicked.push(...points);
+  if (!frame || !source?.points || !points.length) return;
+  clicked.push(points);
   wake();
 }
 
-function onPicture({ offsetX, offsetY }) {
-  if (!frame) return;
-  const scale = frame.width / element.overlay.clientWidth;
-  const [x, y] = [offsetX * scale, offsetY * scale];
-  const id = trails.nearest(x, y, REACH * scale);
-  if (id === undefined) {
-    addPoints([[Math.min(Math.max(x, 0), frame.width), Math.min(Math.max(y, 0), frame.height)]]);
-  } else {
-    tracker.remove([id]);
-    trails.remove(id);
-    showPoints();
-  }
+function removePoints(ids) {
+  if (!source?.points) return;
+  const there = tracker.ids.filter((id) => ids.includes(id));
+  tracker.remove(there);
+  there.forEach((id) => stage.trails.remove(id));
+  stage.draw();
+  showNumbers();
 }
 
-function addGrid() {
-  if (!frame) return;
-  const cells = [...Array(GRID).keys()].map((cell) => (cell + 0.5) / GRID);
-  addPoints(cells.flatMap((y) => cells.map((x) => [x * frame.width, y * frame.height])));
+function undo() {
+  const there = new Set(tracker?.ids);
+  while (added.length) {
+    const gone = added.pop().filter((id) => there.has(id));
+    if (gone.length) return removePoints(gone);
+  }
+  return showNumbers();
 }
 
 function clear() {
-  clicked = [];
-  tracker?.remove(tracker.ids);
-  trails.clear();
-  showPoints();
+  [clicked, added] = [[], []];
+  removePoints(tracker?.ids ?? []);
 }
 
-async function loadModel() {
-  element.message.textContent = "Loading the model";
-  element["runs-on"].textContent = "–";
-  tracker = null;
-  const loaded = await loadTracker("model/", element.provider.value);
-  tracker = loaded.tracker;
-  element["runs-on"].textContent = loaded.description;
-  element.note.textContent = loaded.note;
+function setRemoving(removing) {
+  stage.removing = removing;
+  element.add.setAttribute("aria-pressed", !removing);
+  element.remove.setAttribute("aria-pressed", removing);
+  element.overlay.classList.toggle("removing", removing);
 }
 
-element.overlay.addEventListener("pointerdown", onPicture);
-element.demo.addEventListener("click", () => changeTo("demo", openDemo));
-element.camera.addEventListener("click", () => changeTo("camera", openCamera));
-element.pick.addEventListener("click", () => element.file.click());
-element.file.addEventListener("change", () => {
-  const [file] = element.file.files;
-  if (file) changeTo("pick", () => openFile(file));
-});
-element.play.addEventListener("click", () => setPlaying(!playing));
-element.grid.addEventListener("click", addGrid);
-element.clear.addEventListener("click", clear);
-element.provider.addEventListener("change", () => changeTo("demo", async () => {
-  await loadModel();
-  return openDemo();
-}));
-new ResizeObserver(() => {
-  layOut();
-  showPoints();
-}).observe(element.picture);
+/** Hands the tracks over as a file. */
+function save() {
+  const link = Object.assign(document.createElement("a"), {
+    href: URL.createObjectURL(recorded.toFile()),
+    download: "tracks.json",
+  });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  say("Saved as tracks.json: open it here, or with tapsdk.Tracks.load in Python");
+}
 
-element.provider.value = new URLSearchParams(location.search).get("provider") ?? "auto";
-changeTo("demo", async () => {
-  await loadModel();
-  return openDemo();
+function openPicked(input, button, open) {
+  const [file] = input.files;
+  input.value = ""; // so that the same file can be picked again
+  if (file) changeTo(button, () => open(file));
+}
+
+/** Tracks that lie beside the page, or were picked. */
+async function openTracks(file) {
+  return openReplay(readRecorded(await file.text()));
+}
+
+async function fetchTracks(name) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`${name} is not there (status ${response.status}): open a file of tracks instead`);
+  return openTracks(response);
+}
+
+const actions = {
+  demo: () => changeTo("demo", openDemo),
+  camera: () => changeTo("camera", () => openCamera(say)),
+  pick: () => element.file.click(),
+  open: () => element["tracks-file"].click(),
+  add: () => setRemoving(false),
+  remove: () => setRemoving(true),
+  play: () => setPlaying(!playing),
+  grid: () => stage.addGrid(GRID),
+  undo,
+  clear,
+  save,
+  names() {
+    stage.trails.named = !stage.trails.named;
+    element.names.setAttribute("aria-pressed", stage.trails.named);
+    stage.draw();
+  },
+};
+for (const [id, act] of Object.entries(actions)) element[id].addEventListener("click", act);
+element.file.addEventListener("change", () => openPicked(element.file, "pick", openFile));
+element["tracks-file"].addEventListener("change", () => openPicked(element["tracks-file"], null, openTracks));
+element.provider.addEventListener("change", changeModel);
+
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.repeat || (event.target.closest("button, input, select") && event.key === " ")) return;
+  const isUndo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+  const id = isUndo ? "undo" : !event.ctrlKey && !event.metaKey && KEYS[event.key.toLowerCase()];
+  if (!id || element[id].disabled) return;
+  event.preventDefault();
+  actions[id]();
 });
+
+element.hint.textContent = stage.hint;
+const asked = new URLSearchParams(location.search);
+element.provider.value = asked.get("provider") ?? "auto";
+keepOffline();
+await changeModel();
+if (asked.has("tracks")) changeTo(null, () => fetchTracks(asked.get("tracks")));
+else changeTo("demo", openDemo);

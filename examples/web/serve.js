@@ -21,7 +21,9 @@ const TYPES = {
   ".js": "text/javascript; charset=utf-8",
   ".json": "application/json",
   ".mjs": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
   ".wasm": "application/wasm",
+  ".webmanifest": "application/manifest+json",
 };
 /** On every answer. The first three let the page use threads; the others keep out what does not belong to it. */
 const HEADERS = {

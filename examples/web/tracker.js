@@ -62,14 +62,22 @@ export class Tracker {
     return [...this.#ids, ...this.#added.map(({ id }) => id)].filter((id) => !this.#removed.has(id));
   }
 
-  /** Adds points [[x, y], ...], pixels of the frame that the next `step` gets. Returns their ids. */
-  add(points) {
+  /**
+   * Adds points [[x, y], ...], pixels of the frame that the next `step` gets. Returns their ids.
+   *
+   * ids: theirs, where they go on from another tracker; else new ones.
+   */
+  add(points, ids = points.map((_, row) => this.#nextId + row)) {
     if (!points.every(([x, y]) => Number.isFinite(x) && Number.isFinite(y))) {
       throw new Error(`points are [[x, y], ...] in pixels, got ${JSON.stringify(points)}`);
     }
-    const added = points.map(([x, y]) => ({ id: this.#nextId++, x, y }));
-    this.#added.push(...added);
-    return added.map(({ id }) => id);
+    const known = new Set([...this.ids, ...ids]);
+    if (ids.length !== points.length || known.size < this.ids.length + ids.length) {
+      throw new Error(`ids are as many as points, and none is there already; got ${JSON.stringify(ids)}`);
+    }
+    this.#added.push(...points.map(([x, y], row) => ({ id: ids[row], x, y })));
+    this.#nextId = Math.max(this.#nextId, ...ids.map((id) => id + 1));
+    return ids;
   }
 
   /** Stops tracking the points of these ids; the others are not affected. */

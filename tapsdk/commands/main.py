@@ -1,4 +1,4 @@
-"""The command line: tapsdk track | doctor | benchmark | models | fetch | export."""
+"""The command line: tapsdk track | batch | live | doctor | benchmark | models | fetch | export."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import tapsdk
+from tapsdk.commands.batch_options import add_batch
+from tapsdk.commands.live_options import add_live
+from tapsdk.commands.options import add_model, add_points, frame, memory_size, moment, positive
 from tapsdk.errors import TapsdkError
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
-from tapsdk.system.memory import parse_bytes
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
 STATUSES = """exit status:
@@ -71,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tapsdk {tapsdk.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_track(commands)
+    add_batch(commands, _batch)
+    add_live(commands, STATUSES, _live)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
     doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -78,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     benchmark = commands.add_parser("benchmark", help="speed, accuracy and memory of models on backends")
     benchmark.add_argument("models", nargs="+", metavar="MODEL", help="a model's name or an artifact directory")
     benchmark.add_argument("--backends", default="all", metavar="A,B", help="those to run on (default: all)")
-    benchmark.add_argument("--points", type=_positive, default=64, metavar="N", help="tracked at once (default: 64)")
-    benchmark.add_argument("--frames", type=_positive, default=50, metavar="N", help="that are timed (default: 50)")
+    benchmark.add_argument("--points", type=positive, default=64, metavar="N", help="tracked at once (default: 64)")
+    benchmark.add_argument("--frames", type=positive, default=50, metavar="N", help="that are timed (default: 50)")
     benchmark.add_argument("--device", metavar="D", help="default: the engine's own choice")
-    benchmark.add_argument("--threads", type=_positive, metavar="N", help="default: the engine's own choice")
+    benchmark.add_argument("--threads", type=positive, metavar="N", help="default: the engine's own choice")
     benchmark.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write JSON there; without FILE in place of the table"
     )
@@ -123,33 +127,19 @@ def _add_track(commands: Any) -> None:
         help="a video, a folder of images or a pattern, a URL (http, rtsp, ...), a camera (0, /dev/video0), or - for "
         "standard input",
     )
-    which = track.add_mutually_exclusive_group(required=True)
-    which.add_argument("--points", metavar="'X,Y;X,Y'", help="points in pixels, x,y or t,x,y; or a file of them")
-    which.add_argument("--points-file", metavar="FILE", help="points in a .csv, .json or .npy file: x,y or t,x,y")
-    which.add_argument("--grid", type=_grid, metavar="N", help="an N x N grid of points, or COLUMNSxROWS such as 10x6")
-    which.add_argument("--random", type=int, metavar="N", help="N points anywhere")
-    track.add_argument("--at", type=_frame, metavar="T", help="the frame in which these points are (default: 0)")
-    track.add_argument("--mask", metavar="IMAGE", help="of these points, those where this picture is not black")
-    track.add_argument("--seed", type=int, default=0, metavar="S", help="other random points (default: 0)")
-    track.add_argument(
-        "--model", default="tapir", help="a model's name, an artifact directory or its URL (default: tapir)"
-    )
-    track.add_argument("--backend", default="auto", help="auto, or one that `tapsdk doctor` lists")
-    track.add_argument("--device", metavar="D", help="to run on, as the backend names it: cpu, cuda:1, ...")
-    track.add_argument("--threads", type=_positive, metavar="N", help="of the processor; default: the engine's choice")
-    track.add_argument("--strict", action="store_true", help="fail if any backend that is installed does not work")
-    track.add_argument(
-        "--resolution", type=_positive, metavar="N", help="work at the area of a square of this side, in pixels"
-    )
+    add_points(track, required=True)
+    track.add_argument("--at", type=frame, metavar="T", help="the frame in which these points are (default: 0)")
+    add_model(track)
+    track.add_argument("--threads", type=positive, metavar="N", help="of the processor; default: the engine's choice")
     track.add_argument(
         "--start",
-        type=_moment,
+        type=moment,
         metavar="T",
         help="begin at this frame, 30, or time, 2.5s or 1:30; it counts as frame 0",
     )
-    track.add_argument("--end", type=_moment, metavar="T", help="end before this frame or time of the video")
+    track.add_argument("--end", type=moment, metavar="T", help="end before this frame or time of the video")
     memory = "to track with beside the model, such as 2GB; with less, points are tracked group by group"
-    track.add_argument("--memory", type=_memory, metavar="N", help=f"{memory} (default: half of what is free)")
+    track.add_argument("--memory", type=memory_size, metavar="N", help=f"{memory} (default: half of what is free)")
     track.add_argument("--fps", type=float, metavar="N", help="frames per second, whatever the video says")
     track.add_argument(
         "-o", "--output", metavar="OUT.mp4", help="the video with the tracks drawn on it; - for stdout, as mp4"
@@ -188,51 +178,22 @@ def _add_track(commands: Any) -> None:
     track.set_defaults(run=_track)
 
 
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return number
-
-
-def _memory(text: str) -> int:
-    try:
-        return parse_bytes(text)
-    except TapsdkError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _grid(text: str) -> tuple[int, int]:
-    """(columns, rows) of N or COLUMNSxROWS."""
-    try:
-        columns, rows = map(int, text.lower().split("x")) if "x" in text.lower() else (int(text),) * 2
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor COLUMNSxROWS, such as 10x6") from None
-    return columns, rows
-
-
-def _frame(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a frame, from 0")
-    return int(text)
-
-
-def _moment(text: str) -> Any:
-    from tapsdk.video.part import parse_moment
-
-    try:
-        return parse_moment(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _track(args: argparse.Namespace) -> int:
     from tapsdk.commands.track import track
 
     return track(args)
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from tapsdk.commands.batch import batch
+
+    return batch(args)
+
+
+def _live(args: argparse.Namespace) -> int:
+    from tapsdk.commands.live import live
+
+    return live(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

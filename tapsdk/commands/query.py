@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapsdk.errors import FramesError, PointsError
+from tapsdk.geometry import Size
 from tapsdk.points import (
     QueryPoints,
     grid_points,
@@ -18,11 +19,21 @@ from tapsdk.points import (
     random_points,
     read_points_file,
 )
-from tapsdk.video import FrameSource
+from tapsdk.points_text import points_of_text
 from tapsdk.video.images import read_image
 
 
-def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
+class Frames(Protocol):
+    """What points are asked for in, such as a FrameSource."""
+
+    @property
+    def size(self) -> Size: ...
+
+    @property
+    def known_frames(self) -> int | None: ...
+
+
+def read_query(args: argparse.Namespace, source: Frames) -> QueryPoints:
     """Raises PointsError."""
     at = args.at or 0
     points: Any
@@ -32,7 +43,7 @@ def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
         points = random_points(args.random, source.size, at, args.seed)
     else:
         file = args.points_file or (args.points if is_points_file(args.points) else None)
-        points = read_points_file(file) if file else _points(args.points, at)
+        points = read_points_file(file) if file else points_of_text(args.points, at, "--points")
         if args.at is not None and file:
             raise PointsError(f"--at says in which frame points are that have no t; those of {file} say so themselves")
     query = parse_query_points(points, num_frames=source.known_frames, frame_size=source.size)
@@ -44,21 +55,7 @@ def read_query(args: argparse.Namespace, source: FrameSource) -> QueryPoints:
     return QueryPoints(query.t[kept], query.xy[kept])
 
 
-def _points(text: str, at: int) -> list[list[float]]:
-    try:
-        points = [[float(number) for number in point.split(",")] for point in text.split(";") if point.strip()]
-    except ValueError:
-        raise PointsError(f"--points {text!r} cannot be read; write x,y or t,x,y, separated by semicolons") from None
-    if len({len(p) for p in points}) > 1:
-        raise PointsError(f"--points {text!r} mixes x,y and t,x,y; give all points the same form")
-    if not points:
-        raise PointsError("--points holds no points; write x,y or t,x,y, separated by semicolons")
-    if at and len(points[0]) == 3:
-        raise PointsError("--at says in which frame points x,y are; points t,x,y say so themselves")
-    return [[at, *point] for point in points] if at and len(points[0]) == 2 else points
-
-
-def _mask(path: str, source: FrameSource) -> NDArray[np.bool_]:
+def _mask(path: str, source: Frames) -> NDArray[np.bool_]:
     """[H, W], what is not black. Raises PointsError for a picture of another size, or none."""
     try:
         mask = np.asarray(read_image(path).any(axis=2))

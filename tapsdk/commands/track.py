@@ -61,7 +61,7 @@ def track(args: argparse.Namespace) -> int:
             stack.enter_context(kept)
         lifter = stack.enter_context(Lifter(args, source, paths3d)) if paths3d else None
         resumption = Resumption(args, artifact, source, query) if args.resume else NoResumption()
-        model = loaded(artifact, resumption.as_before(_options(args, len(query))))
+        model = loaded(artifact, resumption.as_before(run_options(args, len(query))))
         journal = stack.enter_context(closing(resumption.journal(model)))
         status, done = 0, True
         try:
@@ -70,7 +70,7 @@ def track(args: argparse.Namespace) -> int:
             found: Tracks | None = getattr(error, "tracks", None)
             if found is None:
                 raise
-            tracks, status = found, _stopped(error, found.num_frames)
+            tracks, status = found, stopped(error, found.num_frames)
             done = isinstance(error, FramesError)
         failed = bool(args.save) and not _save(args.save, tracks, outdates=args.output)
         if lifter is not None:
@@ -118,7 +118,7 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     return artifact
 
 
-def _options(args: argparse.Namespace, points: int) -> RunOptions:
+def run_options(args: argparse.Namespace, points: int) -> RunOptions:
     return RunOptions(
         args.backend,
         device=args.device,
@@ -165,18 +165,18 @@ class KeptFrames(FrameSource):
         super().close()
 
 
-def _stopped(error: BaseException, frames: int) -> int:
+def stopped(error: BaseException, frames: int) -> int:
     """Says why it ended after so many frames, and returns the exit status of that."""
     if isinstance(error, KeyboardInterrupt):
         tell(f"stopped after {frames} frames; saving what was tracked")
         return exit_status(error)
     if not isinstance(error, (TapsdkError, MemoryError, OSError)):
         logger.error("unexpected", exc_info=error)
-    tell(f"stopped after {frames} frames: {_reason(error)}; saving what was tracked")
+    tell(f"stopped after {frames} frames: {reason_of(error)}; saving what was tracked")
     return STOPPED_EARLY
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     return NO_MEMORY if isinstance(error, MemoryError) else str(error) or type(error).__name__
 
 

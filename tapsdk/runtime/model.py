@@ -228,6 +228,17 @@ class Stream:
         slots = np.arange(max(0, count - self.free), count)
         self._state = self._plan.store.select(self._state, np.concatenate([index, slots]).astype(np.int64))
 
+    def join(self, other: Stream) -> None:
+        """Takes over the rows of another stream of this model, which has come to the same frame: they become the last
+        ones, and the other has none left. Raises ModelError where points see each other."""
+        if other.model is not self.model or not self.manifest.points.independent:
+            raise ModelError(
+                f"points of {self.model.name} stay in the stream that they began in: they see each other, or the other "
+                "stream is of another model"
+            )
+        self._state = self._plan.store.concatenate([self._state, other._state])
+        other.clear()
+
     def clear(self) -> None:
         self._state = self._spent = EMPTY
         self.free = self._slots

@@ -147,7 +147,7 @@ class StateStore:
         return np.take(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis), range(state.count), axis)
 
     def concatenate(self, states: Sequence[PointState]) -> PointState:
-        """All points of several states, in order."""
+        """All points of several states, in order: those that have come through a frame, the same one, before others."""
         parts = [state for state in states if state.count]
         if len(parts) < 2:
             return parts[0] if parts else EMPTY
@@ -159,7 +159,8 @@ class StateStore:
             return np.concatenate([self.rows(spec.name, part) for part in parts], spec.points_axis)
 
         blocks = self.keep({s.name: joined(s) for s in self.specs}, count)
-        return PointState(count, blocks, parts[0].frame, parts[0].followed, _joined_texture(parts))
+        followed = sum(part.followed for part in parts)
+        return PointState(count, blocks, parts[0].frame, followed, _joined_texture(parts))
 
     def select(self, state: PointState, index: Array) -> PointState:
         """The points at `index` alone."""

@@ -83,11 +83,17 @@ def log_to_stderr(level: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def on_terminal() -> bool:
+    """Whether somebody may be looking at stderr."""
+    with suppress(AttributeError, OSError, ValueError):
+        return sys.stderr.isatty()
+    return False
+
+
 def show_work(name: str) -> None:
     """On a terminal, what the logger of that name says of work that takes a while; elsewhere its warnings alone."""
-    with suppress(AttributeError, OSError, ValueError):
-        if sys.stderr.isatty():
-            logging.getLogger(name).setLevel(logging.INFO)
+    if on_terminal():
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 class _ShownFormatter(logging.Formatter):

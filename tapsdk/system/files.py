@@ -135,7 +135,7 @@ class AtomicFile:
             _take_permissions(self.file.fileno(), self._target)
         if self._outdated is not None:
             with suppress(OSError):
-                _remove(self._outdated)
+                remove(self._outdated)
         if isinstance(self._target, Url):
             self._send(self._target)
             self._written.unlink()
@@ -190,11 +190,12 @@ def _real(given: str | os.PathLike[str]) -> Place:
     return target if isinstance(target, Url) else Path(os.path.realpath(target))
 
 
-def _remove(outdated: Place) -> None:
-    if isinstance(outdated, Url):
-        remote.remove(outdated.text)
+def remove(file: Place) -> None:
+    """Raises OSError, but not for a file of this machine that is gone already."""
+    if isinstance(file, Url):
+        remote.remove(file.text)
     else:
-        outdated.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _take_permissions(descriptor: int, target: Path) -> None:

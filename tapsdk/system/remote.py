@@ -68,6 +68,22 @@ def files_under(url: str) -> list[str]:
     return names
 
 
+def matches(base: str, pattern: str = "") -> list[str]:
+    """Paths within the folder `base`, in order, of the files that match a pattern below it; "": of all of them."""
+    with _as_os_error():
+        store, name = _fresh(base)
+        prefix = name.rstrip("/") + "/"
+        found = store.glob(prefix + pattern) if pattern else store.find(name)
+        return sorted(path.removeprefix(prefix) for path in found if path.startswith(prefix))
+
+
+def version(url: str) -> str:
+    """What tells the bytes that a file holds now from those of any other time, as far as the store knows."""
+    with _as_os_error():
+        store, name = _fresh(url)
+        return str(store.ukey(name))
+
+
 def _is_plain(name: str) -> bool:
     """Whether a path leads nowhere but down."""
     return not set(name) & set("\\\0:") and not {"", ".", ".."} & set(name.split("/"))

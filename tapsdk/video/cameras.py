@@ -7,7 +7,8 @@ import stat
 import sys
 
 from tapsdk.errors import FramesError
-from tapsdk.video.decoding import open_video
+from tapsdk.geometry import Size
+from tapsdk.video.decoding import Opening, open_video
 from tapsdk.video.frames import FrameSource
 
 DRIVERS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}:none")}
@@ -23,8 +24,12 @@ def is_camera(file: os.stat_result) -> bool:
     return sys.platform == "linux" and stat.S_ISCHR(file.st_mode) and os.major(file.st_rdev) == _VIDEO4LINUX
 
 
-def open_camera(name: str) -> FrameSource:
-    """Its frames as they come, without an end. name: "0" and so on, or a device. Raises FramesError."""
+def open_camera(name: str, size: Size | None = None, fps: float | None = None) -> FrameSource:
+    """Its frames as they come, without an end. Raises FramesError.
+
+    name: "0" and so on, or a device. size, fps: to ask it for, (height, width) and frames per second; it may give
+    others. None: its own choice.
+    """
     if sys.platform not in DRIVERS:
         raise FramesError(
             f"{name}: no such file or folder, and cameras are read by their number on Linux and macOS alone: pass a "
@@ -33,7 +38,14 @@ def open_camera(name: str) -> FrameSource:
     driver, of_number = DRIVERS[sys.platform]
     origin = of_number.format(name) if name.isdecimal() else name
     try:
-        return open_video(origin, f"camera {name}", read_once=True, driver=driver)
+        opening = Opening(driver, _wanted(size, fps))
+        return open_video(origin, f"camera {name}", read_once=True, opening=opening)
     except FramesError as error:
         missing = f"{name}: no such file or folder, and no camera of this number: " if name.isdecimal() else ""
         raise FramesError(f"{missing}{error}") from error
+
+
+def _wanted(size: Size | None, fps: float | None) -> dict[str, str]:
+    """As FFmpeg's options."""
+    wanted = {} if size is None else {"video_size": f"{size[1]}x{size[0]}"}
+    return wanted if fps is None else {**wanted, "framerate": f"{fps:g}"}

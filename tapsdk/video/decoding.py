@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import IO, TYPE_CHECKING, cast
 
@@ -33,14 +34,26 @@ HELD_BACK = 4
 _STILL_CODECS = ("mjpeg", "png", "apng", "webp", "tiff")
 
 
-def open_video(origin: str | IO[bytes], name: str, *, read_once: bool, driver: str | None = None) -> FrameSource:
+@dataclass(frozen=True)
+class Opening:
+    """How FFmpeg opens an origin.
+
+    driver: FFmpeg's name of what reads a device. options: FFmpeg's. seconds: of silence, after which a URL counts as
+    lost.
+    """
+
+    driver: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = URL_SECONDS
+
+
+def open_video(origin: str | IO[bytes], name: str, *, read_once: bool, opening: Opening | None = None) -> FrameSource:
     """The frames of a video. Raises FramesError for what is no video.
 
     origin: what FFmpeg opens, "file:..." or a URL; or an open binary file, which is read from where it stands and left
-        open. name: for messages. read_once: the origin cannot be opened a second time. driver: FFmpeg's name of what
-        reads a device.
+        open. name: for messages. read_once: the origin cannot be opened a second time. opening: for what is no file.
     """
-    reader = _Reader(origin, name, read_once, driver)
+    reader = _Reader(origin, name, read_once, opening or Opening())
     stream = reader.stream
     rate = stream.average_rate or stream.guessed_rate
     return FrameSource(
@@ -61,8 +74,8 @@ class _Reader:
     """One video being read. times: of the frames that were given. pixel_aspects: of the first one, once it was. damage:
     what was passed over."""
 
-    def __init__(self, origin: str | IO[bytes], name: str, read_once: bool, driver: str | None) -> None:
-        self._origin, self._name, self._driver = origin, name, driver
+    def __init__(self, origin: str | IO[bytes], name: str, read_once: bool, opening: Opening) -> None:
+        self._origin, self._name, self._opening = origin, name, opening
         self.times: list[float | None] = []
         self.pixel_aspects: list[Fraction | None] = []
         self.damage = Damage()
@@ -80,7 +93,7 @@ class _Reader:
         self._container.close()
 
     def _open(self) -> None:
-        self._container, self.stream = _opened(self._origin, self._name, self._driver)
+        self._container, self.stream = _opened(self._origin, self._name, self._opening)
         self.stream.thread_type = "SLICE" if self._careful else "AUTO"
         # Packets by their timestamps, until their frames come.
         self._waiting: dict[int, float] = {}
@@ -254,7 +267,8 @@ def _aspect(stored: Fraction | None, orientation: int) -> Fraction | None:
     """Width / height of the pixels of the upright picture, None if that is not said; a quarter turn swaps the two."""
     if not stored:
         return None
-    return 1 / stored if orientation in QUARTER_TURNED else stored
+    aspect = Fraction(stored.numerator, stored.denominator)  # PyAV 19 has fractions of its own
+    return 1 / aspect if orientation in QUARTER_TURNED else aspect
 
 
 _TURNS = {270: 6, 180: 3, 90: 8}
@@ -264,18 +278,18 @@ class _DamageMetError(Exception):
     """The video has to be decoded anew, with care."""
 
 
-def _opened(origin: str | IO[bytes], name: str, driver: str | None) -> tuple[InputContainer, VideoStream]:
+def _opened(origin: str | IO[bytes], name: str, opening: Opening) -> tuple[InputContainer, VideoStream]:
     import av
 
-    options = {"max_pixels": str(MAX_PIXELS)}
+    options = {"max_pixels": str(MAX_PIXELS), **opening.options}
     from_url = isinstance(origin, str) and not origin.startswith("file:")
-    timeout = URL_SECONDS if from_url else None
+    timeout = opening.seconds if from_url else None
     if not from_url:
         options["protocol_whitelist"] = "file" if isinstance(origin, str) else NO_PROTOCOL
     try:
-        container = open_container(origin, driver=driver, options=options, timeout=timeout)
+        container = open_container(origin, driver=opening.driver, options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
-        what = "cannot be opened" if driver else "not a video, or damaged beyond reading"
+        what = "cannot be opened" if opening.driver else "not a video, or damaged beyond reading"
         raise FramesError(f"{name}: {what} ({reason(error)})") from error
     stream = cast("VideoStream | None", container.streams.best("video"))
     if stream is None:

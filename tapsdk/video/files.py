@@ -197,6 +197,12 @@ def _open_url(text: str, scheme: str) -> FrameSource:
     return open_video(text, text, read_once=True)
 
 
+def is_video_url(text: str) -> bool:
+    """Whether it is a URL of those that FFmpeg reads, and no file has that name."""
+    url = _URL.match(text)
+    return url is not None and url[1].lower() in _URL_SCHEMES and "://" in text and not os.path.exists(text)
+
+
 def files_of(given: str | os.PathLike[str]) -> list[Path]:
     """The files that `open_frames` may read where a path, a folder of images or a pattern is given."""
     text = os.fspath(given)

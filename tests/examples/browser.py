@@ -117,7 +117,8 @@ def serving(handler: Callable[..., SimpleHTTPRequestHandler]) -> Iterator[str]:
 
 
 @contextmanager
-def chromium(address: str, flags: Sequence[str]) -> Iterator[None]:
+def chromium(address: str, flags: Sequence[str]) -> Iterator[Path]:
+    """The browser, open at an address; gives the folder of its profile."""
     assert CHROMIUM is not None
     # Its processes write into the profile until the last of them is gone.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -126,7 +127,7 @@ def chromium(address: str, flags: Sequence[str]) -> Iterator[None]:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            yield
+            yield Path(profile)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=30)

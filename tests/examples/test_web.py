@@ -229,14 +229,35 @@ def test_a_person_can_use_the_page(site: Path, tmp_path: Path):
             writer.write(frame)
     seen = run_in_chromium(site, "page.js", extra={"clip.mp4": clip.read_bytes()}, flags=CAMERA)
     assert seen["runsOn"] == "WebAssembly, 1 thread"
-    assert seen["ms"].endswith(" ms")
+    assert " ms " in seen["ms"]
     assert seen["picture"] == 1
     assert 0 < seen["demo"] < 0.1
     assert seen["pausedButton"] == "Play"
     assert seen["atClick"]
     assert not seen["afterSecondClick"]
     assert seen["cleared"] == 0
+    as_it_was = {"points": 2, "demo": True, "runsOn": "WebAssembly, 1 thread"}
+    said = {
+        "withoutEngine": "WebGPU finds no graphics processor",
+        "withAnotherEngine": "",
+        "withBadFile": "This browser cannot play broken.mp4: choose an mp4 or webm video",
+        "withoutCamera": "There is no camera: plug one in, and press Camera again",
+        "withBadTracks": "That is no file of tracks: save one here, or with Tracks.save in Python as .json",
+    }
+    assert seen["withoutEngine"].pop("provider") == "wasm"
+    for name, text in said.items():
+        assert seen[name].pop("said") == text
+        assert seen[name] == as_it_was, name
+    assert seen["afterAnotherEngine"]["points"] == 2
+    assert (seen["cameras"], seen["afterCamera"]) == (2, 1)
     assert seen["videoSize"] == [128, 72]
     assert 80 < seen["videoLight"] < 180
-    assert seen["pointsAtEnd"] == "1"
+    assert seen["pointsAtEnd"] == 1
     assert seen["message"] == ""
+    assert seen["opened"] == {"size": [128, 72], "points": 1}
+    assert seen["openedGrid"]
+    (tmp_path / "tracks.json").write_text(seen["saved"], encoding="utf-8")
+    tracks = tapsdk.Tracks.load(tmp_path / "tracks.json")
+    assert tracks.num_frames > 1
+    np.testing.assert_allclose(tracks.queries[:, 1:], [[64, 36]], atol=0.5)
+    assert np.isfinite(tracks.xy).all()

@@ -9,7 +9,8 @@ import pytest
 import tapsdk
 from tests.support import ROOT
 
-HEAVY = ["av", "cv2", "fsspec", "jax", "onnx", "onnxruntime", "openvino", "tensorflow", "tflite_runtime", "torch"]
+HEAVY = ["av", "cv2", "fsspec", "jax", "onnx", "onnxruntime", "openvino", "pandas", "pyarrow", "ray", "tensorflow"]
+HEAVY += ["tflite_runtime", "torch"]
 
 
 def modules_after(code):
@@ -27,7 +28,14 @@ def test_the_import_alone():
 
 @pytest.mark.parametrize(
     "code",
-    ["tapsdk.track", "tapsdk.Tracker", "tapsdk.Tracks", "tapsdk.open_artifact('tapir')", "import tapsdk.commands.main"],
+    [
+        "tapsdk.track",
+        "tapsdk.batch.run",
+        "tapsdk.Tracker",
+        "tapsdk.Tracks",
+        "tapsdk.open_artifact('tapir')",
+        "import tapsdk.commands.main",
+    ],
 )
 def test_names_and_artifacts_load_no_engine(code):
     loaded = modules_after(f"import tapsdk\n{code}")

@@ -146,6 +146,58 @@ def test_reset_makes_ready_for_another_video(tracker, video):
     np.testing.assert_array_equal(step_all(tracker, video), first)
 
 
+# Points of frames that are over
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime:fused", "onnxruntime:native"])
+@pytest.mark.parametrize("others", [0, 3], ids=["to none", "to others"])
+def test_points_of_another_tracker_join_as_if_they_had_been_here(bundled, backend, others):
+    loaded = tapsdk.load(bundled, backend=backend, threads=1)
+    video = moving_texture(8, 72, 104)
+    tracker, late, alone, together = (Tracker(loaded) for _ in range(4))
+    tracker.add(random_points(others, video))
+    together.add(random_points(others, video))
+    late.add(random_points(2, video, seed=1))
+    alone.add(random_points(2, video, seed=1))
+    for frame in video[:3]:
+        tracker.step(frame)
+        late.step(frame)
+    assert tracker.join(late) == [others, others + 1]
+    assert (late.ids, tracker.ids) == ([], list(range(others + 2)))
+    joined = step_all(tracker, video[3:])
+    np.testing.assert_allclose(joined[others:], step_all(alone, video)[:, 3:], atol=EXACT)
+    np.testing.assert_allclose(joined[:others], step_all(together, video)[:, 3:], atol=EXACT)
+    late.add([[3, 3]])
+    assert len(late.step(video[0])) == 1
+
+
+def test_who_may_not_join(model, video, tmp_path):
+    def see_each_other(table):
+        table["points"]["independent"] = False
+
+    loaded = tapsdk.load(model, backend=FUSED, threads=1)
+    attentive = tapsdk.load(copy_artifact(model, tmp_path / "model", see_each_other), backend=FUSED, threads=1)
+    cases = [
+        (Tracker(loaded), Tracker(tapsdk.load(model, backend=FUSED, threads=1)), ModelError, "of another model"),
+        (Tracker(attentive), Tracker(attentive), ModelError, "see each other"),
+    ]
+    for tracker, late, kind, complaint in cases:
+        for each in (tracker, late):
+            each.add([[10, 20]])
+            each.step(video[0])
+        with pytest.raises(kind, match=complaint):
+            tracker.join(late)
+        assert (tracker.ids, late.ids) == ([0], [0])
+    tracker, late = Tracker(loaded), Tracker(loaded)
+    tracker.step(video[0])
+    late.add([[10, 20]])
+    with pytest.raises(PointsError, match="call step"):
+        tracker.join(late)
+    late.step(video[0][:40])
+    with pytest.raises(PointsError, match="have not seen the same frames"):
+        tracker.join(late)
+
+
 # Frames
 
 

@@ -17,7 +17,7 @@ from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import QUERY_MODES
 from training.evaluation.plots import check_plot, write_plot
 from training.evaluation.predictors import BASELINES, predictor
-from training.evaluation.report import Scores, add_styles, table, write_json
+from training.evaluation.report import ScoredVideo, Scores, add_styles, table, write_json
 from training.evaluation.score import score as tapvid_score
 from training.evaluation.scorers import SCORERS, TRAJAN_COLUMNS, Score, with_trajan
 from training.models import load
@@ -29,11 +29,24 @@ def evaluate(
     names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first", score: Score = tapvid_score
 ) -> Scores:
     """Metrics of each predictor on each video, which has queries."""
+    names = list(names)
+    return _gathered(names, each_video(names, videos, mode, score))
+
+
+def each_video(
+    names: Iterable[str], videos: Iterable[LabelledVideo], mode: str = "first", score: Score = tapvid_score
+) -> Iterator[ScoredVideo]:
+    """The same, video by video."""
     predictors = {name: predictor(name) for name in names}
-    scores: Scores = {name: [] for name in predictors}
     for video in videos:
-        for name, predict in predictors.items():
-            scores[name].append((video.name, score(video, *predict(video), mode)))
+        yield video.name, {name: score(video, *predict(video), mode) for name, predict in predictors.items()}
+
+
+def _gathered(names: Iterable[str], videos: Iterable[ScoredVideo]) -> Scores:
+    scores: Scores = {name: [] for name in names}
+    for video, metrics in videos:
+        for name, rows in scores.items():
+            rows.append((video, metrics[name]))
     return scores
 
 
@@ -60,6 +73,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--trajan-weights", metavar="FILE", help="of trajan/base; default: what tapsdk fetch left")
     parser.add_argument("--per-video", action="store_true", help="print a row for each video, too")
     parser.add_argument("--details", action="store_true", help="a column for each threshold, too")
+    parser.add_argument("--on", metavar="WHERE", help="ray, or a cluster's ray://HOST:PORT (default: this machine)")
+    parser.add_argument("--workers", type=int, metavar="N", help="on Ray (default: one for each of its processors)")
     add_styles(parser)
     parser.add_argument(
         "--plot",
@@ -81,8 +96,9 @@ def _run(args: argparse.Namespace) -> None:
     if "trajan" in args.metrics:
         scorer = with_trajan(scorer, load("trajan/base", args.trajan_weights))
     asked = (scorer.ask(video, args.mode) for video in videos_of(args))
-    names = dict.fromkeys([*BASELINES, *args.model])
-    scores = evaluate(names, tqdm(_not_empty(asked, args.dataset), unit="video"), args.mode, scorer.score)
+    names = list(dict.fromkeys([*BASELINES, *args.model]))
+    scored = _scored(args, names, _not_empty(asked, args.dataset), scorer.score)
+    scores = _gathered(names, tqdm(scored, unit="video"))
     asked_for = {"benchmark": own, "trajan": TRAJAN_COLUMNS}
     columns = {title: metric for name in args.metrics for title, metric in asked_for[name].items()}
     print(table(scores, columns, args.per_video, args.style, scorer.pool))
@@ -93,6 +109,16 @@ def _run(args: argparse.Namespace) -> None:
         write_json(args.json, scores, context, scorer.pool)
     if args.plot:
         write_plot(args.plot, scores, scorer.pool)
+
+
+def _scored(
+    args: argparse.Namespace, names: list[str], videos: Iterator[LabelledVideo], score: Score
+) -> Iterator[ScoredVideo]:
+    if args.on is None:
+        return each_video(names, videos, args.mode, score)
+    from training.evaluation.on_ray import each_video_on_ray
+
+    return each_video_on_ray(names, videos, args.mode, score, on=args.on, workers=args.workers)
 
 
 def _not_empty(videos: Iterator[LabelledVideo], dataset: str) -> Iterator[LabelledVideo]:

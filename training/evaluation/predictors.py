@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def predictor(name: str, backend: str = "auto") -> Predictor:
         return BASELINES[name]
     if Path(name).suffix == ".npz":
         return Predictions(Path(name))
-    if _sees_whole_videos(name) and not Path(name).is_dir():
+    if _goes_by_torch(name):
         return in_torch(name)
 
     def track(video: LabelledVideo) -> Prediction:
@@ -81,8 +82,23 @@ def predictor(name: str, backend: str = "auto") -> Predictor:
     return track
 
 
-def _sees_whole_videos(name: str) -> bool:
-    return name in OFFICIAL and OFFICIAL[name].can_be_exported and not CONFIGS[name].causal
+def _goes_by_torch(name: str) -> bool:
+    """Whether it is the name of a published model that sees whole videos."""
+    published = name in OFFICIAL and OFFICIAL[name].can_be_exported and not CONFIGS[name].causal
+    return published and not Path(name).is_dir()
+
+
+def settled_backend(name: str, points: int) -> str:
+    """What "auto" comes to for a predictor and so many points, as "backend:plan"; "auto" where there is no choice."""
+    if name in BASELINES or Path(name).suffix == ".npz" or _goes_by_torch(name):
+        return "auto"
+    return _settled(name, 1 << max(0, points - 1).bit_length())  # as many as are measured with
+
+
+@cache
+def _settled(name: str, points: int) -> str:
+    model = tapsdk.load(name, points=points)
+    return f"{model.backend.name}:{model.plan.name}"
 
 
 def in_torch(model: str) -> Predictor:

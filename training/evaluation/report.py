@@ -17,6 +17,8 @@ from tapsdk.system.places import Place
 Metrics = dict[str, float]
 Scores = dict[str, list[tuple[str, Metrics]]]
 """By predictor: the name of each video and its metrics."""
+ScoredVideo = tuple[str, dict[str, Metrics]]
+"""The name of a video and, by predictor, its metrics."""
 Pool = Callable[[Sequence[Metrics]], Metrics]
 """Metrics of all videos together that are no means of theirs."""
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,6 +16,7 @@ import cv2
 import numpy as np
 
 from tapsdk.errors import TapsdkError
+from tapsdk.system.children import serve_parent
 from training.data.augment import AUGMENTATIONS, augmented
 from training.data.datasets import recognise, training_videos
 from training.data.errors import DatasetError
@@ -193,13 +191,4 @@ def _made_ahead(make: Callable[[int], Batch], steps: range, workers: int) -> Gen
 
 def _prepare_process() -> None:
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Where the parent is killed nobody else ends this process: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    serve_parent()

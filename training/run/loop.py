@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from tapsdk.system.places import Place
 from training.data.labelled_video import LabelledVideo
 from training.models.registry import family_of
-from training.run.batches import check_clips, iterate
+from training.run.batches import Batch, check_clips, iterate
 from training.run.config import TrainConfig
 from training.run.report import LOG, Report
 from training.run.run_folder import RunFolder, run_folder
@@ -27,30 +28,42 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY = 20
 
+Source = Callable[[TrainConfig, int, int, int], Generator[Batch, None, None]]
+"""Of the batches of a run from a step on, for one process out of several, such as `training.run.batches.iterate`."""
 
-def train(config: TrainConfig, updater: Updater, directory: Place, progress: bool = True) -> None:
+
+def train(
+    config: TrainConfig, updater: Updater, directory: Place, progress: bool = True, source: Source = iterate
+) -> None:
     """Runs from the checkpoint in `directory`, or from the start, to the last step of `config`.
 
-    directory: the folder of the run, or its URL in a store, see `training.run.run_folder`.
+    directory: the folder of the run, or its URL in a store, see `training.run.run_folder`. source: of its batches.
     Raises ConfigError, CheckpointError, SaveError and StorageError.
     """
     check_clips(config)
     with run_folder(directory) as folder:
         start = resume(updater, directory)
-        _train(config, updater, folder, start, progress)
+        run_logger = _RunLogger(config, updater, folder, start) if updater.rank == 0 else None
+        bar = tqdm(total=config.total_steps, initial=start, unit="step", disable=run_logger is None or not progress)
+        with bar, closing(source(config, start, updater.rank, updater.world)) as batches:
+            steps = zip(range(start, config.total_steps), batches, strict=True)
+            _train(config, updater, steps, run_logger, bar)
 
 
-def _train(config: TrainConfig, updater: Updater, folder: RunFolder, start: int, progress: bool) -> None:
-    run_logger = _RunLogger(config, updater, folder, start) if updater.rank == 0 else None
-    bar = tqdm(total=config.total_steps, initial=start, unit="step", disable=run_logger is None or not progress)
-    with bar, closing(iterate(config, start, updater.rank, updater.world)) as batches:
-        for step, batch in zip(range(start, config.total_steps), batches, strict=True):
-            losses = updater.step(batch, config.learning_rate_at(step))
-            bar.update()
-            if bar.n % LOG_EVERY == 0:
-                bar.set_postfix(loss=f"{losses['total']:.3f}")
-            if run_logger is not None:
-                run_logger.note(step + 1, losses)
+def _train(
+    config: TrainConfig,
+    updater: Updater,
+    steps: Iterable[tuple[int, Batch]],
+    run_logger: _RunLogger | None,
+    bar: tqdm[Any],
+) -> None:
+    for step, batch in steps:
+        losses = updater.step(batch, config.learning_rate_at(step))
+        bar.update()
+        if bar.n % LOG_EVERY == 0:
+            bar.set_postfix(loss=f"{losses['total']:.3f}")
+        if run_logger is not None:
+            run_logger.note(step + 1, losses)
     if run_logger is not None:
         run_logger.report.close()
 

@@ -6,55 +6,128 @@ export async function run() {
   const find = (id) => page.contentDocument.getElementById(id);
   const text = (id) => find(id).textContent;
   const until = (id, wanted) => waitFor(() => text(id) === wanted, () => `${id} is ${text(id)}, not ${wanted}`);
-  const clickAt = (x, y) => {
+  const untilPoints = (count) => waitFor(() => parseInt(text("points")) === count, () => `${text("points")} points`);
+  const pressed = (id) => find(id).getAttribute("aria-pressed") === "true";
+  const clickAt = (x, y, more = {}) => {
     const { left, top, width, height } = find("overlay").getBoundingClientRect();
-    const place = { clientX: left + x * width, clientY: top + y * height, bubbles: true };
-    find("overlay").dispatchEvent(new page.contentWindow.PointerEvent("pointerdown", place));
+    const place = { clientX: left + x * width, clientY: top + y * height, bubbles: true, ...more };
+    for (const kind of ["pointerdown", "pointerup"]) {
+      find("overlay").dispatchEvent(new page.contentWindow.PointerEvent(kind, place));
+    }
+  };
+  const give = (id, file) => {
+    const chosen = new page.contentWindow.DataTransfer();
+    chosen.items.add(file);
+    find(id).files = chosen.files;
+    find(id).dispatchEvent(new page.contentWindow.Event("change"));
+  };
+  const choose = (provider) => {
+    find("provider").value = provider;
+    find("provider").dispatchEvent(new page.contentWindow.Event("change"));
   };
 
-  await until("points", "15");
+  await untilPoints(15);
   const seen = { runsOn: text("runs-on"), ms: text("ms") };
   Object.assign(seen, { demo: inkOf(find("overlay")), picture: inkOf(find("picture")) });
 
   find("play").click();
   clickAt(0.05, 0.95);
-  await until("points", "16");
+  await untilPoints(16);
   seen.pausedButton = text("play");
   seen.atClick = inkAt(find("overlay"), 0.05, 0.95);
-  clickAt(0.05, 0.95);
-  await until("points", "15");
+  clickAt(0.05, 0.95, { shiftKey: true });
+  await untilPoints(15);
   seen.afterSecondClick = inkAt(find("overlay"), 0.05, 0.95);
+  find("remove").click();
+  clickAt(0.05, 0.95);
+  find("add").click();
   find("clear").click();
-  await until("points", "0");
+  await untilPoints(0);
   seen.cleared = inkOf(find("overlay"));
   find("grid").click();
-  await until("points", "36");
+  await untilPoints(40);
+  find("undo").click();
+  await untilPoints(0);
+  clickAt(0.3, 0.4);
+  clickAt(0.6, 0.4);
+  await untilPoints(2);
 
+  // What goes wrong leaves all as it was.
+  const kept = () => ({ points: parseInt(text("points")), demo: pressed("demo"), runsOn: text("runs-on"), said: text("message") });
+  choose("webgpu");
+  await waitFor(() => text("message").includes("WebGPU"), () => text("message"));
+  seen.withoutEngine = { ...kept(), provider: find("provider").value };
+  choose("auto");
+  await until("message", "");
+  seen.withAnotherEngine = kept();
+  find("play").click();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  find("play").click();
+  seen.afterAnotherEngine = kept();
+  give("file", new File(["no video"], "broken.mp4", { type: "video/mp4" }));
+  await waitFor(() => text("message").includes("broken.mp4"), () => text("message"));
+  seen.withBadFile = kept();
+  const { mediaDevices } = page.contentWindow.navigator;
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  mediaDevices.getUserMedia = () => Promise.reject(new DOMException("none", "NotFoundError"));
   find("camera").click();
-  await waitFor(() => find("camera").getAttribute("aria-pressed") === "true", () => text("message"));
-  await until("points", "0");
+  await waitFor(() => text("message").includes("no camera"), () => text("message"));
+  seen.withoutCamera = kept();
+  give("tracks-file", new File(["{}"], "tracks.json"));
+  await waitFor(() => text("message").includes("no file of tracks"), () => text("message"));
+  seen.withBadTracks = kept();
+
+  const streams = [];
+  mediaDevices.getUserMedia = async (wanted) => {
+    streams.push(await open(wanted));
+    return streams.at(-1);
+  };
+  find("camera").click();
+  await waitFor(() => pressed("camera"), () => text("message"));
+  await untilPoints(0);
   await waitFor(() => inkOf(find("picture")) > 0.5, () => "the camera shows nothing");
   clickAt(0.5, 0.5);
-  await until("points", "1");
+  await untilPoints(1);
+  const [track] = streams[0].getVideoTracks();
+  track.stop();
+  track.dispatchEvent(new page.contentWindow.Event("ended"));
+  await waitFor(() => text("message").includes("The camera is gone"), () => text("message"));
+  await until("message", ""); // it is back
+  seen.cameras = streams.length;
+  seen.afterCamera = parseInt(text("points"));
 
   const clip = new File([await (await fetch("/clip.mp4")).blob()], "clip.mp4", { type: "video/mp4" });
-  const chosen = new page.contentWindow.DataTransfer();
-  chosen.items.add(clip);
-  find("file").files = chosen.files;
-  find("file").dispatchEvent(new page.contentWindow.Event("change"));
-  await waitFor(() => find("pick").getAttribute("aria-pressed") === "true", () => text("message"));
+  give("file", clip);
+  await waitFor(() => pressed("pick"), () => text("message"));
   await until("message", "Click on points, then play");
   await waitFor(() => find("picture").width === 128, () => "the video is not shown");
   seen.videoLight = lightOf(find("picture"));
   seen.videoSize = [find("picture").width, find("picture").height];
   clickAt(0.5, 0.5);
-  await until("points", "1");
+  await untilPoints(1);
   find("play").click();
-  await until("play", "Play"); // it came to the end
-  seen.pointsAtEnd = text("points");
+  await until("play", "Again"); // it came to the end
+  seen.pointsAtEnd = parseInt(text("points"));
+
+  const made = page.contentWindow.URL.createObjectURL;
+  const saved = new Promise((resolve) => {
+    page.contentWindow.URL.createObjectURL = (blob) => {
+      resolve(blob);
+      return made.call(page.contentWindow.URL, blob);
+    };
+  });
+  find("save").click();
+  seen.saved = await (await saved).text();
+  page.contentWindow.URL.createObjectURL = made;
   find("play").click();
-  await until("points", "0"); // it starts over
+  await untilPoints(0); // it starts over
   seen.message = text("message");
+
+  give("tracks-file", new File([seen.saved], "tracks.json"));
+  await untilPoints(1);
+  await until("play", "Again");
+  seen.opened = { size: [find("picture").width, find("picture").height], points: parseInt(text("points")) };
+  seen.openedGrid = find("grid").disabled;
   return seen;
 }
 

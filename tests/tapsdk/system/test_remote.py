@@ -64,6 +64,23 @@ def test_a_file_is_replaced(stored: Url, file: Path) -> None:
     assert contents(stored) == {"a": b"new"}
 
 
+def test_a_file_has_another_version_when_it_has_other_bytes(stored: Url, file: Path) -> None:
+    remote.upload(file, (stored / "a").text)
+    first = remote.version((stored / "a").text)
+    assert remote.version((stored / "a").text) == first
+    file.write_bytes(b"new")
+    remote.upload(file, (stored / "a").text)
+    assert remote.version((stored / "a").text) != first
+
+
+def test_files_are_found_by_a_pattern(stored: Url, file: Path) -> None:
+    for name in ("a.mp4", "deep/b.mp4", "deep/c.txt"):
+        remote.upload(file, (stored / name).text)
+    assert remote.matches(stored.text) == ["a.mp4", "deep/b.mp4", "deep/c.txt"]
+    assert remote.matches(stored.text, "*/*.mp4") == ["deep/b.mp4"]
+    assert remote.matches(stored.text, "*.avi") == []
+
+
 def test_a_folder_is_no_file(stored: Url, file: Path, tmp_path: Path) -> None:
     remote.upload(file, (stored / "deep" / "there.bin").text)
     with pytest.raises(IsADirectoryError, match="it is a folder"):

@@ -50,3 +50,18 @@ def test_a_system_whose_cameras_have_no_numbers_is_told_so(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(FramesError, match="cameras are read by their number on Linux and macOS alone"):
         cameras.open_camera("0")
+
+
+@pytest.mark.parametrize(
+    "wanted, options",
+    [
+        ((None, None), {}),
+        (((480, 640), 15.0), {"video_size": "640x480", "framerate": "15"}),
+        ((None, 29.97), {"framerate": "29.97"}),
+    ],
+)
+def test_what_a_camera_is_asked_for(camera, monkeypatch, wanted, options):
+    asked = []
+    monkeypatch.setattr(cameras, "open_video", lambda *origin, opening, **others: asked.append(opening.options))
+    cameras.open_camera(camera, *wanted)
+    assert asked == [options]

@@ -1,0 +1,1 @@
+"""Points on a camera's picture, now: a session that tracks, a page that shows it, and recordings of both."""
