@@ -124,24 +124,23 @@ class CausalPlan(ABC):
         arrays |= self._at(np.where(anywhere[:, None], np.float32(self._far), xy))
         return PointState(count, self.store.keep(arrays, count), texture=texture)
 
-    def fill(self, state: PointState, first: int, xy: Array) -> PointState:
-        """The state with points queried now, at xy [M, 2], in rows from `first` on, that nobody had asked for."""
-        told = {**self._describe(None, xy, np.zeros(len(xy), np.float32)), **self._at(xy)}
+    def fill(self, state: PointState, first: int, frame: Array | Tensor, xy: Array) -> PointState:
+        """The state with points queried at xy [M, 2] of frame [1, H, W, 3], in rows from `first` on, which stood
+        for points to come."""
+        told = {**self._describe(frame, xy, np.zeros(len(xy), np.float32)), **self._at(xy)}
         rows = {spec.name: self.store.rows(spec.name, state) for spec in self.store.specs}
         for spec in self.store.specs:
             if spec.name in told and spec.points_axis is not None:
                 np.moveaxis(rows[spec.name], spec.points_axis, 0)[first : first + len(xy)] = told[spec.name]
         return replace(state, blocks=self.store.keep(rows, state.count))
 
-    def _describe(self, frame: Array | Tensor | None, xy: Array, delay: Array) -> dict[str, Array]:
-        """What the model knows points [N, 2] by, all of them in each array. frame: for those known by their looks."""
+    def _describe(self, frame: Array | Tensor, xy: Array, delay: Array) -> dict[str, Array]:
+        """What the model knows points [N, 2] by, all of them in each array."""
         count, stage = len(xy), self._stage("query")
         rows = self.joining or self.store.capacity(count)
         parts = {"points": split(xy, rows), "delay": split(delay, rows)}
         inputs = [(t.name, parts[t.role]) for t in stage.with_role("points", "delay")]
-        grids: Mapping[str, Tensor] = {}
-        if self._grids and frame is not None:
-            grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids)
+        grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids) if self._grids else {}
         session, seen = self._open("query", rows), {name: grids[name] for name in self._grids}
         found = [session.run({**seen, **{name: part[i] for name, part in inputs}}) for i in range(len(parts["points"]))]
         axes = {t.name: t.points_axis for t in stage.outputs}

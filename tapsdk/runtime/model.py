@@ -203,7 +203,7 @@ class Stream:
         here, points = (delay == 0) & ~np.isnan(added[:, 0]), scale_points(added, size, space)
         filled = min(free, len(added)) if here.all() else 0
         if filled:
-            state, free = self._plan.fill(state, state.count - free, points[:filled]), free - filled
+            state, free = self._plan.fill(state, state.count - free, frame, points[:filled]), free - filled
         if len(added) > filled:
             begun = self._plan.begin(frame, points[filled:], delay[filled:], _joined(known))
             state = self._plan.store.concatenate([state, begun])
