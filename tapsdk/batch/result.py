@@ -51,7 +51,7 @@ def content_key(job: Job, manifest: Manifest, options: RunOptions, split: int | 
         "points": job.points if job.points_file is None else _digest_of_file(job.points_file),
         "grid": job.grid,
         "model": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
-        "options": [options.backend, options.plan, options.device, options.threads, options.resolution],
+        "options": [options.backend, options.plan, options.device, options.threads, options.resolution, options.pace],
         "split": split,
     }
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

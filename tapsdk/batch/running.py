@@ -19,6 +19,7 @@ from tapsdk.batch.worker import Settings, Task
 from tapsdk.errors import JobsError, PointsError
 from tapsdk.geometry import Size
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import REAL_TIME, Pace, check_pace
 from tapsdk.system.cluster import check_address
 from tapsdk.system.places import Place, place
 from tapsdk.system.progress import Report, Wrap, no_progress, reports_to, with_progress
@@ -46,6 +47,7 @@ def run(
     threads: int = 1,
     resolution: int | Size | None = None,
     strict: bool = False,
+    pace: Pace = 1,
     split: int | None = None,
     anew: bool = False,
     progress: bool | Report = False,
@@ -91,8 +93,16 @@ def run(
     todo = read_jobs(jobs, Defaults(folder, suffix, points, grid, SUMMARY))
     if split is not None and split < 1:
         raise JobsError(f"split is the most points that are tracked together, at least 1, got {split}")
+    if pace == REAL_TIME:
+        raise JobsError("the tracks of a batch do not depend on a machine's speed: give pace a number of frames")
     options = RunOptions(
-        backend, device=device, threads=threads, points=_points(todo[0]), resolution=resolution, strict=strict
+        backend,
+        device=device,
+        threads=threads,
+        points=_points(todo[0]),
+        resolution=resolution,
+        strict=strict,
+        pace=check_pace(pace),
     )
     settings = Settings(_model(model), options, os.getcwd(), split=split, anew=anew)
     return run_jobs(todo, settings, place(folder), _runner(on, workers), _wrap(progress))
