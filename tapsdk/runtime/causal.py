@@ -226,6 +226,7 @@ class CausalPlan(ABC):
             xy[old], missed[old] = follow(fusion, *frames, xy[old], space, self._backend.threads)
         if state.lost is not None:
             missed[state.lost] = np.inf
+            fusion = replace(fusion, pull=1 - (1 - fusion.pull) ** (1 + state.passed))
         anywhere = self._anywhere(before)
         xy[anywhere], missed[anywhere] = self._far, np.inf
         texture = np.full(state.count, np.inf, np.float32) if state.texture is None else state.texture

@@ -236,7 +236,8 @@ class Stream:
         self._spent, self._state = self._state if self._plan.reuses else EMPTY, state
         self.free = free
         if self._pacer.follows:
-            self._last = Between.looked(frame, scale_points(xy, size, space), confidence, self.manifest.visibility.threshold)
+            seen = (confidence > self.manifest.visibility.threshold).astype(np.float32)
+            self._last = Between(frame, scale_points(xy, size, space), confidence, seen)
             self._pacer.took(time.perf_counter() - began, looked=True)
         return self._tracks(xy[:rows], confidence[:rows])
 
@@ -245,12 +246,12 @@ class Stream:
         if self._last is None:
             return state
         lost = np.zeros(state.count, np.bool_)
-        lost[: len(self._last.trust)] = self._last.trust < 0.5
-        return replace(state, lost=lost)
+        lost[: len(self._last.trust)] = self._last.lost
+        return replace(state, lost=lost, passed=self._last.since)
 
     def _between(self, frame: Floats) -> Between | None:
         """The points in a frame that is not looked at; None for one that is."""
-        last, threshold = self._last, self.manifest.visibility.threshold
+        last = self._last
         if (
             last is None
             or not self._state.count
@@ -259,7 +260,7 @@ class Stream:
         ):
             return None
         space, threads = self.manifest.points.space, self.model.backend.threads
-        return last.followed(frame, space, threshold, self._following, threads)
+        return last.followed(frame, space, self._following, threads)
 
     def _tracks(self, xy: Floats, confidence: Floats) -> Tracks:
         """Of one frame."""

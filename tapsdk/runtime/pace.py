@@ -1,9 +1,9 @@
 """A model looks at every k-th frame only; in the frames between, points follow the picture.
 
 A look takes many times as long as following does, so that a processor keeps up with a camera. A point that was visible
-takes the step that the picture takes, if the way back leads to where it was; one that was not stays where it is. What
-the way back misses by is taken off its confidence, frame after frame, until the next look says where it is: so a
-position between two looks is never surer than the look that it comes from.
+takes the step that the picture takes, if the way back leads to where it was. One that was not, or that the picture does
+not lead on, goes with the points around it; the next look alone says where it is then. A position between two looks is
+never surer than the look that it comes from, and less sure with every frame that it could not be followed to.
 """
 
 from __future__ import annotations
@@ -34,26 +34,36 @@ PREFIX = "between_"
 """Of the names that arrays of `Between` have among saved ones."""
 
 
+SLIP: Ramp = (0.5, 1.5)
+"""Pixels of the frames by which the way back misses a point; up to the first a step counts in full, from the second not
+at all."""
+REACH = 0.05
+"""Of the longer side of the points' space: how near points are whose steps one takes that has none of its own."""
+KEPT = 0.95
+"""Share of its confidence that a point keeps in a frame that it cannot be followed to."""
+LOST = 0.5
+"""Trust below which nobody knows where a point is: the next look alone says."""
+
+
 @dataclass(frozen=True)
 class Following:
     """How points follow the picture: see `FlowFusion`."""
 
     radius: int = 3
     levels: int = 4
-    slip: Ramp = (0.3, 0.6)
 
     @staticmethod
     def like(fusion: FlowFusion | None) -> Following:
         """As a model does it whose positions follow the picture anyway."""
-        return Following(fusion.radius, fusion.levels, fusion.slip) if fusion else Following()
+        return Following(fusion.radius, fusion.levels) if fusion else Following()
 
 
 @dataclass(frozen=True)
 class Between:
     """Where points are, for the next frame to follow them from.
 
-    frame: [1, H, W, 3] as the model sees it. xy: [N, 2] in the points' space. confidence: [N]. since: frames that went
-    by without a look, this one included.
+    frame: [1, H, W, 3] as the model sees it. xy: [N, 2] in the points' space. confidence: [N]. trust: [N] in the steps
+    since the last look; 0 for points that it did not see. since: frames that went by without a look, this one included.
     """
 
     frame: Array
@@ -62,29 +72,30 @@ class Between:
     trust: Array
     since: int = 0
 
-    @staticmethod
-    def looked(frame: Array, xy: Array, confidence: Array, threshold: float) -> Between:
-        return Between(frame, xy, confidence, (confidence > threshold).astype(np.float32))
+    @property
+    def lost(self) -> Array:
+        """[N] points that nobody knows the place of."""
+        return self.trust < LOST
 
-    def followed(self, frame: Array, space: Size, threshold: float, how: Following, threads: int | None) -> Between:
-        """In the next frame [1, H, W, 3]. threshold: of confidence, from which on a point is visible."""
+    def followed(self, frame: Array, space: Size, how: Following, threads: int | None) -> Between:
+        """In the next frame [1, H, W, 3]."""
         found, missed = follow(how, self.frame[0], frame[0], self.xy, space, threads)
-        import os
-        slip = tuple(map(float, os.environ.get("SLIP", "0.3,0.6").split(",")))
-        keep = float(os.environ.get("KEEP", "0"))
-        trust = (1 - ramp(missed, slip)) * (self.confidence > threshold)
+        slip = ramp(missed, SLIP)
+        trust = self.trust * (1 - slip)
         step = found - self.xy
-        share = trust[:, None]
-        if os.environ.get("NEAR"):
-            reach = float(os.environ["NEAR"]) * max(space)
-            away = np.linalg.norm(self.xy[:, None] - self.xy[None], axis=-1)
-            weights = np.exp(-((away / reach) ** 2) / 2) * trust + 1e-9
-            others = (weights @ step) / (weights.sum(1)[:, None] + 1e-3)
-        else:
-            others = 0 * step
-        xy = self.xy + share * step + (1 - share) * others
-        confidence = np.asarray(self.confidence * np.maximum(1 - ramp(missed, slip), keep), np.float32)
-        return Between(frame, xy.astype(np.float32), confidence, self.trust * trust.astype(np.float32), self.since + 1)
+        weak = np.flatnonzero(trust < 1)
+        share = trust[weak, None]
+        step[weak] = share * step[weak] + (1 - share) * self._steps_around(weak, step, trust, max(space))
+        confidence = (self.confidence * np.maximum(1 - slip, KEPT)).astype(np.float32)
+        xy = (self.xy + step).astype(np.float32)
+        return Between(frame, xy, confidence, trust.astype(np.float32), self.since + 1)
+
+    def _steps_around(self, rows: Array, step: Array, trust: Array, side: int) -> Array:
+        """[M, 2] what points near those of `rows` [M] do, as far as these are to be trusted."""
+        away = np.linalg.norm(self.xy[rows, None] - self.xy, axis=-1) / (REACH * side)
+        weights = np.exp(-(away**2) / 2) * trust
+        # The addend leaves a point without neighbours where it is.
+        return np.asarray((weights @ step) / (weights.sum(1, keepdims=True) + 1e-3))
 
     def at(self, index: Array) -> Between:
         """The points at `index` alone."""
@@ -92,7 +103,8 @@ class Between:
 
     def to_arrays(self) -> dict[str, Array]:
         """For saving, beside others."""
-        named = {"frame": self.frame, "xy": self.xy, "confidence": self.confidence, "since": np.array(self.since)}
+        named = {"frame": self.frame, "xy": self.xy, "confidence": self.confidence, "trust": self.trust}
+        named["since"] = np.array(self.since)
         return {PREFIX + name: array for name, array in named.items()}
 
     @staticmethod
@@ -102,15 +114,21 @@ class Between:
         others = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
         if not own:
             return None, others
-        if own.keys() != {"frame", "xy", "confidence", "since"}:
+        if own.keys() != {"frame", "xy", "confidence", "trust", "since"}:
             raise ValueError(f"it holds {', '.join(own)} of the frames between looks")
-        shapes = own["xy"].shape, own["confidence"].shape, own["since"].shape, own["frame"].shape[::3]
-        floats = [own[name] for name in ("frame", "xy", "confidence")]
-        if shapes != ((count, 2), (count,), (), (1, 3)) or any(a.dtype != np.float32 for a in floats):
+        shapes = (
+            own["xy"].shape,
+            own["confidence"].shape,
+            own["trust"].shape,
+            own["since"].shape,
+            own["frame"].shape[::3],
+        )
+        floats = [own[name] for name in ("frame", "xy", "confidence", "trust")]
+        if shapes != ((count, 2), (count,), (count,), (), (1, 3)) or any(a.dtype != np.float32 for a in floats):
             raise ValueError(f"what it holds of the frames between looks is not of {count} points")
         if not all(np.isfinite(each).all() for each in floats) or not 0 <= own["since"] < 1 << 31:
             raise ValueError("what it holds of the frames between looks has values that are no numbers")
-        return Between(own["frame"], own["xy"], own["confidence"], int(own["since"])), others
+        return Between(own["frame"], own["xy"], own["confidence"], own["trust"], int(own["since"])), others
 
 
 class Pacer:
