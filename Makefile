@@ -2,6 +2,7 @@
 # make test   the test suite, in PROCESSES=2; make test-slow runs what it leaves out, such as full-size models
 # make notebooks  the notebooks of examples/notebooks, run anew into out/notebooks; NAMES="rainbow online" for some
 # make docs   the documentation as a site in out/site, readable without a network; warnings are errors
+# make gallery  the pictures of docs/gallery.md, by running its code; NAMES="rainbow groups" for some
 # make wheel  a wheel for other machines in out/wheels, checked and tried in a fresh environment without a compiler
 # make benchmark  tapsdk beside its peers on this machine; ARGS="--quick", ARGS="--only points", ARGS=check
 # make fuzz   spoilt inputs for every reader and kernel, SECONDS=600 a surface; SURFACES="tracks videos" for some
@@ -15,7 +16,7 @@ SURFACES ?=
 ARGS ?=
 SOURCES = pyproject.toml CMakeLists.txt $(shell find kernels bindings tapsdk -type f -not -name '*.pyc')
 
-.PHONY: demo test test-slow notebooks docs wheel benchmark fuzz clean
+.PHONY: demo test test-slow notebooks docs gallery wheel benchmark fuzz clean
 
 demo: .venv-demo/installed
 	.venv-demo/bin/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
@@ -31,6 +32,9 @@ notebooks: .venv-notebooks/installed
 
 docs: .venv-docs/installed
 	.venv-docs/bin/python -m mkdocs build
+
+gallery: .venv-test/installed
+	.venv-test/bin/python -m tools.gallery $(NAMES)
 
 wheel: .venv-release/installed
 	rm -rf out/wheels out/wheels-unchecked

@@ -7,6 +7,8 @@ import importlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,18 @@ from tapsdk.system.imports import ignore_working_folder
 from tapsdk.system.places import place
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
+TRIES = 3
+"""Times that an export is tried again whose machine dies."""
+
 
 def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description="Compile a model into a verified artifact that tapsdk runs."
     )
-    parser.add_argument("model", help="family/variant: tapir, tapir/boots-causal, ...")
-    parser.add_argument("--target", required=True, choices=list(TARGETS), help="format")
+    parser.add_argument("model", nargs="+", help="family/variant: tapir, tapir/boots-causal, ...")
+    parser.add_argument(
+        "--target", required=True, type=_targets, metavar="T[,T]", help=f"format: {', '.join(TARGETS)}, or several"
+    )
     parser.add_argument(
         "--weights", type=place, metavar="FILE", help="canonical weights, or an official checkpoint; a path or a URL"
     )
@@ -33,10 +40,25 @@ def _parser(prog: str = "python -m export") -> argparse.ArgumentParser:
         "--size", type=_size, metavar="HxW", help="frames of this size, for targets that need one; default: the model's"
     )
     parser.add_argument(
-        "-o", "--output", type=place, metavar="DIR", help="a path or a URL; default: artifacts/MODEL-TARGET"
+        "-o",
+        "--output",
+        type=place,
+        metavar="DIR",
+        help="a path or a URL; default: artifacts/MODEL-TARGET; of several models or formats, the folder of these",
+    )
+    parser.add_argument(
+        "--on", metavar="WHERE", help="ray, or a cluster's ray://HOST:PORT, where each is exported (default: here)"
     )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is already there")
     return parser
+
+
+def _targets(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none; use {', '.join(TARGETS)}, or several with commas")
+    return names
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -55,14 +77,55 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m export") -> i
     log_to_stderr(logging.WARNING)
     try:
         with signals_as_interrupts():
-            return _run(args)
+            variants = _variants(args)
+            return _run_on_ray(variants, args.on) if args.on else max(map(_run, variants))
+    except TapsdkError as error:
+        tell(f"error: {error}")
+        return 1
     except KeyboardInterrupt as error:
         tell("stopped; nothing was written")
         return exit_status(error)
 
 
+def _variants(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments of each model and target alone, with its output."""
+    several = len(args.model) * len(args.target) > 1
+    home = args.output if several and args.output else Path("artifacts")
+
+    def of(model: str, target: str) -> argparse.Namespace:
+        output = home / f"{model.replace('/', '-')}-{target}" if several or not args.output else args.output
+        return argparse.Namespace(**{**vars(args), "model": model, "target": target, "output": output})
+
+    return [of(model, target) for model in args.model for target in args.target]
+
+
+def _run_on_ray(variants: Sequence[argparse.Namespace], on: str) -> int:
+    """Raises TapsdkError."""
+    from tapsdk.system.cluster import cluster, own_errors
+
+    with cluster(on) as ray, own_errors(ray):
+        run = ray.remote(num_cpus=1, max_retries=TRIES)(_run_there)
+        found = ray.get([run.remote(_absolute(args)) for args in variants])
+    for _, out, err in found:
+        print(out, end="")
+        print(err, end="", file=sys.stderr)
+    return max(status for status, _, _ in found)
+
+
+def _absolute(args: argparse.Namespace) -> argparse.Namespace:
+    """With paths that do not begin in the working folder."""
+    paths = {name: value.absolute() for name, value in vars(args).items() if isinstance(value, Path)}
+    return argparse.Namespace(**{**vars(args), **paths})
+
+
+def _run_there(args: argparse.Namespace) -> tuple[int, str, str]:
+    """The exit status, and what was written to stdout and to stderr."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        return _run(args), out.getvalue(), err.getvalue()
+
+
 def _run(args: argparse.Namespace) -> int:
-    output = args.output or Path("artifacts") / f"{args.model.replace('/', '-')}-{args.target}"
+    output = args.output
     try:
         from training.models.registry import resolve
 

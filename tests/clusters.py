@@ -16,6 +16,8 @@ import pytest
 from tests.support import child_environment, import_or_skip
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
+SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 6}
+"""A node that dies is missed after seconds, not a quarter of a minute."""
 
 
 @contextmanager
@@ -29,7 +31,9 @@ def ray_cluster(nodes: int) -> Iterator[Any]:
         patch.setenv("RAY_DEDUP_LOGS", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         logging.getLogger("ray").setLevel(logging.ERROR)
-        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**NODE, "include_dashboard": False, "_system_config": SOON}
+        )
         try:
             for _ in range(nodes - 1):
                 cluster.add_node(**NODE)

@@ -92,7 +92,7 @@ def test_the_tables_are_those_of_the_code():
     assert result.returncode == 0, f"run: python -m tools.doc_tables\n{result.stderr}"
 
 
-OWN_VIDEOS = ("docs/tapvid3d.md", "docs/three_dimensions.md")
+OWN_VIDEOS = ("docs/gallery.md", "docs/tapvid3d.md", "docs/three_dimensions.md")
 """Pages whose examples take files that `folder` does not have; what they show has tests where it lies."""
 PYTHON = [name for name, text in PAPERS.items() if "```python" in text and name not in OWN_VIDEOS]
 

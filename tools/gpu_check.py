@@ -12,6 +12,7 @@ whole      the bundled model by `tapsdk.load`: by ONNX Runtime, and exported to 
            the tracks that lie in its artifact, with the tolerances of `backend="auto"`
 step       one step of larger models, from a frame of uint8 in our memory to positions in it. "eager": as PyTorch runs
            it, operator by operator. "graph": exported and by tapsdk's backend, replayed as a CUDA graph
+kernel     local correlation as PyTorch's operators and in Triton
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from tapsdk.runtime.rollout import roll_out
 from tapsdk.selection.accuracy import TOLERANCES, Rollout
 from tapsdk.selection.reference import moving_pattern, read_reference
 from tools.gpu_goldens import GOLDENS, QUICK, off_golden
+from tools.gpu_kernels import kernel_checks
 from tools.gpu_rows import PRECISIONS, WARM_UP, Check, Row, Settings, timed
 from tools.gpu_small import small_model
 from tools.gpu_steps import step_checks
@@ -54,6 +56,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield from golden_checks(settings)
     yield from step_checks(STEPS[0], points, settings)
     yield from whole_checks(points, settings)
+    yield from kernel_checks(points, settings)
     for model in STEPS[1:2] if settings.quick else STEPS[1:]:
         yield from step_checks(model, points, settings)
 

@@ -1,7 +1,8 @@
 """The ops as PyTorch operators, ``torch.ops.tapkernels.<op>``, for eager code and for `torch.export`.
 
-CPU tensors, inference only. The arguments are those of the functions in `tapkernels`, the threads those of
-PyTorch; a tensor that is not contiguous is copied, as is usual there.
+CPU tensors, inference only; `local_correlation` also takes those on CUDA, by `tapkernels.triton`. The arguments are
+those of the functions in `tapkernels`, the threads those of PyTorch; a tensor that is not contiguous is copied, as is
+usual there.
 
 Where an exported program is to run without these kernels, `DECOMPOSITIONS` has operators of PyTorch in their place:
 
@@ -52,6 +53,15 @@ def _refuse_gradients(op: Any, name: str, arguments: int) -> None:
 def local_correlation(grid: Tensor, query: Tensor, xy: Tensor, radius: int = 3) -> Tensor:
     scores = tapkernels.local_correlation(_array(grid), _array(query), _array(xy), radius, threads=_threads())
     return torch.from_numpy(scores)
+
+
+@local_correlation.register_kernel("cuda")
+def _local_correlation_on_cuda(grid: Tensor, query: Tensor, xy: Tensor, radius: int = 3) -> Tensor:
+    try:
+        from tapkernels import triton
+    except ImportError:  # as on Windows, where PyTorch comes without it
+        return torch_operators.local_correlation(grid, query, xy, radius)
+    return triton.local_correlation(grid, query, xy, radius)
 
 
 @local_correlation.register_fake

@@ -34,7 +34,7 @@ DEVICES: Mapping[str, Mapping[str, DeviceInfo]] = {
     "torch": {
         "cpu": DeviceInfo("nothing", "everything, in every test"),
         "cuda": DeviceInfo(
-            "an NVIDIA GPU and PyTorch for CUDA, or an AMD GPU and PyTorch for ROCm; `cuda:1` is the second",
+            "an NVIDIA GPU and PyTorch for CUDA, or an AMD GPU and PyTorch for ROCm",
             f"frames resized by PyTorch, half precisions, and what surrounds CUDA graphs, on the processor; {UNSEEN}",
         ),
         "mps": DeviceInfo("a Mac with Apple's own processor", f"frames resized by PyTorch, on the processor; {UNSEEN}"),

@@ -72,7 +72,8 @@ class Torch:
 
     def devices(self) -> tuple[str, ...]:
         others = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-        return ("cpu", *others, *(["mps"] if torch.backends.mps.is_available() else []))
+        others += [kind for kind in ("mps", "xpu") if getattr(torch, kind).is_available()]
+        return ("cpu", *others)
 
     def open(self, file: Content, stage: StageSpec, points: int | None = None) -> TorchSession:
         try:
@@ -112,7 +113,8 @@ class Torch:
                 for _ in range(WARM_UPS):
                     work(*inputs)
             torch.cuda.current_stream().wait_stream(aside)
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            # On that stream: PyTorch's own one for recordings is of the device that was first used for one.
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
                 outputs = work(*inputs)
         return graph.replay, outputs
 

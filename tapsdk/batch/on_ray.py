@@ -14,7 +14,7 @@ from typing import Any
 
 from tapsdk.batch.local import Done
 from tapsdk.batch.worker import Settings, Task, Worker, failed, settle
-from tapsdk.system.cluster import cluster, own_errors, rows_of
+from tapsdk.system.cluster import HEAD, cluster, own_errors, rows_of
 
 MOST_BLOCKS = 10_000
 """That Ray Data hands out: of that many tasks each is one by itself."""
@@ -37,7 +37,7 @@ def run_on_ray(
         needs = needs_of(settings)
         # Where the work will be done.
         settings = ray.get(ray.remote(**needs)(settle).remote(settings))
-        deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote()
+        deaths = ray.remote(num_cpus=0, resources=HEAD)(Deaths).remote()
         for row in rows_of(ray, _dataset, tasks, [settings, deaths], workers, needs):
             yield tasks[row["index"]], pickle.loads(row["row"])
 

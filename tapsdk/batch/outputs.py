@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from tapsdk.batch.listing import is_video
-from tapsdk.errors import JobsError
+from tapsdk.errors import JobsError, SaveError
 from tapsdk.system.places import Url, place
+from tapsdk.system.reading import reason
 from tapsdk.tracks_files import SUFFIXES
 
 
@@ -43,6 +44,16 @@ def _absolute(video: str) -> str:
 def within(folder: str, name: str) -> str:
     """The path or URL of an output that may be relative to a folder."""
     return name if isinstance(place(name), Url) else os.fspath(place(folder) / name)
+
+
+def make_folder(folder: str) -> None:
+    """Where there are such things, which stores do without. Raises SaveError."""
+    target = place(folder)
+    if not isinstance(target, Url):
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveError(f"could not make the folder {folder}: {reason(error)}") from error
 
 
 def check_outputs(jobs: Iterable[tuple[str, Sequence[str], str]], taken: Iterable[str]) -> None:

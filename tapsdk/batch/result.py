@@ -11,11 +11,11 @@ import json
 import os
 import stat
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from tapsdk.artifact.manifest import Manifest
 from tapsdk.batch.jobs import Job
+from tapsdk.batch.outputs import make_folder
 from tapsdk.errors import FramesError, PointsError, TracksError
 from tapsdk.runtime.options import RunOptions
 from tapsdk.system import remote
@@ -51,7 +51,7 @@ def content_key(job: Job, manifest: Manifest, options: RunOptions, split: int | 
         "points": job.points if job.points_file is None else _digest_of_file(job.points_file),
         "grid": job.grid,
         "model": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
-        "options": [options.backend, options.plan, options.device, options.threads, options.resolution, options.pace],
+        "options": [options.backend, options.device, options.threads, options.resolution, options.pace],
         "split": split,
     }
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
@@ -98,9 +98,7 @@ def find_result(path: str, key: str) -> Result | None:
 
 def save_result(path: str, result: Result, key: str) -> None:
     """Raises SaveError. The file appears whole or not at all; the folder is made if need be."""
-    target = place(path)
-    if isinstance(target, Path):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(os.path.dirname(path))
     tracks, report = result.tracks, result.tracks.report or RunReport()
     stored = {f.name: getattr(tracks, f.name) for f in fields(tracks)}
     about = replace(report, frames_per_second=None, milliseconds={}, refused={})

@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from tapsdk.batch.jobs import Defaults, Job, read_jobs
 from tapsdk.batch.local import Done, run_here
+from tapsdk.batch.outputs import make_folder
 from tapsdk.batch.parts import gathered, tasks_of
 from tapsdk.batch.table import NEEDS_PYARROW, Row, Table, in_order
 from tapsdk.batch.worker import Settings, Task
@@ -21,7 +21,7 @@ from tapsdk.geometry import Size
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.pace import REAL_TIME, Pace, check_pace
 from tapsdk.system.cluster import check_address
-from tapsdk.system.places import Place, place
+from tapsdk.system.places import place
 from tapsdk.system.progress import Report, Wrap, no_progress, reports_to, with_progress
 
 logger = logging.getLogger(__name__)
@@ -105,11 +105,10 @@ def run(
         pace=check_pace(pace),
     )
     settings = Settings(_model(model), options, os.getcwd(), split=split, anew=anew)
-    return run_jobs(todo, settings, place(folder), _runner(on, workers), _wrap(progress))
+    return _run(todo, settings, folder, _runner(on, workers), _wrap(progress))
 
 
-def run_jobs(jobs: list[Job], settings: Settings, folder: Place, runner: Runner, wrap: Wrap) -> Table:
-    """The same, with jobs that were read."""
+def _run(jobs: list[Job], settings: Settings, folder: str, runner: Runner, wrap: Wrap) -> Table:
     numbered: list[tuple[int, Row]] = []
     tasks = list(tasks_of(jobs, settings.split))
     try:
@@ -122,15 +121,14 @@ def run_jobs(jobs: list[Job], settings: Settings, folder: Place, runner: Runner,
     return in_order(numbered)
 
 
-def _write(table: Table, folder: Place) -> None:
+def _write(table: Table, folder: str) -> None:
     """Raises SaveError."""
-    if isinstance(folder, Path):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name in SUMMARY:
         if name == INDEX and find_spec("pyarrow") is None:
-            logger.warning("no %s was written: %s", folder / INDEX, NEEDS_PYARROW)
+            logger.warning("there is no %s: %s", INDEX, NEEDS_PYARROW)
         else:
-            table.save(folder / name)
+            table.save(place(folder) / name)
 
 
 def _runner(on: str | None, workers: int | None) -> Runner:
@@ -153,12 +151,11 @@ def _model(model: str | os.PathLike[str]) -> str:
 def _wrap(progress: bool | Report) -> Wrap:
     if callable(progress):
         return reports_to(progress)
-    return partial(video_bars, force=True) if progress else no_progress
+    return _bars if progress else no_progress
 
 
-def video_bars(videos: Iterable[Any], total: int | None, label: str, force: bool = False) -> Iterator[Any]:
-    """force: also where stderr is no terminal."""
-    return with_progress(videos, total=total, label=label, unit="video", force=force)
+def _bars(videos: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:
+    return with_progress(videos, total=total, label=label, unit="video", force=True)
 
 
 def _points(job: Job) -> int:

@@ -81,8 +81,8 @@ class LivePoints:
         self.latest = self.latest[~np.isin(self.latest.ids, there)]
         return there
 
-    def step(self, picture: Frame, number: int, time: float) -> Tracks:
-        """Tracks one frame further: where all points are in it."""
+    def step(self, picture: Frame, number: int, time: float) -> None:
+        """Tracks one frame further, the one of that number, which is shown at that second."""
         tracks = self._tracker.step(picture)
         row = self._history.begin(time)
         if self._asked:
@@ -93,7 +93,6 @@ class LivePoints:
         while len(self._past) > 1 and len(self._past) * picture.nbytes > KEPT_BYTES:
             self._past.popleft()
         self.latest = tracks
-        return tracks
 
 
 def _together(one: Tracks, other: Tracks) -> Tracks:

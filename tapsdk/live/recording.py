@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from tapsdk.errors import TapsdkError
@@ -46,37 +45,47 @@ class Recording:
     def __init__(self, path: Path, fps: float | None, size: Size, history: History) -> None:
         self.path, self._history = path, history
         self._start = len(history)
-        self._writer = VideoWriter(path, fps, size)
+        self._writer: VideoWriter | None = VideoWriter(path, fps, size)
         self.frames = 0
 
     def write(self, picture: Frame, time: float) -> None:
-        self._writer.write(picture, time)
+        """After an error there is no video any more, and the tracks of the frames before can still be saved."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.write(picture, time)
+        except TapsdkError:
+            self._writer.abort()
+            self._writer = None
+            raise
         self.frames += 1
 
-    def finish(self) -> list[Path]:
-        """Gives the files their names; returns those that were written. The tracks are there also where the video
-        could not be."""
+    def finish(self) -> tuple[list[Path], str]:
+        """Gives the files their names. Returns those that were written, and why others could not be."""
         written: list[Path] = []
-        failed: TapsdkError | None = None
+        reasons: list[str] = []
+        if not self.frames and self._writer is not None:
+            self._writer.abort()
         if self.frames:
-            try:
-                self._writer.finish()
-                written.append(self.path)
-            except TapsdkError as error:
-                failed = error
-            written += save_all(self._history.tracks(self._start, self._start + self.frames), self.path)
-        else:
-            with suppress(TapsdkError):
-                self._writer.abort()
-        if failed is not None:
-            raise failed
-        return written
+            for save in (self._save_video, self._save_tracks):
+                try:
+                    written += save()
+                except (TapsdkError, OSError) as error:
+                    reasons.append(str(error))
+        return written, "; ".join(reasons)
+
+    def _save_video(self) -> list[Path]:
+        if self._writer is None:
+            return []
+        self._writer.finish()
+        return [self.path]
+
+    def _save_tracks(self) -> list[Path]:
+        return save_all(self._history.tracks(self._start, self._start + self.frames), self.path.with_suffix(".npz"))
 
 
 def save_all(parts: Iterator[Tracks], path: Path) -> list[Path]:
-    """Saves tracks as `path`, .npz where its suffix is that of a video; more parts than one get numbers. Returns the
-    files. Raises SaveError."""
-    path = path.with_suffix(".npz") if path.suffix == ".mp4" else path
+    """Saves tracks as `path`; more parts than one get numbers. Returns the files. Raises SaveError."""
     written: list[Path] = []
     for number, tracks in enumerate(parts):
         written.append(path if number == 0 else path.with_name(f"{path.stem}-part{number + 1}{path.suffix}"))

@@ -23,7 +23,6 @@ from tapsdk.live.source import Arrival, LiveSource
 from tapsdk.live.speed import Speed
 from tapsdk.runtime.model import Model
 from tapsdk.system.console import NO_MEMORY
-from tapsdk.system.reading import reason
 from tapsdk.tracks import Tracks
 from tapsdk.video.frames import Frame
 
@@ -146,18 +145,17 @@ class Session:
             self._over.set()
 
     def _track(self, arrival: Arrival) -> None:
-        tracks = self._points.step(arrival.picture, arrival.number, arrival.time)
+        self._points.step(arrival.picture, arrival.number, arrival.time)
         self._speed.note(time.monotonic() - arrival.at)
         self._shown = arrival.picture, arrival.number, arrival.time
         if self._recording is not None:
             try:
                 self._recording.write(arrival.picture, arrival.time)
             except TapsdkError as error:
-                self._note = f"the recording ended: {error}"
-                self._stop_recording()
-        self._tell(fresh=True, tracks=tracks)
+                self._note = f"the recording ended, {error}; {self._stop_recording()}"
+        self._tell(fresh=True)
 
-    def _tell(self, fresh: bool, tracks: Tracks | None = None) -> None:
+    def _tell(self, fresh: bool) -> None:
         """A new frame, or what has changed since; of speed alone, nothing."""
         if self._shown is None:
             return
@@ -167,7 +165,7 @@ class Session:
         if not fresh and told == self._told:
             return
         self._told = told
-        self.moment = moment = Moment(*self._shown, self._points.latest if tracks is None else tracks, status, fresh)
+        self.moment = moment = Moment(*self._shown, self._points.latest, status, fresh)
         for listener in list(self.listeners):
             listener(moment)
 
@@ -219,10 +217,9 @@ class Session:
         recording, self._recording = self._recording, None
         if recording is None:
             return ""
-        try:
-            written = recording.finish()
-        except (TapsdkError, OSError) as error:
-            logger.warning("%s", error)
-            return f"the recording is not whole: {error if isinstance(error, TapsdkError) else reason(error)}"
+        written, reason = recording.finish()
         self.saved += written
-        return f"saved {' and '.join(path.name for path in written)}" if written else "nothing was recorded"
+        if reason:
+            logger.warning("the recording is not whole: %s", reason)
+        said = f"saved {' and '.join(path.name for path in written)}" if written else "nothing was recorded"
+        return f"{said}; {reason}" if reason else said

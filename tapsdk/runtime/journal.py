@@ -44,6 +44,8 @@ class NoJournal:
 
     writes = False
     """Whether results are written down: then they have to be arrays in our memory."""
+    left = 0
+    """How many results of an earlier run there are still to be read."""
 
     def saw(self, frame: Callable[[], Array]) -> None:
         """The next frame of the video was read, which `frame` gives."""
@@ -120,6 +122,10 @@ class Journal(NoJournal):
             raise SaveError(f"could not write {self.folder}: {error.strerror or error}") from error
         return file
 
+    @property
+    def left(self) -> int:  # type: ignore[override]
+        return max(0, self._done - self._count)
+
     def saw(self, frame: Callable[[], Array]) -> None:
         """The next frame of the video was read. Raises ResumeError if it is not that of the earlier run."""
         self._crc = zlib.crc32(np.ascontiguousarray(frame()).data, self._crc)
@@ -158,7 +164,7 @@ class Journal(NoJournal):
         state: gives what it takes to go on after the call. restore: gets that back, if nothing comes after the call.
         Raises SaveError on a full disk, ResumeError for what cannot be read.
         """
-        if self._count < self._done:
+        if self.left:
             with reading(self.folder, DAMAGED, ResumeError):
                 found: Arrays = _read(self._file)
                 self._count += 1

@@ -28,7 +28,7 @@ from tapsdk.geometry import Size
 from tapsdk.runtime.journal import NO_JOURNAL, NoJournal
 from tapsdk.runtime.sizes import RefinementSizes
 from tapsdk.runtime.stages import Estimates, Lookup, OpenStages, as_stages_want
-from tapsdk.runtime.video_pass import ANY_MEANS, Means, Steps, VideoPass, chunks_of, point_groups
+from tapsdk.runtime.video_pass import ANY_MEANS, Chunk, Means, Steps, VideoPass, chunks_of, point_groups
 from tapsdk.system.spool import Spool
 from tapsdk.video.frames import Frame
 
@@ -153,17 +153,21 @@ class RefinedPlan:
     def _mix(self, inputs: Mapping[str, Array], journal: NoJournal) -> dict[str, Array]:
         """What the mixer makes of arrays [N, T, ...], some points after the other, and one chunk after the other."""
         points, frames = inputs["patches"].shape[:2]
+        out: dict[str, Array] = {}
+        for part, chunk in self.calls(points, frames):
+            seen = {name: array[part, chunk.first : chunk.last] for name, array in inputs.items()}
+            for name, found in journal.once(partial(self._mixer.run, seen)).items():
+                if name not in out:
+                    out[name] = np.empty((points, frames, *found.shape[2:]), found.dtype)
+                out[name][part, chunk.start : chunk.stop] = found[:, chunk.core]
+        return out
+
+    def calls(self, points: int, frames: int) -> list[tuple[slice, Chunk]]:
+        """The points and the frames that the mixer gets, time after time, for all of them."""
         length = frames if self.reach is None else max(MIXER_ROWS, REACHES * self.reach)
         margin = 0 if self.reach is None or length >= frames else self.reach
-        out: dict[str, Array] = {}
-        for part in point_groups(points, min(frames, length), MIXER_ROWS, points):
-            for chunk in chunks_of(frames, length - 2 * margin, margin):
-                seen = {name: array[part, chunk.first : chunk.last] for name, array in inputs.items()}
-                for name, found in journal.once(partial(self._mixer.run, seen)).items():
-                    if name not in out:
-                        out[name] = np.empty((points, frames, *found.shape[2:]), found.dtype)
-                    out[name][part, chunk.start : chunk.stop] = found[:, chunk.core]
-        return out
+        groups = point_groups(points, min(frames, length), MIXER_ROWS, points)
+        return [(group, chunk) for group in groups for chunk in chunks_of(frames, length - 2 * margin, margin)]
 
 
 class RefinedPass(VideoPass):
@@ -240,11 +244,14 @@ class RefinedPass(VideoPass):
     def _refine(self, estimates: Estimates, group: slice, size: Size) -> Steps:
         features = np.repeat(self._features[size][group, None], self.frames, axis=1)
         for _ in range(self._plan.iterations):
+            # Nothing has to be looked up where an earlier run knows what the mixer makes of it.
+            known = self._journal.left >= len(self._plan.calls(*features.shape[:2]))
             patches = []
             for t in range(self.frames):
-                patches.append(self._plan.patches(self._spools[size][t], estimates.xy[:, t], features[:, t]))
+                if not known:
+                    patches.append(self._plan.patches(self._spools[size][t], estimates.xy[:, t], features[:, t]))
                 yield
-            looked_up = np.stack(patches, 1)
+            looked_up = np.zeros((*features.shape[:2], 0)) if known else np.stack(patches, 1)
             estimates, features = self._plan.refine(estimates, features, looked_up, size, self._journal)
         return estimates
 

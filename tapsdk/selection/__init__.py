@@ -97,11 +97,11 @@ def _check_that_none_failed(decision: Decision, manifest: Manifest) -> None:
 
 def _nothing_runs(manifest: Manifest, decision: Decision, device: str | None) -> str:
     """Why; of a device that some backends know, what these have to say."""
-    where = f"on device {device!r} here" if device else "here"
+    where = f"on device {device!r} here:" if device else "here."
     named = {name: name.partition(":")[0] for name in decision.refused}
     known = {name for name, row in BACKENDS.items() if device and row.may_have(device)}
     reasons = {name: decision.refused[name] for name, backend in named.items() if not known or backend in known}
-    return f"no backend can run {manifest.model} {where}. {_listed(reasons)}"
+    return f"no backend can run {manifest.model} {where} {_listed(reasons)}"
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

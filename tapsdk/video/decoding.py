@@ -267,7 +267,8 @@ def _aspect(stored: Fraction | None, orientation: int) -> Fraction | None:
     """Width / height of the pixels of the upright picture, None if that is not said; a quarter turn swaps the two."""
     if not stored:
         return None
-    return 1 / stored if orientation in QUARTER_TURNED else stored
+    aspect = Fraction(stored.numerator, stored.denominator)  # PyAV 19 has fractions of its own
+    return 1 / aspect if orientation in QUARTER_TURNED else aspect
 
 
 _TURNS = {270: 6, 180: 3, 90: 8}

@@ -77,6 +77,8 @@ _OUTLINE = np.array([18, 18, 18], dtype=np.float32)
 _OUTLINE_ALPHA = 0.8
 _TRAIL_ALPHA = 0.85
 _LOST_ALPHA = 0.4
+# A dot's radius, of the frame's short side and, where there are many, of the distance between two.
+_LARGEST, _CROWDED = 0.0105, 0.22
 # Of a dot's radius.
 _LOST_SIZE = 0.8
 # Points, or pieces of trails, worked on at once: few enough for their pixels to stay in the cache.
@@ -93,7 +95,7 @@ class TrackPainter:
 
     trail: how many frames back a trail reaches; 0 draws none.
     colors: [N, 3] uint8 RGB; one distinct colour a point if left out (see tapsdk.video.colors).
-    radius: of a disc, pixels; by the size of the frame if left out, at least 2.
+    radius: of a disc, pixels; by the size of the frame and the number of points if left out, at least 2.
     lost: what is drawn of points that are not visible: "faded", a small faint circle, or "hidden", nothing.
     """
 
@@ -163,7 +165,10 @@ class TrackPainter:
 
     def _dot(self, size: Size) -> float:
         """Radius in pixels."""
-        return max(2.0, 0.0075 * min(size)) if self._radius is None else self._radius
+        if self._radius is not None:
+            return self._radius
+        apart = float(np.sqrt(size[0] * size[1] / max(len(self._colors), 1)))  # as if on a grid all over the frame
+        return max(2.0, min(_LARGEST * min(size), _CROWDED * apart))
 
     def _carry_trails(self, moved: ArrayLike) -> None:
         for age, (points, seen) in enumerate(self._history):

@@ -125,7 +125,7 @@ def test_the_commands_are_accepted(language: str):
     from export.__main__ import _parser
 
     (command,) = re.findall(r"tapsdk export (.+)", SNIPPETS[language].read_text(encoding="utf-8"))
-    assert _parser("tapsdk export").parse_args(command.split()).target == TARGETS[language]
+    assert _parser("tapsdk export").parse_args(command.split()).target == [TARGETS[language]]
 
 
 @pytest.fixture(scope="module")

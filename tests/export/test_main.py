@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from export import __main__ as cli
 from export.targets import TARGETS
+from tests.clusters import ray_cluster
 from tests.support import ROOT
 
 WITHOUT = (
@@ -55,6 +57,38 @@ def test_with_some_of_the_packages_the_extra_is_named_before_any_work(target: st
     pytest.importorskip(package)
     pytest.importorskip(TARGETS[target][0])
     assert_names_the_extra(export_without(package, "tapir", "--target", target), target, package)
+
+
+@pytest.mark.parametrize(
+    "arguments, outputs",
+    [
+        ("a/b --target onnx", ["artifacts/a-b-onnx"]),
+        ("a/b --target onnx -o x", ["x"]),
+        ("a/b c --target onnx,torch", [f"artifacts/{name}" for name in ("a-b-onnx", "a-b-torch", "c-onnx", "c-torch")]),
+        ("a c --target torch -o x", ["x/a-torch", "x/c-torch"]),
+    ],
+)
+def test_several_models_and_formats_are_exported_one_after_the_other(monkeypatch, arguments, outputs) -> None:
+    done = []
+    monkeypatch.setattr(cli, "_run", lambda args: done.append(args.output.as_posix()) or len(done) % 2)
+    assert cli.main(arguments.split()) == 1
+    assert done == outputs
+
+
+def test_a_format_that_is_none_is_named(capsys) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["tapir", "--target", "onnx,paper"])
+    assert "'paper' is none; use coreml, onnx, openvino, tflite, torch" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_what_a_cluster_says_of_each_export_is_said_here(capsys) -> None:
+    pytest.importorskip("torch")
+    with ray_cluster(1):
+        assert cli.main(["trajan/base", "tapir/none", "--target", "torch", "--on", "ray"]) == 1
+    err = capsys.readouterr().err
+    assert "error: trajan/base cannot be exported to torch" in err and "tapir/none" in err
 
 
 def test_help_needs_no_torch() -> None:

@@ -10,13 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import tapsdk
 from tapsdk.tracker import Tracker
-from tests.support import moving_texture, random_points
+from tests.support import import_or_skip, moving_texture, random_points
 
 EXACT, CLOSE = 0.0, 1e-4
 """Pixels that a track may be off by: none where the plan promises it, see docs/independence.md."""
 CASES = {
     "the bundled model, native": ("bundled", "onnxruntime:native", (64, 80), EXACT),
     "the bundled model, fused": ("bundled", "onnxruntime:fused", (64, 80), CLOSE),
+    "the bundled model, native on OpenVINO": ("bundled", "openvino:native", (64, 80), CLOSE),
+    "the bundled model, fused on OpenVINO": ("bundled", "openvino:fused", (64, 80), CLOSE),
     "another model, native": ("model", "onnxruntime:native", None, EXACT),
     "another model, fused": ("model", "onnxruntime:fused", None, CLOSE),
 }
@@ -102,6 +104,8 @@ class Session(RuleBasedStateMachine):
 @pytest.mark.parametrize("case", CASES)
 def test_a_point_is_tracked_as_if_it_were_alone(case, request, tmp_path):
     artifact, backend, resolution, tolerance = CASES[case]
+    if backend.startswith("openvino"):
+        import_or_skip("openvino", "openvino")
     path = request.getfixturevalue(artifact)
     model = tapsdk.load(path, backend=backend, threads=1, resolution=resolution)
     run_state_machine_as_test(

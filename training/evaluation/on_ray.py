@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from tapsdk.errors import TapsdkError
 from tapsdk.system.cluster import cluster, own_errors
 from tapsdk.system.machine import cores
 from training.data.labelled_video import LabelledVideo
@@ -53,6 +54,8 @@ def each_video_on_ray(
     `tapsdk.system.cluster.cluster`. workers: actors; None: one for each processor that the cluster has.
     Raises TapsdkError.
     """
+    if workers is not None and workers < 1:
+        raise TapsdkError(f"workers is how many work at once, at least 1, got {workers}")
     with cluster(on) as ray, own_errors(ray):
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores()))}  # else Ray sets its own

@@ -8,16 +8,21 @@ import pytest
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.manifest import StageSpec, TensorSpec
 from tapsdk.backends import Options, open_backend
-from tapsdk.backends.torch_graph import OPERATORS
+from tapsdk.backends.torch_graph import OPERATORS, read_graph
 from tapsdk.errors import BackendError
+from tests.export.conftest import SMALL_NEXT
 from tests.support import SMALL, import_or_skip
 
 torch = import_or_skip("torch")
 safetensors = import_or_skip("safetensors")
 import_or_skip("safetensors.torch")
 
-from export.stages import cut  # noqa: E402
-from export.targets.torch import to_bytes  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+
+from export.stages import Style, cut  # noqa: E402
+from export.targets.dynamic_shapes import traced  # noqa: E402
+from export.targets.torch import HALVES, to_bytes  # noqa: E402
+from tapsdk.backends.torch import _module  # noqa: E402
 
 STAGES = ["encode", "query", "step", "locate", "mixer"]
 
@@ -92,3 +97,45 @@ def test_sizes_that_the_model_does_not_take_are_refused(artifact, stages):
     session = open_backend("torch").open(manifest.file("encode", "torch"), manifest.stage("encode"))
     with pytest.raises(BackendError, match="torch failed: "):
         session.run({"frame": np.zeros((1, 64, 100, 3), np.float32)})
+
+
+# On other devices, as far as can be told without one: nothing of a graph lies anywhere else
+
+
+@pytest.fixture(scope="module", params=[SMALL, pytest.param(SMALL_NEXT, marks=pytest.mark.slow)])
+def programs(request, small_models):
+    """[(stage, its program)] of a model."""
+    stages = cut(request.param.partition("/")[0], small_models[request.param].load(), Style(native=False)).stages
+    return [(stage, traced(stage)) for stage in stages]
+
+
+@pytest.mark.parametrize("precision", ["fp32", *HALVES])
+@pytest.mark.parametrize("device", ["meta", "cuda:0"])
+def test_all_that_a_graph_makes_is_on_its_device_and_float32_comes_out(programs, device, precision):
+    """PyTorch's fake tensors know devices that are not there, and refuse to mix them."""
+    for stage, program in programs:
+        data = to_bytes(program, stage.spec, HALVES.get(precision), stage.exact)
+        sizes = {name: (x.shape, x.dtype) for name, x in safetensors.torch.load(data).items()}
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            weights = {name: torch.empty(shape, dtype=dtype, device=device) for name, (shape, dtype) in sizes.items()}
+            module = _module(read_graph(data), weights, torch.device(device))
+            inputs = [torch.empty(t.shape_for(16, (64, 96)), device=device) for t in stage.spec.inputs]
+            outputs = module(*inputs)
+        assert {(str(x.device), x.dtype) for x in outputs} == {(device, torch.float32)}
+        assert [tuple(x.shape) for x in outputs] == [t.shape_for(16, (64, 96)) for t in stage.spec.outputs]
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_products_are_in_half_precision_and_what_must_be_exact_is_not(programs, precision):
+    halved = 0
+    for stage, program in programs:
+        data = to_bytes(program, stage.spec, HALVES[precision], stage.exact)
+        weights, graph = safetensors.torch.load(data), read_graph(data)
+        exact = {name for name in weights if any(name.startswith(f"{module}.") for module in stage.exact)}
+        assert {weights[name].dtype for name in exact} <= {torch.float32}
+        halved += sum(x.dtype == HALVES[precision] for x in weights.values())
+        float32 = read_graph(to_bytes(program, stage.spec))
+        assert [c.operator for c in graph.calls if c.operator != "aten.to.dtype"] == [
+            c.operator for c in float32.calls if c.operator != "aten.to.dtype"
+        ]
+    assert halved

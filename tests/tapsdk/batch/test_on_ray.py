@@ -35,7 +35,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(bundled, videos):
-    return partial(run, videos, model=bundled, grid=2, backend=BACKEND)
+    return partial(run, videos, model=bundled, grid=2, backend=BACKEND, resolution=64)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,18 @@
 """`tapsdk batch`: what a person types, what they get, and the exit status."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from tapsdk.commands import main as cli
 from tapsdk.commands.batch import MOST_LINES, SOME_FAILED
 from tapsdk.tracks import Tracks
-from tests.tapsdk.batch.made import BACKEND, make_videos
+from tests.support import child_environment, needs_kill
+from tests.tapsdk.batch.made import BACKEND, make_videos, tracks_in
 
 
 @pytest.fixture
@@ -62,3 +69,21 @@ def test_a_table_that_finds_no_room_is_an_error(run, tmp_path, capfd):
     (tmp_path / "file").write_bytes(b"")
     assert run("videos", "--grid", "2", "-o", "file/out") == 1
     assert "error: " in capfd.readouterr().err
+
+
+@needs_kill
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_leaves_whole_results_and_nothing_else(tmp_path, name, status):
+    make_videos(tmp_path / "videos", 12)
+    command = [sys.executable, "-m", "tapsdk", "batch", "videos", "--grid", "2", "-o", "out", "--backend", BACKEND]
+    with subprocess.Popen([*command, "--workers", "2"], cwd=tmp_path, env=child_environment(), stderr=-1) as batch:
+        while len(list((tmp_path / "out").glob("*.npz"))) < 2:
+            assert batch.poll() is None
+            time.sleep(0.02)
+        batch.send_signal(getattr(signal, name))
+        _, err = batch.communicate(timeout=60)
+    assert (batch.returncode, err) == (status, b"stopped\n")
+    done = tracks_in(tmp_path / "out")
+    assert len(done) < 12 and all(path.endswith(".npz") for path in done)
+    assert all(Tracks.load(tmp_path / "out" / path).num_frames == 4 for path in done)
+    assert len(json.loads((tmp_path / "out" / "summary.json").read_text())) >= 1

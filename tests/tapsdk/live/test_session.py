@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 import tapsdk
+from tapsdk.errors import SaveError
 from tapsdk.live import source as live_source
 from tapsdk.live.recording import Names
 from tapsdk.live.session import Session
 from tapsdk.live.source import LiveSource
 from tapsdk.tracker import Tracker
 from tapsdk.tracks import Tracks
-from tapsdk.video import open_frames
+from tapsdk.video import VideoWriter, open_frames
 from tests.support import EXACT, moving_texture, random_points
 from tests.tapsdk.live.scenes import Camera, file_of, watched
 
@@ -128,20 +129,26 @@ def test_a_recording_of_nothing_leaves_nothing(on_file, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recording_that_finds_no_room_ends_and_tracking_goes_on(on_file, monkeypatch):
-    from tapsdk.errors import SaveError
-    from tapsdk.live import recording
-
+@pytest.mark.parametrize("fitting", [0, 2])
+def test_a_recording_that_finds_no_room_ends_and_tracking_goes_on(on_file, tmp_path, monkeypatch, fitting):
     def full(self, picture, time):
-        raise SaveError("could not write it: no space left")
+        if full.left == 0:
+            raise SaveError("could not write it: no space left")
+        full.left -= 1
 
+    full.left = fitting
     on_file.send("add", [[20, 30]])
-    monkeypatch.setattr(recording.VideoWriter, "write", full)
+    monkeypatch.setattr(VideoWriter, "write", full)
     on_file.send("record")
-    moment = on_file.step()
+    for _ in range(fitting + 1):
+        moment = on_file.step()
     assert "no space left" in moment.status["note"]
     assert moment.status["recording"] is None
     assert len(on_file.step().tracks) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"] * bool(fitting)
+    for path in tmp_path.iterdir():
+        assert path.name in moment.status["note"]
+        assert Tracks.load(path).num_frames == fitting
 
 
 def test_losing_the_camera_loses_no_track(loaded, video, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from tapsdk.backends import Options, open_backend
 from tapsdk.errors import ArtifactError, BackendError
 from tapsdk.runtime.plans import PLANS
 from tapsdk.runtime.sizes import working_size
-from tests.support import EXACT, copy_artifact, moving_texture
+from tests.support import EXACT, copy_artifact, moving_texture, needs_torch
 
 AGREE = 0.01
 """Pixels between plans."""
@@ -92,6 +92,7 @@ def test_points_on_the_border_are_tracked(plan, frames):
 # Positions follow the picture
 
 
+@needs_torch  # or the model is the bundled one, which follows texture by itself
 def test_positions_follow_the_picture_where_the_model_is_in_doubt(model, engine, frames):
     """Weights are random, so the model's own estimates are anywhere: what follows the texture is not theirs."""
     alone = open_artifact(model)

@@ -286,9 +286,8 @@ def test_visible_means_more_confidence_than_the_manifests_threshold(model, video
     def ask_for_the_impossible(manifest):
         manifest["visibility"]["threshold"] = 1.0
 
-    stream = load(
-        copy_artifact(model, tmp_path / "model", ask_for_the_impossible), backend="auto", points=5, threads=1
-    ).stream()
+    directory = copy_artifact(model, tmp_path / "model", ask_for_the_impossible)
+    stream = load(directory, backend=FUSED, points=5, threads=1).stream()
     advance(stream, video[0], random_points(5, video))
     assert not advance(stream, video[1]).visible.any()
 

@@ -34,7 +34,10 @@ class Engine:
 ENGINE = Engine()
 
 
-@pytest.fixture(params=[{}, {"buckets": (2, 4, 16)}, {"block": 2}], ids=["any number", "buckets", "blocks"])
+@pytest.fixture(
+    params=[{}, {"buckets": (2, 4, 16)}, {"block": 2}, {"rounded": True}],
+    ids=["any number", "buckets", "blocks", "rounded"],
+)
 def store(request):
     return StateStore(SPECS, ENGINE, **request.param)
 
@@ -180,3 +183,13 @@ def test_a_frame_that_is_none_is_not_restored(store, frame):
     arrays = store.to_arrays(state_of(store, 1)) | {"frame": frame}
     with pytest.raises(ValueError, match=r"frame float(32|64) \[.*\], not float32 \[1, H, W, 3\]"):
         store.from_arrays(arrays, 1)
+
+
+@pytest.mark.parametrize("count, rows", [(0, 16), (1, 16), (16, 16), (17, 32), (1000, 1024), (1025, 2048)])
+def test_numbers_of_rows_are_few_where_they_are_rounded(count, rows):
+    assert StateStore((), ENGINE, rounded=True).capacity(count) == rows
+
+
+def test_buckets_and_blocks_are_not_rounded():
+    assert StateStore((), ENGINE, buckets=(3, 7), rounded=True).capacity(2) == 3
+    assert StateStore((), ENGINE, block=5, rounded=True).capacity(2) == 5

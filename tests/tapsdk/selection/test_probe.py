@@ -45,7 +45,8 @@ def test_another_process_measures_the_same(artifact, engine):
     for one, other in zip(here, there, strict=True):
         assert (one.plan, one.refused) == (other.plan, other.refused) == (one.plan, "")
         assert min(one.milliseconds, other.milliseconds) > 0
-        np.testing.assert_allclose(one.rollout.xy, other.rollout.xy, atol=EXACT)
+        both = min(one.rollout.xy.shape[1], other.rollout.xy.shape[1])  # who is slower measures fewer frames
+        np.testing.assert_allclose(one.rollout.xy[:, :both], other.rollout.xy[:, :both], atol=EXACT)
 
 
 @pytest.mark.parametrize("workload", [WORKLOAD, Workload(1, (8, 8), (0, 1), (16, 8))])

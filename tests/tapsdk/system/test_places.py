@@ -79,6 +79,7 @@ def test_a_url_says_what_is_there(in_memory: Url, tmp_path: Path) -> None:
 
 
 def test_a_url_that_cannot_be_looked_up_is_one_error() -> None:
+    pytest.importorskip("fsspec", reason="needs fsspec: pip install '.[gcs]'")
     with pytest.raises(StorageError, match="nix://b/a cannot be looked up: fsspec knows no nix://"):
         place("nix://b/a").exists()
 

@@ -72,6 +72,19 @@ def test_a_lost_point_can_be_left_out():
     np.testing.assert_array_equal(draw([[45.5, 30.5]], lost="hidden"), draw([[45.5, 30.5]]))
 
 
+def test_dots_grow_with_the_frame_and_shrink_where_there_are_many():
+    def area(size, points):
+        frame = np.full((*size, 3), 128, np.uint8)
+        painter = TrackPainter(points)
+        xy = np.full((points, 2), np.nan)
+        xy[0] = size[1] / 2, size[0] / 2  # the others are nowhere
+        return changed(painter.draw(frame, xy, np.ones(points, bool)), frame).sum()
+
+    assert area((288, 512), 50) < area((720, 1280), 50)
+    assert area((720, 1280), 50) > area((720, 1280), 2000) > area((720, 1280), 20_000)
+    assert area((288, 512), 5000) == area((288, 512), 50_000) > 9
+
+
 def test_a_grid_in_colours_by_position():
     places = np.float32([[10, 30], [14, 30], [80, 30]])
     tracks = Tracks(places[:, None], np.ones((3, 1), bool), np.ones((3, 1)))
