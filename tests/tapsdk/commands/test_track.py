@@ -24,6 +24,7 @@ from tapsdk.runtime.model import Stream
 from tapsdk.system.leftovers import temporary_name
 from tapsdk.tracks import Tracks
 from tapsdk.video import VideoWriter, open_frames
+from tapsdk.video.rainbow import draw_rainbow
 from tests.support import child_environment, copy_artifact, moving_texture, needs_full_device, needs_kill
 
 FUSED = "onnxruntime:fused"
@@ -114,18 +115,16 @@ def test_tracks_are_drawn(run, video_file, tmp_path):
     drawn, drawn_fps = video_of(tmp_path / "out.mp4")
     assert drawn.shape == plain.shape
     assert drawn_fps == fps == 25
-    changed = np.abs(drawn.astype(int) - plain).max(-1) > 60
+    changed = np.abs(drawn.astype(int) - plain).max(-1) > 40
     assert (changed.mean((1, 2)) > 0.004).all()
     assert files(tmp_path) == ["out.mp4"]
 
 
 def test_the_rainbow_is_another_way_to_draw(run, video_file, tmp_path, capfd):
-    assert run(video_file, "--grid", "6", "-o", "plain.mp4", "--save", "plain.npz", "--quiet") == 0
     assert run(video_file, "--grid", "6", "-o", "out.mp4", "--save", "out.npz", "--rainbow", "--trail", "3") == 0
-    np.testing.assert_array_equal(Tracks.load("out.npz").xy, Tracks.load("plain.npz").xy)
-    plain, drawn = (video_of(name)[0].astype(int) for name in ("plain.mp4", "out.mp4"))
-    assert drawn.shape == plain.shape
-    assert np.abs(drawn - plain).max() > 60
+    plain, drawn = (video_of(path)[0].astype(int) for path in (video_file, "out.mp4"))
+    expected = np.stack(list(draw_rainbow(plain.astype(np.uint8), Tracks.load("out.npz"), trail=3))).astype(int)
+    assert np.abs(drawn - expected).mean() < 0.8 * np.abs(drawn - plain).mean(), "but for what the encoder loses"
 
 
 @pytest.mark.parametrize("option", [["--rainbow"], ["--hide-lost"], ["--colors", "position"]], ids=lambda o: o[0])
