@@ -28,6 +28,8 @@ from tapsdk.video.files import files_of
 
 KEY, ENDED = "key", "ended_early"
 """In the report of a file: of what the tracks were made; and why they end before the video, where they do."""
+OPTIONS = ("backend", "device", "threads", "resolution", "memory", "pace")
+"""That tell results apart."""
 VERSION = 1
 """Of what keys are made of."""
 
@@ -51,7 +53,7 @@ def content_key(job: Job, manifest: Manifest, options: RunOptions, split: int | 
         "points": job.points if job.points_file is None else _digest_of_file(job.points_file),
         "grid": job.grid,
         "model": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
-        "options": [options.backend, options.device, options.threads, options.resolution, options.memory],
+        "options": [getattr(options, name) for name in OPTIONS],
         "split": split,
     }
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -19,6 +19,7 @@ from tapsdk.batch.worker import Settings, Task
 from tapsdk.errors import JobsError, PointsError
 from tapsdk.geometry import Size
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import REAL_TIME, Pace, check_pace
 from tapsdk.system.cluster import check_address
 from tapsdk.system.memory import parse_bytes
 from tapsdk.system.places import place
@@ -48,6 +49,7 @@ def run(
     resolution: int | Size | None = None,
     strict: bool = False,
     memory: str | int = "2GB",
+    pace: Pace = 1,
     split: int | None = None,
     anew: bool = False,
     progress: bool | Report = False,
@@ -82,6 +84,7 @@ def run(
         threads: of the processor, for each worker.
         resolution: see `tapsdk.track`.
         strict: see `tapsdk.track`.
+        pace: see `tapsdk.track`; a number.
         memory: see `tapsdk.track`; for each worker. It is no share of what is free, on which results must not depend.
         split: the most points of a video that are tracked together: a video with more of them is spread over workers,
             which is for models whose points do not see each other.
@@ -97,6 +100,8 @@ def run(
     todo = read_jobs(jobs, Defaults(folder, suffix, points, grid, SUMMARY))
     if split is not None and split < 1:
         raise JobsError(f"split is the most points that are tracked together, at least 1, got {split}")
+    if pace == REAL_TIME:
+        raise JobsError("the tracks of a batch do not depend on a machine's speed: give pace a number of frames")
     options = RunOptions(
         backend,
         device=device,
@@ -105,6 +110,7 @@ def run(
         resolution=resolution,
         strict=strict,
         memory=parse_bytes(memory),
+        pace=check_pace(pace),
     )
     settings = Settings(_model(model), options, os.getcwd(), split=split, anew=anew)
     return _run(todo, settings, folder, _runner(on, workers), _wrap(progress))
