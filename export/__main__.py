@@ -57,7 +57,8 @@ def _targets(text: str) -> list[str]:
     names = text.split(",")
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none; use {', '.join(TARGETS)}, or several with commas")
+        allowed = ", ".join(TARGETS)
+        raise argparse.ArgumentTypeError(f"invalid choice: {unknown[0]!r} (choose from {allowed}, or several of them)")
     return names
 
 

@@ -78,7 +78,7 @@ def test_several_models_and_formats_are_exported_one_after_the_other(monkeypatch
 def test_a_format_that_is_none_is_named(capsys) -> None:
     with pytest.raises(SystemExit):
         cli.main(["tapir", "--target", "onnx,paper"])
-    assert "'paper' is none; use coreml, onnx, openvino, tflite, torch" in capsys.readouterr().err
+    assert "invalid choice: 'paper' (choose from coreml, onnx, openvino, tflite, torch" in capsys.readouterr().err
 
 
 @pytest.mark.slow
