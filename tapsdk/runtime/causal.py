@@ -124,24 +124,23 @@ class CausalPlan(ABC):
         arrays |= self._at(np.where(anywhere[:, None], np.float32(self._far), xy))
         return PointState(count, self.store.keep(arrays, count), texture=texture)
 
-    def fill(self, state: PointState, first: int, xy: Array) -> PointState:
-        """The state with points queried now, at xy [M, 2], in rows from `first` on, that nobody had asked for."""
-        told = {**self._describe(None, xy, np.zeros(len(xy), np.float32)), **self._at(xy)}
+    def fill(self, state: PointState, first: int, frame: Array | Tensor, xy: Array) -> PointState:
+        """The state with points queried at xy [M, 2] of frame [1, H, W, 3], in rows from `first` on, which stood
+        for points to come."""
+        told = {**self._describe(frame, xy, np.zeros(len(xy), np.float32)), **self._at(xy)}
         rows = {spec.name: self.store.rows(spec.name, state) for spec in self.store.specs}
         for spec in self.store.specs:
             if spec.name in told and spec.points_axis is not None:
                 np.moveaxis(rows[spec.name], spec.points_axis, 0)[first : first + len(xy)] = told[spec.name]
         return replace(state, blocks=self.store.keep(rows, state.count))
 
-    def _describe(self, frame: Array | Tensor | None, xy: Array, delay: Array) -> dict[str, Array]:
-        """What the model knows points [N, 2] by, all of them in each array. frame: for those known by their looks."""
+    def _describe(self, frame: Array | Tensor, xy: Array, delay: Array) -> dict[str, Array]:
+        """What the model knows points [N, 2] by, all of them in each array."""
         count, stage = len(xy), self._stage("query")
         rows = self.joining or self.store.capacity(count)
         parts = {"points": split(xy, rows), "delay": split(delay, rows)}
         inputs = [(t.name, parts[t.role]) for t in stage.with_role("points", "delay")]
-        grids: Mapping[str, Tensor] = {}
-        if self._grids and frame is not None:
-            grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids)
+        grids = self._open("encode", rows).run({"frame": frame}, keep=self._grids) if self._grids else {}
         session, seen = self._open("query", rows), {name: grids[name] for name in self._grids}
         found = [session.run({**seen, **{name: part[i] for name, part in inputs}}) for i in range(len(parts["points"]))]
         axes = {t.name: t.points_axis for t in stage.outputs}
@@ -169,6 +168,16 @@ class CausalPlan(ABC):
         blocks = [{**b, **p, **m} for b, p, m in zip(state.blocks, previous, memory, strict=True)]
         after = PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
         return found, self._unchanged(after, state, unseen)
+
+    def moved(self, state: PointState, frame: Array, xy: Array) -> PointState:
+        """The state with its points at xy [N, 2] of frame [1, H, W, 3], which the model does not look at."""
+        if not self._previous:
+            return state
+        places = np.where(self._anywhere(self._last_positions(state))[:, None], np.float32(self._far), xy)
+        previous = self.store.keep(self._at(places), state.count)
+        blocks = [{**b, **p} for b, p in zip(state.blocks, previous, strict=True)]
+        fusion = self._manifest.flow
+        return replace(state, blocks=blocks, frame=frame if fusion else None, followed=state.count)
 
     def _unchanged(self, after: PointState, before: PointState, which: Array) -> PointState:
         """What is remembered of points [N] as it was before: a frame without them is nothing that they came through."""
@@ -214,6 +223,9 @@ class CausalPlan(ABC):
         if state.frame is not None:
             frames, space = (state.frame[0], frame[0]), self._manifest.points.space
             xy[old], missed[old] = follow(fusion, *frames, xy[old], space, self._backend.threads)
+        if state.lost is not None:
+            missed[state.lost] = np.inf
+            fusion = replace(fusion, pull=1 - (1 - fusion.pull) ** (1 + state.passed))
         anywhere = self._anywhere(before)
         xy[anywhere], missed[anywhere] = self._far, np.inf
         texture = np.full(state.count, np.inf, np.float32) if state.texture is None else state.texture

@@ -19,7 +19,8 @@ class Spool:
     """Named arrays of frame after frame. A name has one shape and dtype throughout.
 
     what: what is kept, for the error when there is no room. memory: bytes that are kept without a file; beyond, all of
-    it goes to temporary files, of which only what is looked at comes into memory. Close it: it keeps files open.
+    it goes to temporary files, of which only what is looked at comes into memory, and stays no longer than that. Close
+    it: it keeps files open.
     """
 
     def __init__(self, what: str, memory: int = 0) -> None:
@@ -28,7 +29,6 @@ class Spool:
         self._held_bytes = 0
         self._files: dict[str, IO[bytes]] = {}
         self._kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-        self._mapped: dict[str, Array] = {}
         self._written = 0
 
     def __len__(self) -> int:
@@ -65,14 +65,18 @@ class Spool:
         """The arrays of frame t by name; do not write into them."""
         if t >= self._written:
             return self._held[t - self._written]
-        for name in self._files.keys() - self._mapped.keys():
-            shape, dtype = self._kinds[name]
-            mapped = np.memmap(self._files[name], dtype, "r", shape=(self._written, *shape))
-            self._mapped[name] = mapped.view(np.ndarray)
-        return {name: arrays[t] for name, arrays in self._mapped.items()}
+        return {name: self._read(name, t) for name in self._files}
+
+    def _read(self, name: str, t: int) -> Array:
+        # Read, not mapped: what is mapped counts as memory of the process for as long as the system leaves it there.
+        file, array = self._files[name], np.empty(*self._kinds[name])
+        file.seek(t * array.nbytes)
+        if array.nbytes:
+            file.readinto(array.data.cast("B"))  # type: ignore[attr-defined]
+        return array
 
     def close(self) -> None:
-        self._mapped, self._held = {}, []
+        self._held = []
         for file in self._files.values():
             # Closing flushes once more, and fails once more on a full disk.
             with suppress(OSError):
