@@ -3,7 +3,8 @@
     python -m tools.gpu_check [--device cuda] [--minutes 8] [-o out/gpu_check]
     python -m tools.gpu_check --device cpu --quick        # small models: that the check itself works
 
-It needs PyTorch for the device, ONNX Runtime and this checkout, installed with its extra `torch`. Weights come from
+It needs PyTorch for the device, ONNX Runtime and this checkout, installed with its extra `export-torch`, which adds
+safetensors and OpenCV; without OpenCV the rows that export a whole model fail, and no others. Weights come from
 formulas and at random, so nothing is fetched. A row that fails is a row of the table, with its reason; rows for which
 there is no time left say so. The exit status is 0 if nothing failed and nothing was wrong.
 
@@ -33,7 +34,6 @@ import onnxruntime as ort
 import torch
 
 import tapsdk
-from export.pipeline import Options, export
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.rollout import roll_out
 from tapsdk.selection.accuracy import TOLERANCES, Rollout
@@ -83,6 +83,8 @@ def whole_checks(points: Sequence[int], settings: Settings) -> Iterator[Check]:
     exported: dict[str, Path] = {}
 
     def artifact_in(precision: str) -> Path:
+        from export.pipeline import Options, export  # needs OpenCV, which other rows do without
+
         if precision not in exported:
             folder = Path(tempfile.mkdtemp(prefix="gpu_check-")) / precision
             exported[precision] = folder

@@ -210,7 +210,7 @@ class Stream:
         state, free, space = self._state, self.free, self.manifest.points.space
         began = time.perf_counter()
         if not len(added) and (between := self._between(frame)) is not None:
-            self._state, self._last = self._plan.moved(state, frame, between.xy), between
+            self._state, self._last = self._plan.moved(state, between.frame, between.xy), between
             self._pacer.took(time.perf_counter() - began, looked=False)
             return self._tracks(scale_points(between.xy, space, size), between.confidence)
         delay = np.zeros(len(added), np.float32) if delay is None else delay
@@ -237,7 +237,7 @@ class Stream:
         self.free = free
         if self._pacer.follows:
             seen = (confidence > self.manifest.visibility.threshold).astype(np.float32)
-            self._last = Between(frame, scale_points(xy, size, space), confidence, seen)
+            self._last = Between(self.as_array(frame), scale_points(xy, size, space), confidence, seen)
             self._pacer.took(time.perf_counter() - began, looked=True)
         return self._tracks(xy[:rows], confidence[:rows])
 
@@ -249,15 +249,13 @@ class Stream:
         lost[: len(self._last.trust)] = self._last.lost
         return replace(state, lost=lost, passed=self._last.since)
 
-    def _between(self, frame: Floats) -> Between | None:
+    def _between(self, frame: Floats | Tensor) -> Between | None:
         """The points in a frame that is not looked at; None for one that is."""
         last = self._last
-        if (
-            last is None
-            or not self._state.count
-            or last.since + 1 >= self._pacer.every
-            or last.frame.shape != frame.shape
-        ):
+        if last is None or not self._state.count or last.since + 1 >= self._pacer.every:
+            return None
+        frame = self.as_array(frame)
+        if last.frame.shape != frame.shape:
             return None
         space, threads = self.manifest.points.space, self.model.backend.threads
         return last.followed(frame, space, self._following, threads)

@@ -6,12 +6,16 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+import tapkernels
 from tapsdk import load, track
-from tapsdk.backends import BACKENDS, Options, open_backend
+from tapsdk.artifact import open_artifact
+from tapsdk.backends import BACKENDS, Options, Place, open_backend
 from tapsdk.backends.devices import DEVICES
 from tapsdk.backends.onnxruntime import OnnxRuntime
 from tapsdk.backends.providers import PACKAGES, PROVIDERS, Provider, installed_packages, overlap, parse_device
 from tapsdk.errors import BackendError
+from tapsdk.runtime.model import open_model
+from tapsdk.runtime.options import RunOptions
 from tests.support import EXACT, copy_artifact, random_points
 
 OTHERS = [word for word in PROVIDERS if word != "cpu"]
@@ -285,3 +289,19 @@ def test_auto_takes_the_plan_that_is_for_the_device(stand_in, model, monkeypatch
     loaded = load(model, device="stand-in", strict=strict)
     assert loaded.plan.name == "fused"
     assert "onnxruntime:native" not in {**loaded.milliseconds, **loaded.refused}
+
+
+@pytest.mark.parametrize("pace", [1, 3])
+def test_frames_that_are_tensors_may_be_followed_between_looks(bundled, video, pace):
+    """As where a device resizes them."""
+    engine = open_backend("onnxruntime", Options(threads=1))
+    points, artifact = random_points(4, video), open_artifact(bundled)
+    expected = track(video, points, open_model(artifact, engine, "fused", RunOptions(pace=pace)))
+
+    def resize(image, size, limits):
+        assert limits == (-1.0, 1.0)
+        return engine.keep(tapkernels.resize_normalize(image, *size)[None])
+
+    engine.place = Place(on_processor=False, resize=resize)
+    found = track(video, points, open_model(artifact, engine, "fused", RunOptions(pace=pace)))
+    np.testing.assert_allclose(found.xy, expected.xy, atol=EXACT)
