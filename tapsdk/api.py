@@ -16,6 +16,7 @@ from tapsdk.geometry import Size
 from tapsdk.points import parse_query_points
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import Pace, check_pace
 from tapsdk.runtime.whole_video import track_video
 from tapsdk.selection import choose
 from tapsdk.system.files import check_not_input
@@ -23,6 +24,9 @@ from tapsdk.system.memory import parse_bytes
 from tapsdk.system.progress import Report, Wrap, no_progress, progress_bars, reports_to
 from tapsdk.tracks import Tracks
 from tapsdk.video.files import files_of, open_frames
+
+LATE_ENOUGH = ("memory", "pace", "rate")
+"""Options that a loaded model takes from whoever tracks with it."""
 
 
 def track(
@@ -39,6 +43,7 @@ def track(
     strict: bool = False,
     fps: float | None = None,
     memory: str | int | None = None,
+    pace: Pace = 1,
 ) -> Tracks:
     """Tracks points through a video.
 
@@ -74,6 +79,10 @@ def track(
         fps: frames per second, in place of the rate and the times that a video has; arrays and folders have none.
         memory: that tracking may take beside the model, as bytes or such as "2GB"; None: half of what is free. With
             less, fewer points are tracked at once, and the video is gone through more often; tracks stay the same.
+        pace: 4 has the model look at every 4th frame only; between its looks points follow the picture, which takes a
+            fraction of the time, and what is not found there loses confidence. "real-time" looks as seldom as it takes
+            to keep up with the video's own rate, 30 frames per second where it has none: tracks then depend on the
+            machine's speed. For causal models, such as tapir, tapir/causal and tapir/boots-causal.
     Returns:
         Tracks with xy [N, T, 2], visible [N, T], confidence [N, T], in the order of `points`; frames before a query are
         tracked backwards from it. `report` says what ran, and why other backends did not.
@@ -102,6 +111,8 @@ def track(
             resolution=resolution,
             strict=strict,
             memory=None if memory is None else parse_bytes(memory),
+            pace=check_pace(pace),
+            rate=source.fps,
         )
         return track_video(loaded(model, options), source, query, _wrap(progress))
 
@@ -169,10 +180,18 @@ def loaded(model: str | os.PathLike[str] | Artifact | Model, options: RunOptions
     Raises ModelError for options that come too late.
     """
     if not isinstance(model, Model):
-        return choose(open_artifact(model), options)
+        return _with_pace(choose(open_artifact(model), options))
     usual, late = RunOptions(), ("backend", "device", "threads", "strict")
     given = [name for name in late if getattr(options, name) != getattr(usual, name)]
     if given:
         raise ModelError(f"the model is loaded already: give {', '.join(given)} to tapsdk.load")
     model = model if options.resolution is None else model.at(options.resolution)
-    return model if options.memory is None else replace(model, options=replace(model.options, memory=options.memory))
+    later = {name: value for name in LATE_ENOUGH if (value := getattr(options, name)) != getattr(usual, name)}
+    return _with_pace(replace(model, options=replace(model.options, **later)) if later else model)
+
+
+def _with_pace(model: Model) -> Model:
+    """The same. Raises ModelError where its pace is of no use to it."""
+    if model.options.pace != 1 and not model.is_causal:
+        raise ModelError(f"{model.name} looks at all frames of a video at once: leave pace at 1")
+    return model

@@ -19,6 +19,7 @@ from tapsdk.points import as_rows, parse_query_points
 from tapsdk.runtime.features import PointFeatures
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import Pace, check_pace
 from tapsdk.system.files import AtomicFile
 from tapsdk.system.json_text import parse_json
 from tapsdk.system.npz import read_npz
@@ -46,6 +47,7 @@ class Tracker:
     threads: of the CPU, None for the engine's choice.
     slots: points that may come later, for models whose points see one another (TAPNext): they know of so many points
         from the first frame on, as in `tapsdk.track`, and `add` says where each of them is. Other models need none.
+    pace: see `tapsdk.track`. rate: frames per second that come, for pace="real-time"; None: 30.
     """
 
     def __init__(
@@ -59,11 +61,20 @@ class Tracker:
         resolution: int | Size | None = None,
         strict: bool = False,
         slots: int = 0,
+        pace: Pace = 1,
+        rate: float | None = None,
     ) -> None:
         if not _is_count(slots):
             raise PointsError(f"slots must be a number of points, 0 or more, got {slots!r}")
         options = RunOptions(
-            backend, device=device, threads=threads, points=points, resolution=resolution, strict=strict
+            backend,
+            device=device,
+            threads=threads,
+            points=points,
+            resolution=resolution,
+            strict=strict,
+            pace=check_pace(pace),
+            rate=rate,
         )
         self._slots = slots
         self._stream = loaded(model, options).stream(slots)

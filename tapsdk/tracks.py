@@ -27,6 +27,8 @@ class RunReport:
     backend: str = ""
     path: str = ""
     precision: str = ""
+    pace: int | str = 1
+    """The model looked at every so many frames, or as seldom as "real-time" took."""
     frames_per_second: float | None = None
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     """Per frame, of each backend:plan that was measured to choose between them."""
@@ -42,7 +44,8 @@ class RunReport:
         """What ran, in one line."""
         precision = f" ({self.precision})" if self.precision else ""
         path = f", {self.path} plan" if self.path else ""
-        return f"{self.model or 'unknown model'}{precision} on {self.backend or 'an unknown backend'}{path}"
+        pace = "" if self.pace == 1 else f", pace {self.pace}"
+        return f"{self.model or 'unknown model'}{precision} on {self.backend or 'an unknown backend'}{path}{pace}"
 
     def _speed(self) -> str:
         measured = ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.milliseconds.items())

@@ -51,15 +51,17 @@ WIDTH, SHARPNESS = 1000, 1.2
 
 @dataclass(frozen=True)
 class Page:
-    """How a page is shown: the window's height, what follows the address, what is tried in it until it is true."""
+    """How a page is shown: the window's height, what follows the address, what is tried in it until it is true; and how
+    much of the height is kept, from the top."""
 
     height: int
     query: str = ""
     until: str = "true"
+    kept: float = 1.0
 
 
 PAGES = {
-    "browser": Page(705, "?provider=wasm", "document.getElementById('points').textContent > 0"),
+    "browser": Page(850, "?provider=wasm", "parseInt(document.getElementById('points').textContent) > 0"),
     "compared": Page(760, "", "by('errors').click(), by('frame').value = 16, show(16), true"),
     "space": Page(760),
 }
@@ -175,8 +177,11 @@ def picture_of(section: Section, folder: Path, output: Path) -> None:
         )
     else:
         taken = folder / f"{section.name}-page.png"
-        photograph(left, taken, PAGES[section.name])
-        Image.open(taken).convert("RGB").save(output, quality=80, method=6)
+        page = PAGES[section.name]
+        photograph(left, taken, page)
+        with Image.open(taken) as image:
+            kept = image.convert("RGB").crop((0, 0, image.width, round(page.kept * image.height)))
+        kept.save(output, quality=80, method=6)
 
 
 def small_frames(video: Path, parts: int = 1) -> list[np.ndarray]:

@@ -151,7 +151,7 @@ function changeModel() {
       source = null; // its loop ends, and it stays open
       wake();
       await running;
-      moveTo(loaded.tracker);
+      moveTo(loaded.tracker, Boolean(old?.points));
       element["runs-on"].textContent = loaded.description;
       element.note.textContent = loaded.note;
       element.provider.dataset.loaded = element.provider.value;
@@ -167,11 +167,11 @@ function changeModel() {
 }
 
 /** Points go on with another tracker, under the same ids: those that can be seen, from where they are. */
-function moveTo(next) {
+function moveTo(next, isTracking) {
   const old = tracker;
   tracker = next;
   const seen = stage.trails.last.filter(({ visible }) => visible);
-  if (frame && seen.length) {
+  if (isTracking && frame && seen.length) {
     tracker.add(seen.map(({ x, y }) => [x, y]), seen.map(({ id }) => id));
     clicked.push([]); // the frame on show once more, for them to join in
   }

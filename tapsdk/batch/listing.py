@@ -12,6 +12,9 @@ from tapsdk.system.places import Url, place
 from tapsdk.system.reading import reason
 from tapsdk.video.images import VIDEO_SUFFIXES, is_image, natural_order
 
+STILL = (".bmp", ".jpeg", ".jpg", ".png")
+"""Suffixes of pictures that are seldom videos by themselves."""
+
 
 def videos_in(text: str) -> list[str]:
     """The videos, and folders of images, in a folder or below it, that a pattern matches; or the one of that path.
@@ -59,6 +62,8 @@ def _here(text: str) -> list[str]:
     if not glob.has_magic(path):
         raise JobsError(f"{text}: no such file or folder, and no pattern")
     found = sorted(glob.glob(path, recursive=True), key=natural_order)
+    if found and all(Path(each).suffix.lower() in STILL for each in found):
+        raise JobsError(f"{text} matches pictures, each of which would be a video: give the folder that they are in")
     return [each for each in found if not os.path.isdir(each) or any(map(is_image, os.listdir(each)))]
 
 

@@ -16,7 +16,8 @@ from tapsdk.batch.table import Row
 from tapsdk.batch.worker import Settings, Task, Worker, failed, settle
 from tapsdk.errors import TapsdkError
 from tapsdk.system.children import serve_parent
-from tapsdk.system.machine import cores, free_memory, peak_memory
+from tapsdk.system.machine import cores, peak_memory
+from tapsdk.system.memory import free_memory
 from tapsdk.system.signals import signals_as_interrupts
 
 GRACE_SECONDS = 5.0

@@ -7,17 +7,23 @@ another; what of that was finished is found in its file and kept.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
 from tapsdk.batch.local import Done
-from tapsdk.batch.worker import Settings, Task, Worker, failed, settle
+from tapsdk.batch.worker import Settings, Task, Worker, absolute, failed, part_path, settle
 from tapsdk.system.cluster import HEAD, cluster, own_errors, rows_of
+from tapsdk.system.places import place
+
+logger = logging.getLogger(__name__)
 
 MOST_BLOCKS = 10_000
 """That Ray Data hands out: of that many tasks each is one by itself."""
+GPUS = ("cuda", "gpu", "migraphx", "rocm", "tensorrt")
+"""How names of devices begin that are what Ray calls a GPU; each worker sees one, as if it were the only one."""
 MOST_DEATHS = 3
 """Of workers over one task: machines die, but a video that kills is a failed row then."""
 KILLED = (
@@ -38,14 +44,30 @@ def run_on_ray(
         # Where the work will be done.
         settings = ray.get(ray.remote(**needs)(settle).remote(settings))
         deaths = ray.remote(num_cpus=0, resources=HEAD)(Deaths).remote()
-        for row in rows_of(ray, _dataset, tasks, [settings, deaths], workers, needs):
-            yield tasks[row["index"]], pickle.loads(row["row"])
+        seen = False
+        for found in rows_of(ray, _dataset, tasks, [settings, deaths], workers, needs):
+            task, row = tasks[found["index"]], pickle.loads(found["row"])
+            if row.status == "done" and not seen:
+                _look_for(task, settings)
+                seen = True
+            yield task, row
+
+
+def _look_for(task: Task, settings: Settings) -> None:
+    """Warns where workers write to disks of their own."""
+    output = task.job.output if task.part is None else part_path(task.job.output, task.part)
+    if not place(absolute(settings.home, output)).exists():
+        logger.warning(
+            "%s was written, but not where this machine sees it: if that is a disk of another machine alone, give a "
+            "folder that all of them share, or the URL of a store",
+            output,
+        )
 
 
 def needs_of(settings: Settings) -> dict[str, float]:
     """What an actor takes of a machine."""
     device = (settings.options.device or "").lower()
-    gpu = device.startswith(("cuda", "gpu", "tensorrt"))
+    gpu = device.startswith(GPUS)
     return {"num_cpus": settings.options.threads or 1, **({"num_gpus": 1} if gpu else {})}
 
 

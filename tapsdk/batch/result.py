@@ -28,6 +28,8 @@ from tapsdk.video.files import files_of
 
 KEY, ENDED = "key", "ended_early"
 """In the report of a file: of what the tracks were made; and why they end before the video, where they do."""
+OPTIONS = ("backend", "device", "threads", "resolution", "memory", "pace")
+"""That tell results apart."""
 VERSION = 1
 """Of what keys are made of."""
 
@@ -51,7 +53,7 @@ def content_key(job: Job, manifest: Manifest, options: RunOptions, split: int | 
         "points": job.points if job.points_file is None else _digest_of_file(job.points_file),
         "grid": job.grid,
         "model": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
-        "options": [options.backend, options.device, options.threads, options.resolution],
+        "options": [getattr(options, name) for name in OPTIONS],
         "split": split,
     }
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
@@ -65,7 +67,9 @@ def _digest(video: str) -> Any:
             return remote.version(source.text)
         files = sorted(files_of(source))
         if not all(stat.S_ISREG(os.stat(file).st_mode) for file in files):
-            raise FramesError(f"{video}: a batch reads files, and this is none, or several of them")
+            raise FramesError(
+                f"{video} can be read once, or is none: a batch takes videos in files and folders of images"
+            )
         # The names of images say in which order they come.
         return [[file.name if len(files) > 1 else "", sha256(file)] for file in files]
     except OSError as error:

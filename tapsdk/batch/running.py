@@ -19,7 +19,9 @@ from tapsdk.batch.worker import Settings, Task
 from tapsdk.errors import JobsError, PointsError
 from tapsdk.geometry import Size
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import REAL_TIME, Pace, check_pace
 from tapsdk.system.cluster import check_address
+from tapsdk.system.memory import parse_bytes
 from tapsdk.system.places import place
 from tapsdk.system.progress import Report, Wrap, no_progress, reports_to, with_progress
 
@@ -46,6 +48,8 @@ def run(
     threads: int = 1,
     resolution: int | Size | None = None,
     strict: bool = False,
+    memory: str | int = "2GB",
+    pace: Pace = 1,
     split: int | None = None,
     anew: bool = False,
     progress: bool | Report = False,
@@ -68,15 +72,20 @@ def run(
         model: its name, an artifact directory, or the URL of one.
         output: the folder, or its URL, of the tracks, which have the names of the videos; relative outputs of a table
             lie in it, too.
-        points, grid: as in a table, for videos that say neither: a file, "x,y;x,y", rows (t, x, y) or (x, y); or a side
-            or (columns, rows).
+        points: of videos that no table gives points or a grid: a file, "x,y;x,y", or rows (t, x, y) or (x, y).
+        grid: in place of points: a side, or (columns, rows).
         suffix: .npz, .json, or .csv, which has no room for what tells whether it is done already.
         on: None, this machine; "ray", the cluster that RAY_ADDRESS names or that this machine belongs to, else Ray on
             this machine alone; or a cluster's "ray://HOST:PORT".
         workers: processes, each with the model and one video at a time; 1: in this process. None: as many as there are
             cores and memory for; on Ray as many as the cluster has.
-        backend, device, resolution, strict: see `tapsdk.track`. "auto" is decided once for all workers.
+        backend: see `tapsdk.track`; "auto" is decided once for all workers.
+        device: see `tapsdk.track`.
         threads: of the processor, for each worker.
+        resolution: see `tapsdk.track`.
+        strict: see `tapsdk.track`.
+        pace: see `tapsdk.track`; a number.
+        memory: see `tapsdk.track`; for each worker. It is no share of what is free, on which results must not depend.
         split: the most points of a video that are tracked together: a video with more of them is spread over workers,
             which is for models whose points do not see each other.
         anew: compute again what is there already.
@@ -91,8 +100,17 @@ def run(
     todo = read_jobs(jobs, Defaults(folder, suffix, points, grid, SUMMARY))
     if split is not None and split < 1:
         raise JobsError(f"split is the most points that are tracked together, at least 1, got {split}")
+    if pace == REAL_TIME:
+        raise JobsError("the tracks of a batch do not depend on a machine's speed: give pace a number of frames")
     options = RunOptions(
-        backend, device=device, threads=threads, points=_points(todo[0]), resolution=resolution, strict=strict
+        backend,
+        device=device,
+        threads=threads,
+        points=_points(todo[0]),
+        resolution=resolution,
+        strict=strict,
+        memory=parse_bytes(memory),
+        pace=check_pace(pace),
     )
     settings = Settings(_model(model), options, os.getcwd(), split=split, anew=anew)
     return _run(todo, settings, folder, _runner(on, workers), _wrap(progress))

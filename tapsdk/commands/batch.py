@@ -12,7 +12,7 @@ from tapsdk.system.places import place
 
 OPTIONS = (
     *("model", "output", "points", "grid", "suffix", "on", "workers", "split", "anew"),
-    *("backend", "device", "threads", "resolution", "strict"),
+    *("backend", "device", "threads", "memory", "resolution", "strict", "pace"),
 )
 """Of the command, those that `tapsdk.batch.run` has by the same names."""
 SOME_FAILED = 3

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from tapsdk.commands.options import add_model, grid, positive
+from tapsdk.commands.options import add_model, grid, memory_size, positive
 
 STATUSES = """exit status:
   0    all videos have their tracks, as the table says
@@ -35,6 +35,9 @@ def add_batch(commands: Any, run: Callable[[argparse.Namespace], int]) -> None:
     which.add_argument("--grid", type=grid, metavar="N", help="in videos that name none; or COLUMNSxROWS such as 10x6")
     add_model(parser)
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of each worker (default: 1)")
+    parser.add_argument(
+        "--memory", type=memory_size, default="2GB", metavar="M", help="of each worker, beside the model (default: 2GB)"
+    )
     parser.add_argument(
         "-o", "--output", default="tracks", metavar="DIR", help="the folder of the tracks, or its URL (default: tracks)"
     )

@@ -60,7 +60,7 @@ def live(args: argparse.Namespace) -> int:
         source = LiveSource(origin, playing=not args.paused)
         stack.callback(source.close)
         points = _points(args, source)
-        model = loaded(artifact, run_options(args, max(len(points), USUAL_POINTS)))
+        model = loaded(artifact, run_options(args, max(len(points), USUAL_POINTS), source.fps))
         session = Session(source, model, names, once=args.headless)
         stack.callback(session.history.close)
         lines = Lines(session) if args.headless else None

@@ -8,6 +8,8 @@ from typing import Any
 from tapsdk.errors import TapsdkError
 from tapsdk.points_text import grid_of_text
 
+REAL_TIME = "real-time"
+
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds which model runs, and on what."""
@@ -20,6 +22,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolution", type=positive, metavar="N", help="work at the area of a square of this side, in pixels"
     )
+    seldom = "look at every K-th frame only and follow the picture between, or as seldom as keeps up with the video"
+    parser.add_argument("--pace", type=pace, default=1, metavar="K|real-time", help=f"{seldom} (default: 1)")
 
 
 def add_points(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -42,6 +46,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return number
+
+
+def pace(text: str) -> Any:
+    """As `tapsdk.runtime.pace.Pace`."""
+    try:
+        return text if text == REAL_TIME else positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor {REAL_TIME}") from None
 
 
 def grid(text: str) -> tuple[int, int]:

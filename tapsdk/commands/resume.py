@@ -17,6 +17,7 @@ from tapsdk.runtime.budget import Budget
 from tapsdk.runtime.journal import NO_JOURNAL, Journal, NoJournal, check_key, read_checkpoint
 from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import REAL_TIME
 from tapsdk.system.console import tell
 from tapsdk.system.files import STDOUT, is_special_file
 from tapsdk.system.places import Url, place
@@ -48,6 +49,8 @@ class Resumption(NoResumption):
         """Raises TapsdkError where nobody can go on, ResumeError if what is left is of something else."""
         if source.read_once:
             raise TapsdkError(f"--resume reads the video from its start again, and {args.video} can be read once only")
+        if args.pace == REAL_TIME:
+            raise TapsdkError("--resume cannot repeat what --pace real-time did: give --pace a number of frames")
         self._folder = _folder_beside(args.save or args.output or args.save_3d[0])
         digest = hashlib.sha256(query.t.tobytes() + query.xy.tobytes()).hexdigest()
         self._key: dict[str, Any] = {
@@ -56,9 +59,11 @@ class Resumption(NoResumption):
             "the model's manifest": hashlib.sha256(artifact.manifest.to_json().encode()).hexdigest(),
             "the points": f"{len(query)}, SHA-256 {digest}",
             "the frames' size": list(source.size),
+            **{f"--{name}": None if (at := getattr(args, name)) is None else str(at) for name in ("start", "end")},
             "--device": args.device,
             "--threads": args.threads,
             "--resolution": args.resolution,
+            "--pace": args.pace,
         }
         self._before: Mapping[str, Any] = {}
         checkpoint = read_checkpoint(self._folder)

@@ -61,7 +61,7 @@ def track(args: argparse.Namespace) -> int:
             stack.enter_context(kept)
         lifter = stack.enter_context(Lifter(args, source, paths3d)) if paths3d else None
         resumption = Resumption(args, artifact, source, query) if args.resume else NoResumption()
-        model = loaded(artifact, resumption.as_before(run_options(args, len(query))))
+        model = loaded(artifact, resumption.as_before(run_options(args, len(query), source.fps)))
         journal = stack.enter_context(closing(resumption.journal(model)))
         status, done = 0, True
         try:
@@ -118,7 +118,8 @@ def _check_outputs(args: argparse.Namespace) -> Artifact:
     return artifact
 
 
-def run_options(args: argparse.Namespace, points: int) -> RunOptions:
+def run_options(args: argparse.Namespace, points: int, rate: float | None) -> RunOptions:
+    """rate: frames per second, as far as that is known."""
     return RunOptions(
         args.backend,
         device=args.device,
@@ -127,6 +128,8 @@ def run_options(args: argparse.Namespace, points: int) -> RunOptions:
         resolution=args.resolution,
         strict=args.strict,
         memory=args.memory,
+        pace=args.pace,
+        rate=rate,
     )
 
 

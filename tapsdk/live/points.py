@@ -17,6 +17,8 @@ from tapsdk.video.frames import Frame
 
 MOST_POINTS = 10_000
 """At once. Each takes memory, and a page that nobody guards could ask for any number."""
+SLOTS = 64
+"""Points that a model whose points see each other is told from the first frame on that they may come."""
 KEPT_FRAMES, KEPT_BYTES = 24, 96 << 20
 """Frames that clicks may still be meant for: so many, or fewer of large ones."""
 
@@ -38,7 +40,7 @@ class LivePoints:
 
     def __init__(self, model: Model, history: History) -> None:
         self._model, self._history = model, history
-        self._tracker = Tracker(model)
+        self._tracker = Tracker(model, slots=SLOTS)
         self._past: deque[Past] = deque(maxlen=KEPT_FRAMES)
         self._asked: list[int] = []
         self.latest = Tracks(np.zeros((0, 1, 2), np.float32), np.zeros((0, 1), bool), np.zeros((0, 1), np.float32))

@@ -18,6 +18,7 @@ from tapsdk.live.guard import Guard
 from tapsdk.live.orders import read_order
 from tapsdk.live.picture import header, jpeg, message, points_of
 from tapsdk.live.session import Moment, Session
+from tapsdk.tracks import Tracks
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class LiveServer:
         self._clients: set[Client] = set()
         self._loop = asyncio.new_event_loop()
         self._newest: Moment | None = None
-        self._past: deque[Moment] = deque(maxlen=TRAIL)
+        self._past: deque[Tracks] = deque(maxlen=TRAIL)
         self._arrived = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name="live server", daemon=True)
         self._bound = threading.Event()
@@ -140,7 +141,7 @@ class LiveServer:
     def _note(self, moment: Moment) -> None:
         self._newest = moment
         if moment.fresh:
-            self._past.append(moment)
+            self._past.append(moment.tracks)
         self._arrived.set()
 
     def _serve(self) -> None:
@@ -218,7 +219,7 @@ class LiveServer:
         await socket.prepare(request)
         client = Client(socket)
         self._clients.add(client)
-        await socket.send_json({"past": [points_of(moment.tracks) for moment in self._past]})
+        await socket.send_json({"past": [points_of(tracks) for tracks in self._past]})
         self._arrived.set()
         sending = asyncio.create_task(client.send_all())
         try:

@@ -169,6 +169,16 @@ class CausalPlan(ABC):
         after = PointState(state.count, blocks, frame if fusion else None, state.count, state.texture)
         return found, self._unchanged(after, state, unseen)
 
+    def moved(self, state: PointState, frame: Array, xy: Array) -> PointState:
+        """The state with its points at xy [N, 2] of frame [1, H, W, 3], which the model does not look at."""
+        if not self._previous:
+            return state
+        places = np.where(self._anywhere(self._last_positions(state))[:, None], np.float32(self._far), xy)
+        previous = self.store.keep(self._at(places), state.count)
+        blocks = [{**b, **p} for b, p in zip(state.blocks, previous, strict=True)]
+        fusion = self._manifest.flow
+        return replace(state, blocks=blocks, frame=frame if fusion else None, followed=state.count)
+
     def _unchanged(self, after: PointState, before: PointState, which: Array) -> PointState:
         """What is remembered of points [N] as it was before: a frame without them is nothing that they came through."""
         if not which.any():
@@ -213,6 +223,9 @@ class CausalPlan(ABC):
         if state.frame is not None:
             frames, space = (state.frame[0], frame[0]), self._manifest.points.space
             xy[old], missed[old] = follow(fusion, *frames, xy[old], space, self._backend.threads)
+        if state.lost is not None:
+            missed[state.lost] = np.inf
+            fusion = replace(fusion, pull=1 - (1 - fusion.pull) ** (1 + state.passed))
         anywhere = self._anywhere(before)
         xy[anywhere], missed[anywhere] = self._far, np.inf
         texture = np.full(state.count, np.inf, np.float32) if state.texture is None else state.texture

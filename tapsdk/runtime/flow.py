@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,15 @@ Floats = NDArray[np.float32]
 
 SMALLEST_SIDE = 16
 """Of a level of the pyramid in pixels; one with a shorter side is the last one, as in `tapkernels.lucas_kanade`."""
+
+
+class Window(Protocol):
+    """What `follow` compares around a point: see `FlowFusion`."""
+
+    @property
+    def radius(self) -> int: ...
+    @property
+    def levels(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ def sighting(xy: Floats, logits: Mapping[str, Floats], visibility: Visibility, f
 
 
 def follow(
-    fusion: FlowFusion, before: Floats, frame: Floats, xy: Floats, space: Size, threads: int | None = None
+    window: Window, before: Floats, frame: Floats, xy: Floats, space: Size, threads: int | None = None
 ) -> tuple[Floats, Floats]:
     """Where points go from one frame to the next, as far as the picture tells.
 
@@ -78,7 +88,7 @@ def follow(
     size = (frame.shape[0], frame.shape[1])
     start = np.ascontiguousarray(scale_points(xy, space, size))
     before, frame = np.ascontiguousarray(before), np.ascontiguousarray(frame)
-    found = tapkernels.lucas_kanade(before, frame, start, fusion.radius, fusion.levels, threads=threads)
+    found = tapkernels.lucas_kanade(before, frame, start, window.radius, window.levels, threads=threads)
     return scale_points(found[:, :2], size, space), found[:, 2]
 
 
@@ -91,13 +101,13 @@ def fuse(fusion: FlowFusion, followed: Followed, sighting: Sighting) -> tuple[Fl
     certainty = sighting.seen * sighting.near
     away = sighting.xy - followed.xy
     distance = np.linalg.norm(away, axis=-1)
-    trust = (1 - _ramp(followed.missed, fusion.slip)) * _ramp(sighting.seen, fusion.shown)
-    leap = _ramp(distance, fusion.apart) * _ramp(certainty, fusion.leap)
-    share = 1 - trust * (1 - np.maximum(leap, fusion.pull * _ramp(certainty, fusion.sure)))
+    trust = (1 - ramp(followed.missed, fusion.slip)) * ramp(sighting.seen, fusion.shown)
+    leap = ramp(distance, fusion.apart) * ramp(certainty, fusion.leap)
+    share = 1 - trust * (1 - np.maximum(leap, fusion.pull * ramp(certainty, fusion.sure)))
     xy = followed.xy + share[:, None] * away
     bare, usual = fusion.doubt
-    doubt = bare + (usual - bare) * _ramp(followed.texture, fusion.texture)
-    agreement = 1 - _ramp((1 - share) * distance, fusion.apart)
+    doubt = bare + (usual - bare) * ramp(followed.texture, fusion.texture)
+    agreement = 1 - ramp((1 - share) * distance, fusion.apart)
     confidence = sighting.seen * sighting.near**doubt * agreement
     stretched = 0.5 + 0.5 * np.maximum(2 * confidence - 1, 0) ** fusion.contrast
     return xy.astype(np.float32), np.where(confidence > 0.5, stretched, confidence).astype(np.float32)
@@ -134,7 +144,7 @@ def texture_around(fusion: FlowFusion, frame: Floats, xy: Floats, space: Size) -
     return most.astype(np.float32)
 
 
-def _ramp(values: Floats, ramp: Ramp) -> Floats:
+def ramp(values: Floats, ramp: Ramp) -> Floats:
     """From 0 to 1 between two values."""
     low, high = ramp
     return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,8 +19,9 @@ from tapsdk.runtime.budget import ANY_BUDGET, Budget
 from tapsdk.runtime.causal import NEVER, CausalPlan
 from tapsdk.runtime.features import PointFeatures
 from tapsdk.runtime.options import RunOptions
+from tapsdk.runtime.pace import Between, Following, Pacer
 from tapsdk.runtime.plans import PLANS, Plan
-from tapsdk.runtime.point_state import EMPTY
+from tapsdk.runtime.point_state import EMPTY, PointState
 from tapsdk.runtime.sizes import refinement_sizes, stage_size, working_size
 from tapsdk.runtime.stages import as_stages_want, confidence_of
 from tapsdk.tracks import RunReport, Tracks
@@ -77,6 +79,7 @@ class Model:
             backend=self.backend.describe(),
             path=self.plan.name,
             precision=self.manifest.precision,
+            pace=self.options.pace,
             milliseconds=self.milliseconds,
             refused=self.refused,
         )
@@ -118,6 +121,14 @@ class Stream:
         self._size, self._area = stage_size(model.options.resolution, model.manifest)
         self._report = model.report
         self._state = self._spent = EMPTY
+        self._pacer = Pacer(model.options.pace, model.options.rate)
+        self._following = Following.like(model.manifest.flow)
+        self._last: Between | None = None
+        if self._pacer.follows and model.manifest.points.join == "start":
+            raise ModelError(
+                f"{model.name} has to see every frame, as it counts them: leave pace at 1, or use a model whose points "
+                "may join at any frame, such as tapir"
+            )
         self._slots = slots if model.manifest.points.join == "start" else 0
         self.free = self._slots
         """Slots that no point has taken so far; once there are any rows, they are the last ones."""
@@ -197,6 +208,11 @@ class Stream:
             Tracks with T = 1 of all rows, in pixels of the frame. On an exception the rows are as they were.
         """
         state, free, space = self._state, self.free, self.manifest.points.space
+        began = time.perf_counter()
+        if not len(added) and (between := self._between(frame)) is not None:
+            self._state, self._last = self._plan.moved(state, frame, between.xy), between
+            self._pacer.took(time.perf_counter() - began, looked=False)
+            return self._tracks(scale_points(between.xy, space, size), between.confidence)
         delay = np.zeros(len(added), np.float32) if delay is None else delay
         if free and not state.count:
             state = self._plan.begin(frame, np.zeros((free, 2), np.float32), np.full(free, NEVER, np.float32))
@@ -209,7 +225,7 @@ class Stream:
             state = self._plan.store.concatenate([state, begun])
         xy, confidence = np.zeros((state.count, 2), np.float32), np.zeros(state.count, np.float32)
         if state.count:
-            estimates, state = self._plan.step(frame, state, self._spent)
+            estimates, state = self._plan.step(frame, self._with_lost(state), self._spent)
             xy = scale_points(estimates.xy, space, size)
             sure = estimates.confidence
             confidence = confidence_of(estimates.logits, self.manifest.visibility) if sure is None else sure
@@ -219,38 +235,73 @@ class Stream:
             xy[asked], confidence[asked] = added[here], 1.0
         self._spent, self._state = self._state if self._plan.reuses else EMPTY, state
         self.free = free
+        if self._pacer.follows:
+            seen = (confidence > self.manifest.visibility.threshold).astype(np.float32)
+            self._last = Between(frame, scale_points(xy, size, space), confidence, seen)
+            self._pacer.took(time.perf_counter() - began, looked=True)
+        return self._tracks(xy[:rows], confidence[:rows])
+
+    def _with_lost(self, state: PointState) -> PointState:
+        """The state that also says which points could not be followed since the last look."""
+        if self._last is None:
+            return state
+        lost = np.zeros(state.count, np.bool_)
+        lost[: len(self._last.trust)] = self._last.lost
+        return replace(state, lost=lost, passed=self._last.since)
+
+    def _between(self, frame: Floats) -> Between | None:
+        """The points in a frame that is not looked at; None for one that is."""
+        last = self._last
+        if (
+            last is None
+            or not self._state.count
+            or last.since + 1 >= self._pacer.every
+            or last.frame.shape != frame.shape
+        ):
+            return None
+        space, threads = self.manifest.points.space, self.model.backend.threads
+        return last.followed(frame, space, self._following, threads)
+
+    def _tracks(self, xy: Floats, confidence: Floats) -> Tracks:
+        """Of one frame."""
         visible = confidence > self.manifest.visibility.threshold
-        return Tracks(xy[:rows, None], visible[:rows, None], confidence[:rows, None], report=self._report)
+        return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self._report)
 
     def keep(self, index: NDArray[np.int64]) -> None:
         """Goes on with the rows at `index` alone, and with the free slots."""
         count = self._state.count
         slots = np.arange(max(0, count - self.free), count)
         self._state = self._plan.store.select(self._state, np.concatenate([index, slots]).astype(np.int64))
+        self._last = self._last and self._last.at(index)
 
     def join(self, other: Stream) -> None:
         """Takes over the rows of another stream of this model, which has come to the same frame: they become the last
         ones, and the other has none left. Raises ModelError where points see each other."""
-        if other.model is not self.model or not self.manifest.points.independent:
+        if other._plan is not self._plan or not self.manifest.points.independent:
             raise ModelError(
                 f"points of {self.model.name} stay in the stream that they began in: they see each other, or the other "
                 "stream is of another model"
             )
         self._state = self._plan.store.concatenate([self._state, other._state])
+        self._last = None  # the next frame is looked at
         other.clear()
 
     def clear(self) -> None:
         self._state = self._spent = EMPTY
+        self._last = None
         self.free = self._slots
 
     def save_state(self) -> dict[str, Array]:
-        return self._plan.store.to_arrays(self._state)
+        between = self._last.to_arrays() if self._last and self._state.count else {}
+        return self._plan.store.to_arrays(self._state) | between
 
     def restore_state(self, arrays: Mapping[str, Array], count: int, free: int = 0) -> None:
         """Goes on with what `save_state` gave. Raises ValueError if it is not of `count` points of this model, and of
         so many slots that are free."""
         rows = count + free if arrays else count  # without a frame there are no slots yet
-        self._state, self._spent = self._plan.store.from_arrays(arrays, rows), EMPTY
+        last, own = Between.from_arrays(arrays, count)
+        self._state, self._spent = self._plan.store.from_arrays(own, rows), EMPTY
+        self._last = last if self._pacer.follows else None
         self.free = free
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tapsdk.backends import Backend, Options
 from tapsdk.geometry import Size
+from tapsdk.runtime.pace import Pace
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class RunOptions:
     points: how many will be tracked, about. Any number works; it is what is measured with.
     resolution: (height, width), or the side of a square of the same area; None: what the model was trained at.
     strict: what is named is measured too, and nothing that is measured may fail.
+    pace: the model looks at every so many frames, and between them points follow the picture; "real-time": as seldom as
+        it takes to keep up with `rate`, frames per second (`tapsdk.runtime.pace`).
     memory: bytes that tracking a video may take beside the model and a base of some 200 MB; None: half of what is free.
     """
 
@@ -31,6 +34,8 @@ class RunOptions:
     resolution: int | Size | None = None
     strict: bool = False
     memory: int | None = None
+    pace: Pace = 1
+    rate: float | None = None
 
     @property
     def engine(self) -> Options:

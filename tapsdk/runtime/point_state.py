@@ -28,6 +28,8 @@ class PointState:
 
     frame: [1, H, W, 3] the frame that the first `followed` rows have come through.
     texture: [count] float32 of the picture around each point where it was asked for (`tapsdk.runtime.flow`).
+    lost: [count] whether nobody knows where a point is in that frame, so that no step leads on from there.
+    passed: frames up to that one that the model did not look at.
     """
 
     count: int
@@ -35,6 +37,8 @@ class PointState:
     frame: Array | None = None
     followed: int = 0
     texture: Array | None = None
+    lost: Array | None = None
+    passed: int = 0
 
 
 EMPTY = PointState(0, ())

@@ -105,10 +105,8 @@ def _nothing_runs(manifest: Manifest, decision: Decision, device: str | None) ->
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
-    """Plans of a backend that say the same say it once."""
-    alike: dict[tuple[str, str], list[str]] = {}
+    """Those that say the same say it once."""
+    alike: dict[str, list[str]] = {}
     for name, reason in reasons.items():
-        alike.setdefault((name.partition(":")[0], reason), []).append(name)
-    return "; ".join(
-        f"{backend if len(names) > 1 else names[0]}: {reason}" for (backend, reason), names in alike.items()
-    )
+        alike.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in alike.items())

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from tapsdk.errors import TapsdkError
-from tapsdk.system.machine import cores, free_memory
+from tapsdk.system.machine import cores
+from tapsdk.system.memory import free_memory
 from tapsdk.system.reading import reason
 
 RAY, CLIENT = "ray", "ray://"

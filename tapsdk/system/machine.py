@@ -12,9 +12,6 @@ from pathlib import Path
 import tapkernels
 
 PROCESSOR_FILE = Path("/proc/cpuinfo")
-MEMORY_FILE = Path("/proc/meminfo")
-CONTAINER = Path("/sys/fs/cgroup")
-"""Of limits on what a container may take."""
 PROCESSOR_LINES = ("model name", "CPU implementer", "CPU part")
 """How Linux names a processor there: the first on x86, the others on ARM."""
 
@@ -76,22 +73,6 @@ def peak_memory() -> int | None:
 
     # Kilobytes, except on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def free_memory() -> int | None:
-    """Bytes that programs may still take here, in this container if there is one; None where the system does not tell.
-
-    Linux alone tells.
-    """
-    try:
-        told = dict(line.split(":") for line in MEMORY_FILE.read_text(encoding="ascii").splitlines())
-        free = int(told["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-    with suppress(OSError, ValueError):  # no limit is the word "max"
-        limit, used = (int((CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, limit - used)
-    return free
 
 
 def return_memory() -> None:

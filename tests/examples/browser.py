@@ -98,12 +98,19 @@ def run_in_chromium(
         arrived.set()
 
     files = {"scenario.json": json.dumps(scenario).encode(), **(extra or {})}
-    handler = partial(_Handler, directory=str(site), extra=files, headers=ISOLATION if isolated else {}, done=done)
+    handler = handler_of(site, files, isolated, done)
     with serving(handler) as address, chromium(f"{address}/test/run.html?script={script}", flags):
         assert arrived.wait(TIMEOUT), f"{script} gave nothing within {TIMEOUT:.0f} s"
     (result,) = results
     assert "error" not in result, result["error"]
     return result["value"]
+
+
+def handler_of(
+    site: Path, extra: dict[str, bytes], isolated: bool = False, done: Callable[[Any], None] = print
+) -> Callable[..., SimpleHTTPRequestHandler]:
+    """For `serving`: the built `site`, and more files by their paths. done: gets what a page posts."""
+    return partial(_Handler, directory=str(site), extra=extra, headers=ISOLATION if isolated else {}, done=done)
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tapsdk.tracks import Tracks
-from tests.examples.browser import _Handler, serving
+from tests.examples.browser import handler_of, serving
 from tests.examples.test_web import build, needs_browser, needs_node, needs_package
 from tests.support import import_or_skip
 
@@ -37,11 +36,6 @@ def tracks(tmp_path: Path) -> bytes:
     return (tmp_path / "tracks.json").read_bytes()
 
 
-def served(site: Path, **extra: bytes) -> partial[_Handler]:
-    files = {name.replace("_", "."): body for name, body in extra.items()}
-    return partial(_Handler, directory=str(site), extra=files, headers={}, done=lambda result: None)
-
-
 async def until_points(page: Page, count: int) -> None:
     await page.until(f"parseInt(document.getElementById('points').textContent) === {count}")
 
@@ -64,7 +58,7 @@ def test_once_it_was_seen_it_works_without_a_network(site: Path):
             assert await page.value("fetch('icon.svg').then((answer) => answer.headers.get('content-type'))")
 
     def running() -> Iterator[str]:
-        with serving(served(site)) as address:
+        with serving(handler_of(site, {})) as address:
             yield address
 
     server = running()
@@ -92,5 +86,5 @@ def test_a_link_shows_the_tracks_that_it_names(site: Path, tracks: bytes):
             await page.until("document.getElementById('message').textContent.includes('none.json')")
             assert "open a file of tracks instead" in await page.text("message")
 
-    with serving(served(site, tracks_json=tracks)) as address:
+    with serving(handler_of(site, {"tracks.json": tracks})) as address:
         asyncio.run(scenario(address))

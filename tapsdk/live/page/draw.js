@@ -3,8 +3,7 @@
  * lost, a small faint circle.
  */
 
-/** Frames that a trail reaches back. */
-export const TRAIL = 24;
+const TRAIL = 24; // frames
 
 const RADIUS = 5; // pixels of the screen, of a canvas as wide as `USUAL` or more
 const USUAL = 900;

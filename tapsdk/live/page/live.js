@@ -113,11 +113,10 @@ function showStatus(now) {
   }
 }
 
-function showStateOf({ state, live, recording, fps }) {
-  if (state === "lost") showState("lost", "Picture lost");
-  else if (recording) showState("recording", `Recording, ${recording.frames} frames`);
-  else if (state === "playing") showState("playing", live ? "Live" : "Playing");
-  else showState(state, { paused: "Paused", ended: "At its end" }[state] ?? (fps ? "" : state));
+function showStateOf({ state, live, recording }) {
+  const names = { playing: live ? "Live" : "Playing", paused: "Paused", ended: "At its end", lost: "Picture lost" };
+  if (recording && state !== "lost") showState("recording", `Recording, ${recording.frames} frames`);
+  else showState(state, names[state]);
 }
 
 function showState(state, text) {

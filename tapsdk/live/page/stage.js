@@ -44,10 +44,6 @@ export class Stage {
     new ResizeObserver(() => this.layOut()).observe(picture);
   }
 
-  get isEmpty() {
-    return !this.#size;
-  }
-
   /** What a hand can do, in a line. */
   get hint() {
     return matchMedia("(pointer: coarse)").matches

@@ -208,7 +208,10 @@ def test_auto_on_a_device_that_is_not_here_says_what_those_that_know_it_miss(mod
         load(model, device="cuda")
     told = str(caught.value)
     assert told.startswith("no backend can run ")
-    assert "on device 'cuda' here: onnxruntime: backend 'onnxruntime' has no device 'cuda' here" in told
+    assert (
+        "on device 'cuda' here: onnxruntime:fused, onnxruntime:native: backend 'onnxruntime' has no device 'cuda' here"
+        in told
+    )
     assert told.count("onnxruntime-gpu)") == 1
     assert "litert" not in told  # which never had one
 

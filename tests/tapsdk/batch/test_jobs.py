@@ -45,6 +45,11 @@ def test_a_pattern_has_what_matches(folder, pattern, count):
     assert len(jobs(pattern)) == count
 
 
+def test_a_pattern_of_pictures_is_no_pattern_of_videos(folder):
+    with pytest.raises(JobsError, match="give the folder that they are in"):
+        jobs("videos/images/*.png")
+
+
 @pytest.mark.parametrize("given", ["nowhere", "videos/*.avi", "videos/.hidden/c.mp4"])
 def test_where_nothing_is_there_is_a_sentence(folder, given):
     with pytest.raises(JobsError, match=r"no such file or folder|no videos there"):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tapsdk.batch import on_ray, run
+from tapsdk.batch.worker import Settings
 from tapsdk.errors import BackendError, TapsdkError
+from tapsdk.runtime.options import RunOptions
 from tests.clusters import client_server, ray_cluster
 from tests.support import needs_kill
 from tests.tapsdk.batch import deadly
@@ -130,6 +132,19 @@ def test_a_cluster_may_be_reached_by_its_client_server(nodes, batch, videos, her
         table = run(jobs, output=tmp_path, on=address, workers=2, **batch.keywords)
     assert {row.status for row in table} == {"done"}
     assert tracks_in(tmp_path) == {name: here[name] for name in tracks_in(tmp_path)} != {}
+
+
+@pytest.mark.parametrize(
+    "options, needs",
+    [
+        (RunOptions(threads=1), {"num_cpus": 1}),
+        (RunOptions(threads=4, device="cpu"), {"num_cpus": 4}),
+        (RunOptions(threads=2, device="CUDA"), {"num_cpus": 2, "num_gpus": 1}),
+        (RunOptions(device="GPU"), {"num_cpus": 1, "num_gpus": 1}),
+    ],
+)
+def test_a_worker_takes_its_threads_and_its_device_of_a_machine(options, needs):
+    assert on_ray.needs_of(Settings("tapir", options, "/")) == needs
 
 
 def test_a_cluster_that_is_not_there(batch, tmp_path):

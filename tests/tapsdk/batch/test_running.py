@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tapsdk.artifact import BUNDLED
 from tapsdk.batch import local, run
 from tapsdk.batch.jobs import Defaults, read_jobs
 from tapsdk.batch.parts import tasks_of
-from tapsdk.batch.worker import Settings, Worker
+from tapsdk.batch.result import Result
+from tapsdk.batch.worker import Settings, Worker, row_of
 from tapsdk.errors import BackendError, JobsError, ModelError, TapsdkError
 from tapsdk.points import grid_points
 from tapsdk.runtime.options import RunOptions
@@ -108,6 +110,26 @@ def test_progress_counts_videos(batch, videos):
     told = []
     batch(videos, progress=lambda *what: told.append(what))
     assert told == [("tracking", 1, 3), ("tracking", 2, 3), ("tracking", 3, 3)]
+
+
+def test_of_a_video_that_is_done_its_row_alone_stays_in_memory(videos, tmp_path, monkeypatch):
+    """Its tracks are half a megabyte."""
+    jobs = [{"video": videos / "v000.mp4", "output": f"{number}.npz"} for number in range(1000)]
+    monkeypatch.setattr(local, "settle", lambda settings: settings)
+    monkeypatch.setattr(Worker, "do", lambda self, task: row_of(task, Result(large_tracks()), "done", "0" * 64))
+    run(jobs[:1], grid=1, output=tmp_path / "out", backend=BACKEND, workers=1)  # imports what it needs
+    tracemalloc.start()
+    try:
+        table = run(jobs, grid=1, output=tmp_path / "out", backend=BACKEND, workers=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table) == 1000 and peak < 10 << 20
+
+
+def large_tracks():
+    shape = 500, 100
+    return Tracks(np.zeros((*shape, 2), np.float32), np.ones(shape, np.bool_), np.ones(shape, np.float32))
 
 
 # What is done already

@@ -214,6 +214,8 @@ def left(left_once, tmp_path):
         ({"points": "1,1"}, "the points was 4, SHA-256 .*, and now is 1, SHA-256"),
         ({"more": ("--threads", "2")}, "--threads was 1, and now is 2"),
         ({"more": ("--resolution", "64")}, "--resolution was none, and now is 64"),
+        ({"more": ("--start", "1")}, "--start was none, and now is frame 1"),
+        ({"more": ("--end", "2.5s")}, "--end was none, and now is 2.5 s"),
         ({"more": ("--memory", "1GB")}, "--memory was [0-9]+, and now is 1000000000"),
         ({"backend": "onnxruntime:fused"}, "--backend was onnxruntime:native, and now is onnxruntime:fused"),
     ],

@@ -208,7 +208,7 @@ def test_what_ends_it_is_kept_with_what_was_tracked(loaded, video, tmp_path, mon
 
     step, fail_at_the_third.left = Tracker.step, 2
     monkeypatch.setattr(Tracker, "step", fail_at_the_third)
-    session = Session(LiveSource(file_of(video, fps=25)), loaded, Names(tmp_path))
+    session = Session(LiveSource(file_of(video, fps=4)), loaded, Names(tmp_path), once=True)
     session.start(random_points(1, video))
     session.wait()
     session.stop()

@@ -11,7 +11,6 @@ from tapsdk.system.machine import (
     cores,
     describe_machine,
     fingerprint,
-    free_memory,
     peak_memory,
     processor,
     return_memory,
@@ -52,33 +51,6 @@ def test_a_processor_without_a_name_is_still_something(monkeypatch, tmp_path, te
 
 def test_cores():
     assert cores() >= 1
-
-
-@pytest.fixture
-def told(tmp_path, monkeypatch):
-    """What Linux says of memory is what this is called with: of the machine in kB, of the container in bytes."""
-    monkeypatch.setattr(machine, "MEMORY_FILE", tmp_path / "meminfo")
-    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
-
-    def tell(available, most, used):
-        (tmp_path / "meminfo").write_text(f"MemTotal:       9000 kB\nMemAvailable:   {available} kB\n")
-        (tmp_path / "memory.max").write_text(f"{most}\n")
-        (tmp_path / "memory.current").write_text(f"{used}\n")
-
-    return tell
-
-
-@pytest.mark.parametrize("most, used, free", [("max", 5000, 4096_000), (10_000, 7000, 3000), (1 << 40, 0, 4096_000)])
-def test_memory_that_is_free_is_that_of_the_machine_and_of_its_container(told, most, used, free):
-    told(4000, most, used)
-    assert free_memory() == free
-
-
-@pytest.mark.parametrize("text", [None, "", "MemTotal: 9 kB\n", "MemAvailable: much\n"])
-def test_nobody_knows_how_much_memory_is_free_where_the_system_does_not_tell(told, tmp_path, text):
-    if text is not None:
-        (tmp_path / "meminfo").write_text(text)
-    assert free_memory() is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
