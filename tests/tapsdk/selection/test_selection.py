@@ -81,7 +81,7 @@ class Stubs:
                 if self.label in stubs.fails:
                     raise stubs.fails[self.label]
 
-            def begin(self, frame, xy, delay=None):
+            def begin(self, frame, xy, delay=None, known=None):
                 stubs.points.append(len(xy))
                 stubs.sizes.append(frame.shape[1:3])
                 return PointState(len(xy), ())
