@@ -190,7 +190,7 @@ class Stream:
         if last.frame.shape != frame.shape:
             return None
         space, threads = self.manifest.points.space, self.model.backend.threads
-        return last.followed(frame, space, self._following, threads)
+        return last.followed(frame, space, self.manifest.visibility.threshold, self._following, threads)
 
     def _tracks(self, xy: Floats, confidence: Floats) -> Tracks:
         """Of one frame."""
