@@ -27,13 +27,13 @@ class RunReport:
     backend: str = ""
     path: str = ""
     precision: str = ""
-    pace: int | str = 1
-    """The model looked at every so many frames, or as seldom as "real-time" took."""
     frames_per_second: float | None = None
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     """Per frame, of each backend:plan that was measured to choose between them."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Backends and backend:plans that could not run, with the reason."""
+    pace: int | str = 1
+    """The model looked at every so many frames, or as seldom as "real-time" took."""
 
     def __str__(self) -> str:
         """Three lines for people: what ran, how fast, and what else there was."""
