@@ -77,18 +77,18 @@ class Between:
         """[N] points that nobody knows the place of."""
         return self.trust < LOST
 
-    def followed(self, frame: Array, space: Size, how: Following, threads: int | None) -> Between:
-        """In the next frame [1, H, W, 3]."""
+    def followed(self, frame: Array, space: Size, threshold: float, how: Following, threads: int | None) -> Between:
+        """In the next frame [1, H, W, 3]. threshold: of confidence, from which on a point is visible."""
         found, missed = follow(how, self.frame[0], frame[0], self.xy, space, threads)
         slip = ramp(missed, SLIP)
-        trust = self.trust * (1 - slip)
+        trust = (1 - slip) * (self.confidence > threshold)
         step = found - self.xy
         weak = np.flatnonzero(trust < 1)
         share = trust[weak, None]
         step[weak] = share * step[weak] + (1 - share) * self._steps_around(weak, step, trust, max(space))
         confidence = (self.confidence * np.maximum(1 - slip, KEPT)).astype(np.float32)
         xy = (self.xy + step).astype(np.float32)
-        return Between(frame, xy, confidence, trust.astype(np.float32), self.since + 1)
+        return Between(frame, xy, confidence, (self.trust * trust).astype(np.float32), self.since + 1)
 
     def _steps_around(self, rows: Array, step: Array, trust: Array, side: int) -> Array:
         """[M, 2] what points near those of `rows` [M] do, as far as these are to be trusted."""

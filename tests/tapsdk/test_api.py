@@ -10,9 +10,9 @@ import pytest
 from tapsdk import check_output, track
 from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
-from tapsdk.runtime import model as model_module
+from tapsdk.runtime import stream as stream_module
 from tapsdk.runtime import whole_video
-from tapsdk.runtime.model import Stream
+from tapsdk.runtime.stream import Stream
 from tapsdk.selection import probe_cache
 from tapsdk.selection.accuracy import Difference
 from tapsdk.system.spool import Spool
@@ -376,7 +376,7 @@ def test_many_points_are_tracked_in_groups_and_no_track_changes(run, video, monk
     xy = random_points(30, video)
     points = np.concatenate([np.arange(30)[:, None] % len(video), xy], axis=1)
     together = run(video, points, backend=f"onnxruntime:{plan}")
-    monkeypatch.setattr(model_module, "POINTS_AT_ONCE", 7)
+    monkeypatch.setattr(stream_module, "POINTS_AT_ONCE", 7)
     grouped = run(video, points, backend=f"onnxruntime:{plan}")
     np.testing.assert_allclose(grouped.xy, together.xy, atol=EXACT)
     np.testing.assert_allclose(grouped.confidence, together.confidence, atol=SEEN)
@@ -401,7 +401,7 @@ def test_points_that_see_each_other_are_tracked_together(model, video, tmp_path,
         return advance(self, frame, size, added, delay)
 
     monkeypatch.setattr(Stream, "advance", counted)
-    monkeypatch.setattr(model_module, "POINTS_AT_ONCE", 7)
+    monkeypatch.setattr(stream_module, "POINTS_AT_ONCE", 7)
     track(video, random_points(20, video), attend, backend=FUSED)
     assert together == [20, *[0] * (len(video) - 1)]
 

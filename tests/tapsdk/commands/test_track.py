@@ -20,7 +20,7 @@ from tapsdk.commands import main as cli
 from tapsdk.commands.track import STOPPED_EARLY
 from tapsdk.errors import BackendError, FramesError, SaveError
 from tapsdk.points import grid_points, random_points
-from tapsdk.runtime.model import Stream
+from tapsdk.runtime.stream import Stream
 from tapsdk.system.leftovers import temporary_name
 from tapsdk.tracks import Tracks
 from tapsdk.video import VideoWriter, open_frames
@@ -705,7 +705,7 @@ def test_a_signal_saves_what_was_tracked(model, tmp_path, name, status):
     script = """if True:
         import signal, sys, time
         from tapsdk.commands import main as cli
-        from tapsdk.runtime.model import Stream
+        from tapsdk.runtime.stream import Stream
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has it ignored
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -745,7 +745,7 @@ def test_a_signal_saves_what_was_tracked(model, tmp_path, name, status):
     assert files(tmp_path) == ["long.mp4", "out.mp4", "out.npz"]
 
 
-@pytest.mark.parametrize("moment", ["tapsdk.api.choose", "tapsdk.runtime.model.Stream.prepare"])
+@pytest.mark.parametrize("moment", ["tapsdk.api.choose", "tapsdk.runtime.stream.Stream.prepare"])
 def test_ctrl_c_before_the_first_frame_leaves_nothing(run, video_file, tmp_path, capfd, monkeypatch, moment):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
@@ -812,7 +812,7 @@ def test_whenever_a_run_is_killed_no_video_lies_beside_the_tracks_of_another(mod
     script = """if True:
         import os, signal, sys
         from tapsdk.commands import main as cli
-        from tapsdk.runtime.model import Stream
+        from tapsdk.runtime.stream import Stream
         from tapsdk.video.draw import TrackPainter
 
         def kill(*arguments):

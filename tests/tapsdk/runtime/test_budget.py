@@ -7,7 +7,7 @@ import tapsdk
 from tapsdk.errors import PointsError, TapsdkError
 from tapsdk.runtime import budget as module
 from tapsdk.runtime.budget import ANY_BUDGET, TRACK_BYTES, Budget
-from tapsdk.runtime.model import Stream
+from tapsdk.runtime.stream import Stream
 from tests.support import moving_texture, random_points
 
 

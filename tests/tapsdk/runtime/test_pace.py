@@ -177,14 +177,15 @@ def picture():
     return np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).repeat(4, 1).repeat(4, 2).astype(np.float32)
 
 
-def seen(image, xy, trust):
-    return Between(image, np.float32(xy), np.ones(len(xy), np.float32), np.float32(trust))
+def seen(image, xy, confidence):
+    sure = np.float32(confidence)
+    return Between(image, np.float32(xy), sure, (sure > 0.5).astype(np.float32))
 
 
 def test_a_point_that_was_not_visible_goes_with_those_around_it():
     image = picture()
-    last = seen(image, [[30, 30], [32, 30], [3, 60]], [1, 0, 0])
-    found = last.followed(np.roll(image, 2, 2), (64, 64), Following(), None)
+    last = seen(image, [[30, 30], [32, 30], [3, 60]], [1, 0.4, 0.4])
+    found = last.followed(np.roll(image, 2, 2), (64, 64), 0.5, Following(), None)
     np.testing.assert_allclose(found.xy, [[32, 30], [34, 30], [3, 60]], atol=0.1)
     assert found.lost.tolist() == [False, True, True]
     assert found.since == 1
@@ -192,7 +193,7 @@ def test_a_point_that_was_not_visible_goes_with_those_around_it():
 
 def test_a_point_that_the_picture_does_not_lead_on_is_lost_and_less_sure():
     image = picture()
-    found = seen(image, [[30, 30]], [1]).followed(picture()[:, ::-1, ::-1].copy(), (64, 64), Following(), None)
+    found = seen(image, [[30, 30]], [1]).followed(picture()[:, ::-1, ::-1].copy(), (64, 64), 0.5, Following(), None)
     assert found.lost.all()
     assert 0.9 < found.confidence[0] < 1
 
