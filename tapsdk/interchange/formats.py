@@ -61,7 +61,7 @@ FORMATS: dict[str, Format] = {
         False,
         ("size",),
         "keypoints, an annotation a frame: v = 2 visible, 1 hidden, 0 outside the frame",
-        "pycocotools, FiftyOne, CVAT",
+        "pycocotools, Datumaro",
     ),
     "cvat": Format(
         "cvat",

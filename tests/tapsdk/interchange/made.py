@@ -15,7 +15,7 @@ def awkward():
     visible[0, 2:4] = False
     visible[1, 2] = visible[1, 4] = False
     xy[1, 2] = np.nan
-    xy[1, 4] = -5, 160.25
+    xy[1, 4] = 5, 160.25
     visible[2] = False
     xy[2, 0] = np.nan, np.inf
     confidence = np.where(visible, 0.75, 0.25)
