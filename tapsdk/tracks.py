@@ -229,6 +229,29 @@ class Tracks:
         table = {**stored, "report": None if self.report is None else asdict(self.report)}
         write_tracks(path, table, outdates)
 
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
+        images: Sequence[str] | None = None,
+    ) -> None:
+        """Write a file for another program; docs/results.md says what each format holds and where it is read.
+
+            tracks.export("tracks.nk", size=(1080, 1920))
+            tracks.export("keypoints.json", "coco", size=(1080, 1920), images=names)
+
+        format: parquet, nuke, after-effects, colmap, coco, cvat or rerun; left out where the suffix says it: .parquet,
+            .nk, .db, .rrd. size: (height, width) of the frames. fps: those of the tracks if left out. images: a name
+            for each frame's picture, for coco and colmap; frame_000000.png and so on if left out.
+        Raises SaveError. The file appears whole or not at all.
+        """
+        from tapsdk.interchange.export import write_export
+
+        write_export(path, format, self, size=size, fps=fps, images=images)
+
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Tracks:
         """Read a file that `save` wrote; raises TracksError if it is missing, damaged or of another kind."""

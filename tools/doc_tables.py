@@ -1,4 +1,4 @@
-"""Writes the tables of models, of what can be exported and of what runs it in the documentation, from the code.
+"""Writes the tables of models, of what can be exported, of what runs it and of formats into the documentation.
 
     python -m tools.doc_tables [--check]
 
@@ -24,6 +24,7 @@ from tapsdk.artifact.registry import ALIASES, OFFICIAL
 from tapsdk.backends import BACKENDS
 from tapsdk.backends.devices import DEVICES
 from tapsdk.backends.providers import PROVIDERS
+from tapsdk.interchange.formats import FORMATS
 from tapsdk.selection.candidates import PLATFORMS
 from training.models.registry import CONFIGS, parameter_shapes
 
@@ -94,12 +95,30 @@ def devices_table() -> list[str]:
     )
 
 
+def formats_table() -> list[str]:
+    """Every format of another program."""
+    return _table(
+        ("format", "suffix", "needs", "what it holds", "read by"),
+        (
+            (
+                f"`{name}`",
+                row.suffix + ("" if row.telling else " (named)"),
+                ", ".join(row.needs),
+                row.holds,
+                row.read_by,
+            )
+            for name, row in FORMATS.items()
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models_table,
     "support": support_table,
     "targets": targets_table,
     "backends": backends_table,
     "devices": devices_table,
+    "formats": formats_table,
 }
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from tapsdk.commands.options import add_model, add_points, positive
+from tapsdk.commands.options import add_model, add_points, positive, size
 
 
 def add_live(commands: Any, statuses: str, run: Callable[[argparse.Namespace], int]) -> None:
@@ -22,7 +22,7 @@ def add_live(commands: Any, statuses: str, run: Callable[[argparse.Namespace], i
     live.set_defaults(at=None, memory=None)
     add_model(live)
     live.add_argument("--threads", type=positive, metavar="N", help="of the processor; default: the engine's choice")
-    live.add_argument("--size", type=_size, metavar="WxH", help="pixels to ask a camera for, such as 1280x720")
+    live.add_argument("--size", type=size, metavar="WxH", help="pixels to ask a camera for, such as 1280x720")
     live.add_argument("--fps", type=float, metavar="N", help="to ask a camera for; of a file, whatever it says")
     live.add_argument("--paused", action="store_true", help="begin with a file's first frame, and wait there")
     live.add_argument("--record", action="store_true", help="record from the first frame on")
@@ -36,14 +36,6 @@ def add_live(commands: Any, statuses: str, run: Callable[[argparse.Namespace], i
     page.add_argument("--open", action="store_true", help="open it in the browser")
     live.add_argument("--quiet", action="store_true", help="say nothing but errors, and where files are")
     live.set_defaults(run=run)
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of WIDTHxHEIGHT."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 1280x720")
-    return int(height), int(width)
 
 
 def _port(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The command line: tapsdk track | batch | live | doctor | benchmark | models | fetch | export."""
+"""The command line: tapsdk track | batch | live | convert | doctor | benchmark | models | fetch | export."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 import tapsdk
 from tapsdk.commands.batch_options import add_batch
 from tapsdk.commands.live_options import add_live
-from tapsdk.commands.options import add_model, add_points, frame, memory_size, moment, positive
+from tapsdk.commands.options import add_model, add_points, frame, memory_size, moment, positive, size
 from tapsdk.errors import TapsdkError
+from tapsdk.interchange.formats import FORMATS
 from tapsdk.system.console import NO_MEMORY, console, let_go, log_to_stderr, say, tell
 from tapsdk.system.signals import exit_status, signals_as_interrupts
 
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_track(commands)
     add_batch(commands, _batch)
     add_live(commands, STATUSES, _live)
+    _add_convert(commands)
     doctor = commands.add_parser("doctor", help="what runs on this machine, and why something does not")
     doctor.add_argument("--probe", action="store_true", help="forget what was measured here, and measure anew")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -178,6 +180,18 @@ def _add_track(commands: Any) -> None:
     track.set_defaults(run=_track)
 
 
+def _add_convert(commands: Any) -> None:
+    """Adds `convert` to the subcommands of a parser."""
+    convert = commands.add_parser("convert", help="tracks into a file for another program")
+    convert.add_argument("tracks", metavar="TRACKS.npz", help="a file that `tapsdk track --save` wrote")
+    telling = ", ".join(row.suffix for row in FORMATS.values() if row.telling)
+    convert.add_argument("output", metavar="OUT.nk", help=f"{telling}, or .npz, .csv or .json as --save writes them")
+    convert.add_argument("--format", choices=tuple(FORMATS), help="where the suffix does not say it")
+    convert.add_argument("--size", type=size, metavar="WxH", help="of the video, in pixels, such as 1280x720")
+    convert.add_argument("--fps", type=float, metavar="N", help="frames per second (default: as the tracks say)")
+    convert.set_defaults(run=_convert)
+
+
 def _track(args: argparse.Namespace) -> int:
     from tapsdk.commands.track import track
 
@@ -194,6 +208,12 @@ def _live(args: argparse.Namespace) -> int:
     from tapsdk.commands.live import live
 
     return live(args)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from tapsdk.commands.convert import convert
+
+    return convert(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -1,54 +1,30 @@
-"""Tracks as a recording for Rerun's viewer."""
+"""Tracks in space as a recording for Rerun's viewer."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from tapsdk.errors import SaveError
-
-TRAIL = 30
-"""Frames that a line reaches back."""
-
-
-def check_rerun() -> Any:
-    """The package rerun. Raises SaveError where it is not installed."""
-    try:
-        return importlib.import_module("rerun")
-    except ImportError as error:
-        raise SaveError(".rrd files are written with Rerun: pip install 'tapsdk[rerun]'") from error
+from tapsdk.interchange.rerun_recording import MOST_CLASSES, TRAIL, set_frame, write_recording
 
 
 def write_rerun(tracks: Mapping[str, Any], file: BinaryIO) -> None:
     """tracks: as in `tapsdk.space.tracks3d_files`."""
-    rerun = check_rerun()
-    recording = rerun.RecordingStream("tapsdk")
-    with TemporaryDirectory() as folder:  # it writes to paths alone
-        path = Path(folder) / "tracks.rrd"
-        recording.save(path)
-        _log(rerun, recording, tracks)
-        recording.flush()
-        recording.disconnect()
-        file.write(path.read_bytes())
+    write_recording(file, partial(_log, tracks))
 
 
-def _log(rerun: Any, recording: Any, tracks: Mapping[str, Any]) -> None:
+def _log(tracks: Mapping[str, Any], rerun: Any, recording: Any) -> None:
     xyz, colors, poses = tracks["xyz"], tracks["colors"], tracks["camera_to_world"]
     shown = tracks["visible"] & np.isfinite(xyz).all(axis=2)
     recording.log("/", rerun.ViewCoordinates.RDF, static=True)
     for t in range(xyz.shape[1]):
-        recording.set_time("frame", sequence=t)
-        if tracks["times"] is not None:
-            recording.set_time("time", duration=float(tracks["times"][t]))
+        set_frame(recording, t, tracks["times"])
         here = shown[:, t]
-        recording.log(
-            "points", rerun.Points3D(xyz[here, t], colors=colors[here], class_ids=np.flatnonzero(here) % (1 << 16))
-        )
+        classes = np.flatnonzero(here) % MOST_CLASSES
+        recording.log("points", rerun.Points3D(xyz[here, t], colors=colors[here], class_ids=classes))
         since = max(0, t - TRAIL)
         trails = [xyz[n, since : t + 1][shown[n, since : t + 1]] for n in np.flatnonzero(here)]
         recording.log("trails", rerun.LineStrips3D(trails, colors=colors[here]))

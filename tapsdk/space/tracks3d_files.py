@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tapsdk.errors import SaveError, TracksError
+from tapsdk.interchange.rerun_recording import check_rerun
 from tapsdk.space.ply import write_ply
-from tapsdk.space.rerun_file import check_rerun, write_rerun
+from tapsdk.space.rerun_file import write_rerun
 from tapsdk.system.files import AtomicFile, is_special_file
 from tapsdk.system.npz import read_npz, write_npz
 from tapsdk.system.places import local_copy
