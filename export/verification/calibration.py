@@ -18,9 +18,10 @@ from export.verification.rollouts import runtime_rollout
 from tapsdk.artifact import open_artifact
 from tapsdk.artifact.content import Content
 from tapsdk.artifact.manifest import MANIFEST, Causal, File, Manifest, StageSpec
-from tapsdk.backends import PROCESSOR, Array
+from tapsdk.backends import PROCESSOR, Array, Place
 from tapsdk.runtime.native import BLOCK
 from tapsdk.runtime.plans import plans_of
+from tapsdk.runtime.refined import LOOKUP
 from tapsdk.system.files import sha256
 from tapsdk.system.leftovers import temporary_folder
 from training.data.synthetic import SceneConfig, make_clip
@@ -102,10 +103,11 @@ class RecordingBackend:
 
     name = "torch"
     threads = None
-    place = PROCESSOR
 
     def __init__(self, stages: Sequence[Stage], format: str) -> None:
         self.formats: tuple[str, ...] = (format,)
+        # Stages that a processor leaves to kernels run away from it alone.
+        self.place = PROCESSOR if LOOKUP not in {stage.name for stage in stages} else Place(on_processor=False)
         self.sessions = {stage.name: RecordingSession(stage) for stage in stages}
 
     def describe(self) -> str:

