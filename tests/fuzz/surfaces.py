@@ -115,6 +115,39 @@ def _read_points(folder: Path) -> None:
         parse_query_points(read_points_file(path), num_frames=4, frame_size=(48, 64))
 
 
+def _jobs(folder: Path) -> None:
+    rows = [{"video": "a.mp4", "points": "10,20;30,5"}, {"video": "b/c.mp4", "grid": "4x3", "output": "c.npz"}]
+    (folder / "jobs.json").write_text(json.dumps(rows))
+    (folder / "jobs.csv").write_text('video,points,grid,output\na.mp4,"10,20;30,5",,\nb/c.mp4,,4x3,c.npz\n')
+    (folder / "jobs.txt").write_text("a.mp4\nb/c.mp4\n")
+
+
+def _read_jobs(folder: Path) -> None:
+    from tapsdk.batch.jobs import Defaults, read_jobs
+
+    for path in sorted(folder.iterdir()):
+        read_jobs(path, Defaults(str(folder / "tracks"), grid=3 if path.suffix == ".txt" else None))
+
+
+def _orders(folder: Path) -> None:
+    orders = [
+        {"do": "add", "points": [[3, 4], [5.5, 6]], "frame": 17},
+        {"do": "remove", "ids": [3]},
+        {"do": "undo"},
+    ]
+    for number, order in enumerate(orders):
+        (folder / f"{number}.json").write_text(json.dumps(order))
+
+
+def _read_orders(folder: Path) -> None:
+    from tapsdk.live.orders import read_order
+
+    for path in sorted(folder.iterdir()):
+        # As the server does it: whatever is no order is a ValueError.
+        with contextlib.suppress(ValueError):
+            read_order(path.read_bytes().decode(errors="replace"))
+
+
 def _tracker(folder: Path) -> None:
     tracker = tapsdk.Tracker(backend="onnxruntime:native", threads=1)
     tracker.add([[10, 10], [30, 20]])
@@ -336,6 +369,12 @@ SURFACES = {
         {".npy": (spoil_npy,), ".npz": _ZIP, ".exr": (spoil_bytes,), ".txt": (spoil_table, spoil_bytes)},
     ),
     "points": Surface(_points, _read_points, {".npy": (spoil_npy,), ".csv": (spoil_table,), ".json": (spoil_json,)}),
+    "jobs": Surface(
+        _jobs,
+        _read_jobs,
+        {".json": (spoil_json, spoil_bytes), ".csv": (spoil_table, spoil_bytes), ".txt": (spoil_bytes,)},
+    ),
+    "orders": Surface(_orders, _read_orders, {".json": (spoil_json, spoil_bytes)}),
     "tracker": Surface(_tracker, _load_tracker, {".npz": _ZIP}),
     "features": Surface(_features, _look_for, {".npz": _ZIP}),
     "resume": Surface(_left, _go_on, {".npz": _ZIP, "": (spoil_bytes,)}),
