@@ -13,7 +13,7 @@ from tapsdk.batch.worker import Settings
 from tapsdk.errors import BackendError, TapsdkError
 from tapsdk.runtime.options import RunOptions
 from tests.clusters import client_server, ray_cluster
-from tests.support import needs_kill
+from tests.support import import_or_skip, needs_kill
 from tests.tapsdk.batch import deadly
 from tests.tapsdk.batch.made import BACKEND, make_videos, tracks_in
 
@@ -148,5 +148,6 @@ def test_a_worker_takes_its_threads_and_its_device_of_a_machine(options, needs):
 
 
 def test_a_cluster_that_is_not_there(batch, tmp_path):
+    import_or_skip("ray", "ray")
     with pytest.raises(TapsdkError, match=r"no Ray was reached at ray://127.0.0.1:1: "):
         batch(output=tmp_path / "out", on="ray://127.0.0.1:1")

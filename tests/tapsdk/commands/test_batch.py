@@ -11,7 +11,7 @@ import pytest
 from tapsdk.commands import main as cli
 from tapsdk.commands.batch import MOST_LINES, SOME_FAILED
 from tapsdk.tracks import Tracks
-from tests.support import child_environment, needs_kill
+from tests.support import child_environment, import_or_skip, needs_kill
 from tests.tapsdk.batch.made import BACKEND, make_videos, tracks_in
 
 
@@ -74,6 +74,7 @@ def test_a_table_that_finds_no_room_is_an_error(run, tmp_path, capfd):
 @needs_kill
 @pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_leaves_whole_results_and_nothing_else(tmp_path, name, status):
+    import_or_skip("pyarrow", "batch")  # else it says that there is no table of that kind
     make_videos(tmp_path / "videos", 12)
     command = [sys.executable, "-m", "tapsdk", "batch", "videos", "--grid", "2", "-o", "out", "--backend", BACKEND]
     with subprocess.Popen([*command, "--workers", "2"], cwd=tmp_path, env=child_environment(), stderr=-1) as batch:
