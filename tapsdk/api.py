@@ -21,7 +21,7 @@ from tapsdk.runtime.whole_video import track_video
 from tapsdk.selection import choose
 from tapsdk.system.files import check_not_input
 from tapsdk.system.memory import parse_bytes
-from tapsdk.system.progress import Report, Wrap, no_progress, progress_bars, reports_to
+from tapsdk.system.progress import Report, wrap_of
 from tapsdk.tracks import Tracks
 from tapsdk.video.files import files_of, open_frames
 
@@ -114,11 +114,7 @@ def track(
             pace=check_pace(pace),
             rate=source.fps,
         )
-        return track_video(loaded(model, options), source, query, _wrap(progress))
-
-
-def _wrap(progress: bool | Report) -> Wrap:
-    return reports_to(progress) if callable(progress) else progress_bars if progress else no_progress
+        return track_video(loaded(model, options), source, query, wrap_of(progress))
 
 
 def check_output(output: str | os.PathLike[str], *inputs: Any) -> None:

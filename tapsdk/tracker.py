@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,8 +20,7 @@ from tapsdk.runtime.model import Model
 from tapsdk.runtime.options import RunOptions
 from tapsdk.runtime.pace import Pace, check_pace
 from tapsdk.system.files import AtomicFile
-from tapsdk.system.json_text import parse_json
-from tapsdk.system.npz import read_npz
+from tapsdk.system.npz import headed, read_headed
 from tapsdk.system.places import local_copy
 from tapsdk.system.reading import MOST_DATA_BYTES, reading
 from tapsdk.tracks import RunReport, Tracks
@@ -226,9 +224,8 @@ class Tracker:
             "slots": self._slots,
             "free": self._stream.free,
         }
-        rows = {f"row_{name}": array for name, array in self._stream.save_state().items()}
         with AtomicFile(path) as file:
-            np.savez(file, header=np.str_(json.dumps(header)), **rows)  # type: ignore[arg-type]
+            np.savez(file, **headed(header, self._stream.save_state()))
 
     @classmethod
     def load(
@@ -309,13 +306,10 @@ def _is_size(value: Any) -> bool:
 
 def _read_saved(path: Path) -> _Saved:
     with reading(path, NO_TRACKER, ArtifactError):
-        with open(path, "rb") as file:
-            stored = read_npz(file)
-        header = parse_json(str(stored["header"]))
+        header, rows = read_headed(path)
         if (header.pop("format"), header.pop("version")) != (SAVE_FORMAT, SAVE_VERSION):
             raise ValueError(f"it is not of version {SAVE_VERSION}")
         header |= {name: header[name] and tuple(header[name]) for name in ("space", "size")}
-        rows = {k.removeprefix("row_"): array for k, array in stored.items() if k.startswith("row_")}
         return _Saved(**header, rows=rows)
 
 

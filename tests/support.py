@@ -47,6 +47,15 @@ def import_or_skip(name: str, extra: str = "export-onnx") -> Any:
     return pytest.importorskip(name, reason=f"needs {name}: pip install 'tapsdk[{extra}]'")
 
 
+def rewrite_headed(path: Path, change: Callable[[dict[str, Any], dict[str, NDArray[Any]]], object]) -> None:
+    """The same file of a table and arrays, such as a saved tracker, with either changed."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    header = json.loads(str(arrays.pop("header")))
+    change(header, arrays)
+    np.savez(path, header=np.str_(json.dumps(header)), **arrays)
+
+
 @contextmanager
 def known_model(name: str, config: Any) -> Iterator[None]:
     """Within it, a model of this configuration can be loaded and exported by its name."""

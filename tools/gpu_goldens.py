@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,26 +13,19 @@ from tests.golden import formula, official
 from tests.training.models.tapnext.golden import golden_weights
 from training.checkpoints import convert
 from training.models import load
+from training.models.rollout import frame_by_frame
 
 GOLDENS = {
     "tapnext_torch_256": "tapnext/base",
     "tapnext_torch_late_256": "tapnext/base",
     "tapnext_jax_online_late_256": "tapnext/base",
-    "tapir_jax_clip_256": "tapir/base",
-    "tapir_jax_clip_256x320": "tapir/base",
-    "tapir_torch_clip_256": "tapir/base",
-    "causal_tapir_jax_online_256": "tapir/causal",
-    "bootstapir_jax_clip_256": "tapir/boots",
-    "bootstapir_torch_clip_256": "tapir/boots",
-    "causal_bootstapir_jax_online_256": "tapir/boots-causal",
-    "causal_bootstapir_torch_online_256": "tapir/boots-causal",
+    **official.TAPIR_GOLDENS,
     "tapnet_jax_clip_256": "tapnet/base",
     "tapnet_jax_clip_256x320_first": "tapnet/base",
     "tapnet_jax_clip_single_200x264": "tapnet/base",
 }
 """Their model by name; those of what gives no tracks, and TRAJAN's, are tested on the processor alone."""
 QUICK = ("tapnet_jax_clip_256x320_first",)
-SUFFIX = {"jax": ".npy", "torch": ".pt"}
 
 
 def off_golden(name: str, device: str) -> float:
@@ -44,17 +36,8 @@ def off_golden(name: str, device: str) -> float:
     given = torch.from_numpy(video).to(device), torch.from_numpy(arrays["queries_tyx"][None]).to(device)
     online = "causal" in GOLDENS[name] or "online" in name
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        tracks = tracked_online(module, *given) if online else module.clip(*given)["tracks"]
-    return float(np.abs(tracks[0].cpu().numpy() - expected_tracks(arrays, online)).max())
-
-
-def tracked_online(module: Any, video: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    """[B, N, T, 2] frame by frame."""
-    state, found = module.init(video[:, :1], queries), []
-    for t in range(video.shape[1]):
-        out, state = module.step(video[:, t : t + 1], state)
-        found.append(out["tracks"])
-    return torch.cat(found, 2)
+        tracks = frame_by_frame(module, *given)["tracks"] if online else module.clip(*given)["tracks"].cpu().numpy()
+    return float(np.abs(tracks[0] - expected_tracks(arrays, online)).max())
 
 
 def expected_tracks(arrays: Mapping[str, np.ndarray], online: bool) -> np.ndarray:
@@ -73,4 +56,4 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
     tapnet = model.startswith("tapnet/")
     drawn = official.tapnet_arrays(seed) if tapnet else official.tapir_parameters("boots" in model, layout, seed)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return convert(official.write(Path(folder) / f"official{SUFFIX[layout]}", drawn), model).weights
+        return convert(official.write(Path(folder) / f"official{official.SUFFIX[layout]}", drawn), model).weights

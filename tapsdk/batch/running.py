@@ -23,7 +23,7 @@ from tapsdk.runtime.pace import REAL_TIME, Pace, check_pace
 from tapsdk.system.cluster import check_address
 from tapsdk.system.memory import parse_bytes
 from tapsdk.system.places import place
-from tapsdk.system.progress import Report, Wrap, no_progress, reports_to, with_progress
+from tapsdk.system.progress import Report, Wrap, with_progress, wrap_of
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def run(
         pace=check_pace(pace),
     )
     settings = Settings(_model(model), options, os.getcwd(), split=split, anew=anew)
-    return _run(todo, settings, folder, _runner(on, workers), _wrap(progress))
+    return _run(todo, settings, folder, _runner(on, workers), wrap_of(progress, _bars))
 
 
 def _run(jobs: list[Job], settings: Settings, folder: str, runner: Runner, wrap: Wrap) -> Table:
@@ -154,12 +154,6 @@ def _runner(on: str | None, workers: int | None) -> Runner:
 def _model(model: str | os.PathLike[str]) -> str:
     """As other processes find it, wherever they begin."""
     return os.path.abspath(model) if os.path.isdir(model) else os.fspath(model)
-
-
-def _wrap(progress: bool | Report) -> Wrap:
-    if callable(progress):
-        return reports_to(progress)
-    return _bars if progress else no_progress
 
 
 def _bars(videos: Iterable[Any], total: int | None, label: str) -> Iterator[Any]:

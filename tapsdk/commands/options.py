@@ -8,8 +8,6 @@ from typing import Any
 from tapsdk.errors import TapsdkError
 from tapsdk.points_text import grid_of_text
 
-REAL_TIME = "real-time"
-
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds which model runs, and on what."""
@@ -50,6 +48,8 @@ def positive(text: str) -> int:
 
 def pace(text: str) -> Any:
     """As `tapsdk.runtime.pace.Pace`."""
+    from tapsdk.runtime.pace import REAL_TIME
+
     try:
         return text if text == REAL_TIME else positive(text)
     except argparse.ArgumentTypeError as error:

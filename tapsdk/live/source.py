@@ -11,7 +11,7 @@ from typing import Literal
 from tapsdk.errors import FramesError, TapsdkError
 from tapsdk.geometry import Size
 from tapsdk.live.origin import Frames, Origin
-from tapsdk.video.frames import Frame
+from tapsdk.video.frames import USUAL_FPS, Frame
 from tapsdk.video.images import rgb_of
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ State = Literal["playing", "paused", "ended", "lost"]
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 """Seconds until a lost origin is opened again; twice as long after each attempt that fails."""
-USUAL_FPS = 30.0
 LATE = 0.5
 """Seconds by which a file may lag behind its clock before the clock waits for it."""
 

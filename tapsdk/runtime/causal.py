@@ -157,12 +157,13 @@ class CausalPlan(ABC):
         spent: a state that nobody will ask for any more, such as the one before; its memory may be used again.
         """
         found, memory = self._estimate(frame, state, spent)
-        fusion = self._manifest.flow
+        fusion, before = self._manifest.flow, self._last_positions(state)
+        anywhere = self._anywhere(before)
         if fusion:
             frame = self.seen(frame)
-            xy, confidence = self._fused_with_flow(fusion, frame, state, found)
+            xy, confidence = self._fused_with_flow(fusion, frame, state, before, found)
             found = replace(found, xy=xy, confidence=confidence)
-        unseen = self._unseen(found, state)
+        unseen = self._unseen(found, anywhere) if anywhere.any() else np.zeros(state.count, np.bool_)
         place = np.where(unseen[:, None], np.float32(self._far), found.xy)
         previous = self.store.keep(self._at(place), state.count)
         blocks = [{**b, **p, **m} for b, p, m in zip(state.blocks, previous, memory, strict=True)]
@@ -189,14 +190,11 @@ class CausalPlan(ABC):
             now[which] = then[which]
         return replace(after, blocks=self.store.keep(arrays, after.count))
 
-    def _unseen(self, found: Estimates, state: PointState) -> Array:
-        """[N] points that may be anywhere, and were not seen in this frame either."""
-        unseen = self._anywhere(self._last_positions(state))
-        if not unseen.any():
-            return np.zeros(state.count, np.bool_)
+    def _unseen(self, found: Estimates, anywhere: Array) -> Array:
+        """[N] points that may be anywhere, [N] `anywhere`, and were not seen in this frame either."""
         rule = self._manifest.visibility
         sure = confidence_of(found.logits, rule) if found.confidence is None else found.confidence
-        return np.asarray(unseen & ~(sure > rule.threshold))
+        return np.asarray(anywhere & ~(sure > rule.threshold))
 
     def _last_positions(self, state: PointState) -> Array:
         """[N, 2] in the points' space, [0, 2] for models that are not told of them."""
@@ -215,10 +213,10 @@ class CausalPlan(ABC):
         """The model's estimates, and what it remembers for the next frame, block by block."""
 
     def _fused_with_flow(
-        self, fusion: FlowFusion, frame: Array, state: PointState, found: Estimates
+        self, fusion: FlowFusion, frame: Array, state: PointState, before: Array, found: Estimates
     ) -> tuple[Array, Array]:
-        """Positions [N, 2] that follow the picture since the frame before, and the confidence [N] in them."""
-        before = self._last_positions(state)
+        """Positions [N, 2] that follow the picture since the frame before, where they were at `before` [N, 2], and the
+        confidence [N] in them."""
         xy, missed, old = before.copy(), np.zeros(state.count, np.float32), slice(state.followed)
         if state.frame is not None:
             frames, space = (state.frame[0], frame[0]), self._manifest.points.space

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,7 @@ from tapsdk.errors import ArtifactError
 from tapsdk.geometry import Size
 from tapsdk.runtime.point_state import TEXTURE
 from tapsdk.system.files import AtomicFile
-from tapsdk.system.json_text import parse_json
-from tapsdk.system.npz import read_npz, write_npz
+from tapsdk.system.npz import headed, read_headed, write_npz
 from tapsdk.system.places import local_copy
 from tapsdk.system.reading import MOST_DATA_BYTES, reading
 
@@ -77,8 +75,7 @@ class PointFeatures:
             "space": self.space,
         }
         with AtomicFile(path) as file:
-            rows = {f"row_{name}": array for name, array in self.arrays.items()}
-            write_npz(file, {"header": np.str_(json.dumps(header)), **rows})
+            write_npz(file, headed(header, self.arrays))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> PointFeatures:
@@ -88,9 +85,7 @@ class PointFeatures:
 
 
 def _read(path: Path) -> PointFeatures:
-    with open(path, "rb") as file:
-        stored = read_npz(file)
-    header = parse_json(str(stored["header"]))
+    header, arrays = read_headed(path)
     if (header["format"], header["version"]) != (FORMAT, VERSION):
         raise ValueError(f"it is not of version {VERSION}")
     model, weights, space = header["model"], header["weights_sha256"], tuple(header["space"])
@@ -98,7 +93,6 @@ def _read(path: Path) -> PointFeatures:
         raise ValueError("the names of its model and weights are no texts")
     if len(space) != 2 or not all(type(side) is int and side > 0 for side in space):
         raise ValueError(f"a space of {space!r} is none")
-    arrays = {name.removeprefix("row_"): array for name, array in stored.items() if name.startswith("row_")}
     if any(array.dtype.kind != "f" or not array.ndim for array in arrays.values()):
         raise ValueError("its arrays are not rows of floats")
     return PointFeatures(model, weights, (space[0], space[1]), arrays)

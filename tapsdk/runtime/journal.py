@@ -14,8 +14,8 @@ import math
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from tapsdk.errors import ResumeError, SaveError
 from tapsdk.system.files import CHUNK, AtomicFile
-from tapsdk.system.json_text import parse_json
 from tapsdk.system.leftovers import is_taken
-from tapsdk.system.npz import read_header, read_npz
+from tapsdk.system.npz import headed, read_headed, read_header
 from tapsdk.system.reading import printable, reading
 
 Array = NDArray[Any]
@@ -35,6 +34,8 @@ Arrays = Mapping[str, Array]
 VERSION = 1
 SECONDS = 10.0
 """Of work that may be lost, at most, beside what a single call takes."""
+STATE = "state_"
+"""Before the names of arrays of the state in a checkpoint."""
 CHECKPOINT, RESULTS = "checkpoint.npz", "results"
 DAMAGED = "is not what an earlier run left to go on from"
 
@@ -102,7 +103,7 @@ class Journal(NoJournal):
 
     def _open(self) -> BinaryIO:
         """The file of results, of which those that do not count are cut off."""
-        try:
+        with self._writing():
             self.folder.mkdir(exist_ok=True)
             path = self.folder / RESULTS
             file = open(path, "r+b" if self._before else "a+b")  # noqa: SIM115
@@ -118,9 +119,15 @@ class Journal(NoJournal):
             except BaseException:
                 file.close()
                 raise
+            return file
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises SaveError for what the system does not let be written."""
+        try:
+            yield
         except OSError as error:
             raise SaveError(f"could not write {self.folder}: {error.strerror or error}") from error
-        return file
 
     @property
     def left(self) -> int:  # type: ignore[override]
@@ -173,12 +180,10 @@ class Journal(NoJournal):
                     self._state = {}
             return found
         found = call()
-        try:
-            record = _packed(found)
+        record = _packed(found)
+        with self._writing():
             self._file.write(record)
-            self._sum = zlib.crc32(record, self._sum)
-        except OSError as error:
-            raise SaveError(f"could not write {self.folder}: {error.strerror or error}") from error
+        self._sum = zlib.crc32(record, self._sum)
         self._count += 1
         # Writing takes time as well, which a kill loses.
         if time.monotonic() - self._last > max(self._seconds / 2, self._seconds - 2 * self._took):
@@ -188,10 +193,8 @@ class Journal(NoJournal):
     def keep(self, state: Arrays) -> None:
         """All that was done so far is safe from now on. state: what it takes to go on. Raises SaveError."""
         began = time.monotonic()
-        try:
+        with self._writing():
             self._file.flush()
-        except OSError as error:
-            raise SaveError(f"could not write {self.folder}: {error.strerror or error}") from error
         header = {
             "version": VERSION,
             "key": self._key,
@@ -204,8 +207,7 @@ class Journal(NoJournal):
             "ended": self._ended,
         }
         with AtomicFile(self.folder / CHECKPOINT) as file:
-            named = {f"state_{name}": array for name, array in state.items()}
-            np.savez(file, header=np.str_(json.dumps(header)), **named)  # type: ignore[arg-type]
+            np.savez(file, **headed(header, state, STATE))
         self._last = time.monotonic()
         self._took = self._last - began
 
@@ -228,15 +230,12 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     with reading(path, DAMAGED, ResumeError):
-        with open(path, "rb") as file:
-            stored = read_npz(file)
-        header: dict[str, Any] = parse_json(str(stored["header"]))
+        header, state = read_headed(path, STATE)
         if header["version"] != VERSION or not isinstance(header["key"], dict):
             raise ValueError(f"it is not of version {VERSION}")
         if not all(type(header[name]) is int for name in ("done", "bytes", "sum", "seen", "crc", "first_crc")):
             raise ValueError("its counts are no whole numbers")
         header["ended"] = bool(header["ended"])
-        state = {name.removeprefix("state_"): array for name, array in stored.items() if name.startswith("state_")}
         return {**header, "state": state}
 
 

@@ -20,14 +20,13 @@ from tapsdk.backends import Array
 from tapsdk.errors import ModelError
 from tapsdk.geometry import Size
 from tapsdk.runtime.flow import follow, ramp
+from tapsdk.video.frames import USUAL_FPS
 
 Pace: TypeAlias = int | Literal["real-time"]
 """A look at every so many frames; or as seldom as it takes to keep up with the rate of the frames."""
 REAL_TIME: Literal["real-time"] = "real-time"
 MOST = 8
 """Frames from look to look in real time. Much is lost beyond that."""
-USUAL_RATE = 30.0
-"""Frames per second, where nobody says how many there are."""
 SMOOTHING = 0.2
 """Share of the latest frame in what a look is taken to cost."""
 PREFIX = "between_"
@@ -139,7 +138,7 @@ class Pacer:
 
     def __init__(self, pace: Pace, rate: float | None = None) -> None:
         self._pace = pace
-        self._budget = 1 / (rate or USUAL_RATE)
+        self._budget = 1 / (rate or USUAL_FPS)
         self._costs: dict[bool, float] = {}
 
     @property

@@ -8,6 +8,7 @@ size may well hold. Arrays of Python objects are refused: they are pickles, whic
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import zipfile
@@ -19,11 +20,15 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from tapsdk.system.json_text import parse_json
+
 FREE_BYTES = 1 << 28
 """That a file of any size may unpack to."""
 MOST_RATIO = 100
 """How many times its own size a larger one may; numbers that were measured come to about two."""
 SUFFIX = ".npy"
+ROW = "row_"
+"""Before the names of arrays beside a table, where these are rows of points."""
 _STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _KINDS = "biufcUSV"
@@ -67,6 +72,20 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
         archive = io.BytesIO()
         np.savez(archive, **arrays)
     file.write(archive.getbuffer())
+
+
+def headed(header: Mapping[str, Any], arrays: Mapping[str, Any], prefix: str = ROW) -> dict[str, Any]:
+    """What a file with a table of values in JSON beside its arrays holds, by name; `read_headed` takes it apart."""
+    return {"header": np.str_(json.dumps(header)), **{prefix + name: array for name, array in arrays.items()}}
+
+
+def read_headed(path: Path, prefix: str = ROW) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The table and the arrays of a file of what `headed` gave. Raises what `read_npz` and `parse_json` raise, and
+    KeyError for a file without a table."""
+    with open(path, "rb") as file:
+        stored = read_npz(file)
+    named = {name.removeprefix(prefix): array for name, array in stored.items() if name.startswith(prefix)}
+    return parse_json(str(stored["header"])), named
 
 
 def names_in(file: BinaryIO) -> list[str]:

@@ -64,6 +64,11 @@ def reports_to(report: Report) -> Wrap:
     return wrap
 
 
+def wrap_of(progress: bool | Report, bars: Wrap = progress_bars) -> Wrap:
+    """What a caller's `progress` asks for: a function that is told, bars, or nothing."""
+    return reports_to(progress) if callable(progress) else bars if progress else no_progress
+
+
 def _terminal_bar(items: Iterable[Item], options: dict[str, Any]) -> Any:
     from tqdm import tqdm
 

@@ -21,6 +21,9 @@ from tapsdk.video.arrays import array_advice, as_array, check_dtype, shape_advic
 
 logger = logging.getLogger(__name__)
 
+USUAL_FPS = 30.0
+"""Frames per second, where nobody says how many there are."""
+
 
 @dataclass
 class Damage:

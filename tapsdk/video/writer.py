@@ -17,14 +17,13 @@ import numpy as np
 from tapsdk.errors import FramesError, SaveError
 from tapsdk.geometry import Size
 from tapsdk.system.files import AtomicFile
-from tapsdk.video.frames import Frame
+from tapsdk.video.frames import USUAL_FPS, Frame
 from tapsdk.video.palette import Palette
 from tapsdk.video.ticks import LONGEST, Ticks, as_rate, ticks_per_second
 
 if TYPE_CHECKING:
     import av
 
-DEFAULT_FPS = 30.0
 FASTEST, SLOWEST = 1e6, 1e-7
 """Frames per second that can be written."""
 
@@ -92,7 +91,7 @@ class VideoWriter:
     def __init__(
         self, path: str | os.PathLike[str], fps: float | None, size: Size, *, pixel_aspect: Fraction | None = None
     ) -> None:
-        fps = DEFAULT_FPS if fps is None else fps
+        fps = USUAL_FPS if fps is None else fps
         if not (math.isfinite(fps) and fps > 0):
             raise SaveError(f"could not write {path}: fps must be positive, got {fps}")
         if not SLOWEST <= fps <= FASTEST:

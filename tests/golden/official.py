@@ -11,6 +11,19 @@ import numpy as np
 from tests.golden import formula
 
 FOLDER = Path(__file__).parent
+TAPIR_GOLDENS = {
+    "tapir_jax_clip_256": "tapir/base",
+    "tapir_jax_clip_256x320": "tapir/base",
+    "tapir_torch_clip_256": "tapir/base",
+    "causal_tapir_jax_online_256": "tapir/causal",
+    "bootstapir_jax_clip_256": "tapir/boots",
+    "bootstapir_torch_clip_256": "tapir/boots",
+    "causal_bootstapir_jax_online_256": "tapir/boots-causal",
+    "causal_bootstapir_torch_online_256": "tapir/boots-causal",
+}
+"""Their model by name."""
+SUFFIX = {"jax": ".npy", "torch": ".pt"}
+"""Of official files, by their layout."""
 
 
 def tapir_shapes(boots: bool, layout: str) -> dict[str, list[int]]:

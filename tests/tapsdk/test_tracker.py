@@ -1,6 +1,5 @@
 """Tracking frame by frame: points come and go while the video runs."""
 
-import json
 import os
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import tapsdk
 from tapsdk.errors import ArtifactError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.tracker import Tracker
-from tests.support import EXACT, copy_artifact, moving_texture, needs_full_device, random_points
+from tests.support import EXACT, copy_artifact, moving_texture, needs_full_device, random_points, rewrite_headed
 
 FUSED = "onnxruntime:fused"
 
@@ -398,15 +397,6 @@ def saved(tracker, video, tmp_path):
     return tmp_path / "tracker.npz"
 
 
-def rewrite(path, change):
-    """The same file with its header or its arrays changed."""
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    header = json.loads(str(arrays.pop("header")))
-    change(header, arrays)
-    np.savez(path, header=np.str_(json.dumps(header)), **arrays)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -439,7 +429,7 @@ def rewrite(path, change):
     ],
 )
 def test_a_file_that_does_not_hold_together(saved, model, change):
-    rewrite(saved, change)
+    rewrite_headed(saved, change)
     with pytest.raises(ArtifactError, match=r"tracker\.npz is not a saved tracker, or is damaged"):
         Tracker.load(saved, model, FUSED)
 

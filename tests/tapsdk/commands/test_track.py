@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from tapsdk import track
-from tapsdk.commands import main as cli
 from tapsdk.commands.track import STOPPED_EARLY
 from tapsdk.errors import BackendError, FramesError, SaveError
 from tapsdk.points import grid_points, random_points
@@ -28,17 +27,6 @@ from tapsdk.video.rainbow import draw_rainbow
 from tests.support import child_environment, copy_artifact, moving_texture, needs_full_device, needs_kill
 
 FUSED = "onnxruntime:fused"
-
-
-@pytest.fixture
-def run(model, tmp_path, monkeypatch):
-    """`tapsdk track` with the small model in an empty folder; gives the exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def track_small(*arguments):
-        return cli.main(["track", "--model", str(model), "--backend", FUSED, *map(str, arguments)])
-
-    return track_small
 
 
 def video_of(path):

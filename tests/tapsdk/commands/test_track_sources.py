@@ -9,24 +9,12 @@ import numpy as np
 import pytest
 
 from tapsdk import track
-from tapsdk.commands import main as cli
 from tapsdk.tracks import Tracks
 from tapsdk.video import VideoWriter, cameras, open_frames
 from tests.support import child_environment, moving_texture
 
 FUSED = "onnxruntime:fused"
 QUIET = ("--quiet", "--grid", "2")
-
-
-@pytest.fixture
-def run(model, tmp_path, monkeypatch):
-    """`tapsdk track` with the small model in an empty folder; gives the exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def track_small(*arguments):
-        return cli.main(["track", "--model", str(model), "--backend", FUSED, *map(str, arguments)])
-
-    return track_small
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """What a model knows points by: read off one picture, found in another."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ import tapsdk
 from tapsdk import PointFeatures
 from tapsdk.errors import ArtifactError, FramesError, ModelError, PointsError
 from tapsdk.tracker import Tracker
-from tests.support import copy_artifact, random_points
+from tests.support import copy_artifact, random_points, rewrite_headed
 
 PLANS = ["onnxruntime:native", "onnxruntime:fused"]
 SIZE = (128, 160)
@@ -148,14 +146,6 @@ def test_none_of_them_are_no_points(features):
     assert len(tracker.features(scene(), [])) == 0
 
 
-def rewrite(path, change):
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    header = json.loads(str(arrays.pop("header")))
-    change(header, arrays)
-    np.savez(path, header=np.str_(json.dumps(header)), **arrays)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -176,7 +166,7 @@ def rewrite(path, change):
 def test_a_file_that_does_not_hold_together(features, tmp_path, change):
     path = tmp_path / "cup.npz"
     features.save(path)
-    rewrite(path, change)
+    rewrite_headed(path, change)
     with pytest.raises(ArtifactError, match=r"cup\.npz is not a file of point features, or is damaged"):
         PointFeatures.load(path)
 

@@ -13,27 +13,15 @@ from training.models.rollout import frame_by_frame
 GOLDEN = Path(official.__file__).parent
 PIXELS, LOGITS = 0.01, 0.005
 
-ROWS = {
-    "tapir_jax_clip_256": "tapir/base",
-    "tapir_jax_clip_256x320": "tapir/base",
-    "tapir_torch_clip_256": "tapir/base",
-    "causal_tapir_jax_online_256": "tapir/causal",
-    "bootstapir_jax_clip_256": "tapir/boots",
-    "bootstapir_torch_clip_256": "tapir/boots",
-    "causal_bootstapir_jax_online_256": "tapir/boots-causal",
-    "causal_bootstapir_torch_online_256": "tapir/boots-causal",
-}
-SUFFIX = {"jax": ".npy", "torch": ".pt"}
 
-
-@pytest.fixture(scope="module", params=ROWS)
+@pytest.fixture(scope="module", params=official.TAPIR_GOLDENS)
 def golden(request, tmp_path_factory):
     """(the golden's arrays, model, weights that were converted from an official file of its layout)."""
-    name, model = request.param, ROWS[request.param]
+    name, model = request.param, official.TAPIR_GOLDENS[request.param]
     arrays = dict(np.load(GOLDEN / f"{name}.npz"))
     layout = "jax" if "_jax_" in name else "torch"
     parameters = official.tapir_parameters("boots" in model, layout, int(arrays["seed"]))
-    path = official.write(tmp_path_factory.mktemp("official") / f"{name}{SUFFIX[layout]}", parameters)
+    path = official.write(tmp_path_factory.mktemp("official") / f"{name}{official.SUFFIX[layout]}", parameters)
     weights = convert(path, model).weights
     path.unlink()
     return arrays, model, weights
