@@ -149,6 +149,9 @@ class MixClip(nn.Module):
 
 def cut(model: Tapir, style: Style) -> Cut:
     """The stages of a TAPIR. Raises ValueError for a style that it cannot take."""
+    multiple, coarsest = model.config.size_multiple, model.config.coarsest_stride
+    if multiple and style.any_size and multiple % coarsest:
+        raise ValueError(f"its encoder halves frames down to 1/{coarsest}; make size_multiple a multiple of {coarsest}")
     return _cut_causal(model, style) if model.config.causal else _cut_refined(model, style)
 
 
@@ -211,8 +214,8 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
     if config.motion_prior:
         raise ValueError("its motion prior needs the frames in order, but it looks at all of a clip at once")
     size = None if style.any_size else _fixed_size(config, style)
-    # Frames of any multiple of the lowest grid's cells can be refined on, unless the model has sizes of its own.
-    multiple = config.size_multiple or config.low_stride
+    # Frames of any multiple of the coarsest features' cells can be refined on, unless the model has sizes of its own.
+    multiple = config.size_multiple or config.coarsest_stride
     frame = TensorSpec("frame", (1, *(size or ("H", "W")), 3), "frame")
     grids = _grids(config, size)
     points, features = TensorSpec("xy", (N, 2), "points"), TensorSpec("features", (N, config.feature_width), "query")

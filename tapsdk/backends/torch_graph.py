@@ -46,13 +46,13 @@ OPERATORS = frozenset(
         "aten.lt.Tensor", "aten.matmul.default", "aten.max_pool2d.default", "aten.mean.default", "aten.mean.dim",
         "aten.mul.Scalar", "aten.mul.Tensor", "aten.narrow.default", "aten.neg.default", "aten.new_zeros.default",
         "aten.ones_like.default", "aten.pad.default", "aten.permute.default", "aten.pow.Tensor_Scalar",
-        "aten.relu.default", "aten.reshape.default", "aten.rms_norm.default", "aten.round.default",
-        "aten.rsqrt.default", "aten.rsub.Scalar", "aten.scaled_dot_product_attention.default", "aten.select.int",
-        "aten.sigmoid.default", "aten.slice.Tensor", "aten.softmax.int", "aten.softplus.default",
+        "aten.relu.default", "aten.relu6.default", "aten.reshape.default", "aten.rms_norm.default",
+        "aten.round.default", "aten.rsqrt.default", "aten.rsub.Scalar", "aten.scaled_dot_product_attention.default",
+        "aten.select.int", "aten.sigmoid.default", "aten.slice.Tensor", "aten.softmax.int", "aten.softplus.default",
         "aten.split_with_sizes.default", "aten.sqrt.default", "aten.square.default", "aten.stack.default",
         "aten.sub.Tensor", "aten.sum.dim_IntList", "aten.sym_size.int", "aten.to.device", "aten.to.dtype",
         "aten.transpose.int", "aten.unbind.int", "aten.unflatten.int", "aten.unsqueeze.default",
-        "aten.where.ScalarSelf", "aten.where.self", "aten.zeros_like.default",
+        "aten.upsample_bilinear2d.vec", "aten.where.ScalarSelf", "aten.where.self", "aten.zeros_like.default",
     ]
 )
 # fmt: on

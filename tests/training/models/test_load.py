@@ -67,10 +67,10 @@ def test_a_mapping_of_arrays_may_be_read_only_and_of_any_precision():
 def test_loaded_weights_are_a_copy():
     weights = random_weights()
     model = load(TINY, weights)
-    before = weights["resnet.stem.weight"].copy()
+    before = weights["mixer.embed.weight"].copy()
     with torch.no_grad():
-        model.resnet.stem.weight.add_(1)
-    np.testing.assert_array_equal(weights["resnet.stem.weight"], before)
+        model.mixer.embed.weight.add_(1)
+    np.testing.assert_array_equal(weights["mixer.embed.weight"], before)
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: path])
@@ -140,12 +140,12 @@ def test_unknown_frameworks_are_an_error_that_lists_the_known():
 def test_weights_that_do_not_fit_are_an_error_with_all_names():
     weights = random_weights()
     weights["extra"] = weights.pop("mixer.out.bias")
-    weights["resnet.stem.weight"] = weights["resnet.stem.weight"][:5]
+    weights["mixer.embed.weight"] = weights["mixer.embed.weight"][:5]
     with pytest.raises(CheckpointError) as caught:
         load(TINY, weights)
     assert caught.value.missing == ("mixer.out.bias",)
     assert caught.value.unexpected == ("extra",)
-    assert caught.value.wrong_shape == ("resnet.stem.weight",)
+    assert caught.value.wrong_shape == ("mixer.embed.weight",)
 
 
 def test_weights_of_another_model_are_an_error_that_names_both(tmp_path):

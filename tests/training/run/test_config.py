@@ -79,12 +79,16 @@ def test_a_run_has_steps(tmp_path: Path, steps: int) -> None:
 def test_the_architecture_of_the_model_can_be_overridden(tmp_path: Path) -> None:
     found, base = tiny(tmp_path).model_config, CONFIGS["tapir/tiny"]
     assert (found.channels, found.mixer_width, found.resolution) == ((8, 8, 8, 8), 16, (32, 32))
-    assert (found.causal, found.strides, found.motion_prior) == (base.causal, base.strides, base.motion_prior)
+    assert (found.causal, found.pyramid_level, found.motion_prior) == (
+        base.causal,
+        base.pyramid_level,
+        base.motion_prior,
+    )
 
 
 def test_the_encoder_of_the_model_can_be_chosen(tmp_path: Path) -> None:
     path = tiny_file(tmp_path)
-    path.write_text(path.read_text().replace("[architecture]", '[architecture]\nencoder = "efficientnet-lite"'))
+    path.write_text(path.read_text().replace('"residual"', '"efficientnet-lite"'))
     assert load_config(path).model_config.encoder == "efficientnet-lite"
     path.write_text(path.read_text().replace("efficientnet-lite", "resnet-50"))
     with pytest.raises(ConfigError) as error:

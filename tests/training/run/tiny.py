@@ -20,8 +20,10 @@ workers = 0
 
 [architecture]
 resolution = [32, 32]
+encoder = "residual"
 channels = [8, 8, 8, 8]
 blocks = [1, 1, 1, 1]
+strides = [2, 1, 2, 1]
 head = [4, 4, 4]
 mixer_width = 16
 mixer_blocks = 1

@@ -93,6 +93,11 @@ class TapirConfig:
     def low_stride(self) -> int:
         return self.high_stride * self.strides[2] * self.strides[3] if self.encoder == "residual" else 8
 
+    @property
+    def coarsest_stride(self) -> int:
+        """Of the features inside the encoder: graphs for frames of any size are for sides that are multiples of it."""
+        return self.low_stride if self.encoder == "residual" else 16
+
 
 PATCH_RADIUS = 3
 """The refinement looks up a patch of 7x7 scores around each estimate, at every level."""
@@ -106,23 +111,22 @@ _BOOTS = {"pyramid_level": 1, "extra_convs": 5, "softmax_temperature": 10.0}
 VARIANTS = {
     "tapir/tiny": TapirConfig(
         causal=True,
+        encoder="efficientnet-lite",
         channels=(24, 48, 96, 128),
-        blocks=(1, 1, 2, 1),
-        strides=(2, 1, 2, 1),
         pyramid_level=1,
-        motion_prior=3.0,
+        motion_prior=2.0,
         flow=FlowFusion(
             radius=3,
             levels=4,
             slip=(0.3, 0.6),
             shown=(0.3, 0.6),
-            pull=0.2,
+            pull=0.1,
             sure=(0.7, 0.95),
             leap=(0.5, 0.7),
-            apart=(8.0, 16.0),
+            apart=(6.0, 14.0),
             texture=(1e-5, 6e-5),
             doubt=(3.0, 0.7),
-            contrast=2.5,
+            contrast=4.0,
             hidden="occlusion",
         ),
         size_multiple=16,

@@ -84,8 +84,8 @@ def test_what_can_be_pretrained_is_the_part_before_the_top_down_one() -> None:
 
 @pytest.mark.parametrize("variant", [name for name in OFFICIAL if name.startswith("tapir/")])
 def test_published_variants_have_the_residual_encoder_and_nothing_of_the_other(variant: str) -> None:
-    names = parameters(replace(CONFIGS[variant], mixer_blocks=1))
     assert CONFIGS[variant].encoder == "residual"
+    names = parameters(replace(CONFIGS[variant], mixer_blocks=1))
     assert any(name.startswith("resnet.") for name in names)
     assert not any(name.startswith("lite.") or family_of(variant).is_backbone(name) for name in names)
 
