@@ -58,8 +58,8 @@ def test_they_are_looked_for_until_they_are_seen_however_long_that_takes(model, 
     tracker.add(features=tracker.features(scene(), POINTS))
     for _ in range(wait):
         assert not tracker.step(elsewhere()).visible.any()
-    tracks = tracker.step(scene(shift=(-24, 16)))
-    np.testing.assert_allclose(tracks.xy[:, 0], POINTS + np.float32([-24, 16]), atol=1.5)
+    tracks = tracker.step(scene(shift=(16, 8)))
+    np.testing.assert_allclose(tracks.xy[:, 0], POINTS + np.float32([16, 8]), atol=1.5)
 
 
 def test_points_that_are_pointed_at_and_points_that_are_looked_for_come_in_the_order_of_their_ids(model):
