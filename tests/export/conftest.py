@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import save_random
 from tests.golden import formula, official
 from tests.support import SMALL, SMALL_CLIP, import_or_skip, known_model
 
+SMALL_LITE = "tapir/toy-lite"
+"""SMALL with the encoder that can be pretrained, which is as large as ever."""
 SMALL_NEXT = "tapnext/small"
 SMALL_NET = "tapnet/small"
 
@@ -61,8 +64,10 @@ def small_models(
         return SmallModel(name, config, path)
 
     torch.manual_seed(0)
+    lite_config = replace(small_config, encoder="efficientnet-lite")
     models = (
         SmallModel(SMALL, small_config, small_model),
+        SmallModel(SMALL_LITE, lite_config, save_random(SMALL_LITE, lite_config, tmp_path_factory.mktemp("weights"))),
         SmallModel(SMALL_CLIP, clip_config, clip_model),
         saved(SMALL_NEXT, next_config, {name: x.numpy() for name, x in Tapnext(next_config).state_dict().items()}),
         saved(SMALL_NET, NET_CONFIG, random_weights(Tapnet(NET_CONFIG).state_dict())),

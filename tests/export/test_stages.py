@@ -199,6 +199,28 @@ def test_rows_that_only_fill_a_bucket_up_change_nothing(tapnext, capacity):
         known = following(known, out)
 
 
+# The encoder that can be pretrained, which halves frames once more than grids tell
+
+
+@pytest.fixture
+def lite_config(small_config):
+    return replace(small_config, encoder="efficientnet-lite")
+
+
+@pytest.mark.parametrize("size_multiple, multiple", [(None, 16), (32, 32)])
+def test_clips_of_any_size_are_looked_at_in_sizes_that_it_can_halve(lite_config, size_multiple, multiple):
+    config = replace(lite_config, causal=False, motion_prior=0.0, size_multiple=size_multiple)
+    stages = cut("tapir", Tapir(config).eval()).stages
+    assert {stage.size_multiple for stage in stages} == {multiple}
+
+
+def test_a_multiple_that_it_cannot_halve_is_told(lite_config):
+    model = Tapir(replace(lite_config, size_multiple=8)).eval()
+    with pytest.raises(ValueError, match=r"down to 1/16; make size_multiple a multiple of 16"):
+        cut("tapir", model)
+    assert cut("tapir", model, Style(any_size=False, frame_size=(64, 96))).stages
+
+
 # Every family
 
 

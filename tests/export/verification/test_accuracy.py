@@ -16,7 +16,7 @@ import tapsdk
 from tapsdk.artifact.manifest_file import read_manifest
 from tapsdk.backends import BACKENDS
 from tapsdk.runtime.plans import plans_of
-from tests.export.conftest import SMALL_NET, SMALL_NEXT
+from tests.export.conftest import SMALL_LITE, SMALL_NET, SMALL_NEXT
 from tests.golden import formula
 from tests.support import SMALL, SMALL_CLIP, import_or_skip
 
@@ -59,6 +59,10 @@ ROWS = [
     Row(SMALL, "torch", "fp32", "torch", 0.01),
     Row(SMALL, "torch", "fp16", "torch", 0.25),
     Row(SMALL, "torch", "bf16", "torch", 0.5),
+    Row(SMALL_LITE, "onnx", "fp32", "onnxruntime", 0.01),
+    Row(SMALL_LITE, "openvino", "fp32", "openvino", 0.01),
+    Row(SMALL_LITE, "tflite", "fp32", "litert", 0.01),
+    Row(SMALL_LITE, "torch", "fp32", "torch", 0.01),
     Row(SMALL_NEXT, "onnx", "fp32", "onnxruntime", 0.01),
     Row(SMALL_NEXT, "onnx", "fp16", "onnxruntime", 0.25),
     Row(SMALL_NEXT, "openvino", "fp32", "openvino", 0.01),
@@ -126,8 +130,10 @@ def check(row, directory, model):
 
 
 def marked(row):
-    """TAPNext's stage takes long to convert, where the converter is slow, and so do TAP-Net's of a fixed length."""
-    is_long = (row.model, row.target) in ((SMALL_NEXT, "tflite"), (SMALL_NEXT, "torch"), (SMALL_NET, "tflite"))
+    """TAPNext's stage takes long to convert, where the converter is slow, and so do TAP-Net's of a fixed length, and an
+    encoder that is no smaller than a real one."""
+    long = ((SMALL_LITE, "openvino"), (SMALL_LITE, "tflite"), (SMALL_NEXT, "tflite"), (SMALL_NEXT, "torch"))
+    is_long = (row.model, row.target) in (*long, (SMALL_NET, "tflite"))
     return pytest.param(row, id=name_of(row), marks=pytest.mark.slow if is_long else ())
 
 

@@ -13,7 +13,7 @@ from tapsdk.artifact.content import read_content
 from tapsdk.artifact.manifest import StageSpec, TensorSpec, entry_point
 from tapsdk.errors import ArtifactError
 from tapsdk.runtime.plans import plans_of
-from tests.export.conftest import SMALL_NET, SMALL_NEXT
+from tests.export.conftest import SMALL_LITE, SMALL_NET, SMALL_NEXT
 from tests.golden import formula
 from tests.support import ROOT, SMALL, import_or_skip, known_model
 
@@ -84,6 +84,11 @@ def row(request):
 @pytest.fixture
 def artifact(row, artifact_of):
     return open_artifact(artifact_of(*row))
+
+
+@pytest.mark.slow
+def test_the_encoder_that_can_be_pretrained_is_exported_and_verified(artifact_of):
+    assert open_artifact(artifact_of(SMALL_LITE, "fp32")).manifest.verification
 
 
 def functions(artifact):
