@@ -7,7 +7,7 @@ from tapsdk import Tracks3D, lift
 from tapsdk.commands import main as cli
 from tapsdk.commands.track import STOPPED_EARLY
 from tapsdk.tracks import Tracks
-from tests.tapsdk.commands.test_track import FUSED, files
+from tests.tapsdk.commands.tracked import FUSED, files
 from tests.tapsdk.space.test_depth_maps import write_png
 
 LENS = "70,70,40,24"
