@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.synthetic.textures import list_photographs, random_bare, random_texture
+from training.data.synthetic.textures import PHOTOGRAPH_SIDE, list_photographs, random_bare, random_texture
 
 SCENES = ("free", "returns")
 """Kinds of scenes; `training.data.synthetic.scene` has a function for each."""
@@ -102,7 +102,8 @@ class SceneConfig:
     def texture(self, rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
         """A random texture [height, width, 3] of the kinds that the config allows."""
         photographs = () if self.textures is None else list_photographs(self.textures, self.split)
-        texture = random_texture(rng, photographs, self.photo_share, height, width)
+        side = max(PHOTOGRAPH_SIDE, 15 * max(self.height, self.width) // 8)
+        texture = random_texture(rng, photographs, self.photo_share, height, width, side)
         return random_bare(rng, texture) if self.bare and rng.random() < self.bare else texture
 
 

@@ -16,7 +16,8 @@ from training.data.errors import DatasetError
 
 Image = NDArray[np.uint8]
 
-_PHOTOGRAPH_SIDE = 480  # what stays in memory per process: 0.5 MB a photograph
+PHOTOGRAPH_SIDE = 480
+"""Pixels of the longer side at which a photograph stays in memory, 0.5 MB, unless more are asked for."""
 _PHOTOGRAPH_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -39,21 +40,26 @@ def list_photographs(folder: str, split: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=512)
-def _photograph(path: str) -> Image:
+def _photograph(path: str, side: int) -> Image:
     with reading(path, "is not a photograph", DatasetError):
         image = cv2.imread(path, cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError("it cannot be decoded")
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    scale = _PHOTOGRAPH_SIDE / max(image.shape[:2])
+    scale = side / max(image.shape[:2])
     if scale >= 1:
         return image
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def photograph_crop(rng: np.random.Generator, paths: tuple[str, ...], height: int, width: int) -> Image:
-    """A random crop of a random photograph, turned, flipped and resized to [height, width, 3]."""
-    image = _photograph(paths[int(rng.integers(len(paths)))])
+def photograph_crop(
+    rng: np.random.Generator, paths: tuple[str, ...], height: int, width: int, side: int = PHOTOGRAPH_SIDE
+) -> Image:
+    """A random crop of a random photograph, turned, flipped and resized to [height, width, 3].
+
+    side: the most pixels of the photograph's longer side.
+    """
+    image = _photograph(paths[int(rng.integers(len(paths)))], side)
     image = np.rot90(image, int(rng.choice([0, 0, 1, 3])))
     if rng.random() < 0.5:
         image = image[:, ::-1]
@@ -188,11 +194,19 @@ def roughen(rng: np.random.Generator, image: Image, strength: float) -> Image:
 
 
 def random_texture(
-    rng: np.random.Generator, photographs: tuple[str, ...], photo_share: float, height: int, width: int
+    rng: np.random.Generator,
+    photographs: tuple[str, ...],
+    photo_share: float,
+    height: int,
+    width: int,
+    side: int = PHOTOGRAPH_SIDE,
 ) -> Image:
-    """A texture [height, width, 3]: a photograph with probability `photo_share`, otherwise a pattern."""
+    """A texture [height, width, 3]: a photograph with probability `photo_share`, otherwise a pattern.
+
+    side: as in `photograph_crop`.
+    """
     if photographs and rng.random() < photo_share:
-        image = photograph_crop(rng, photographs, height, width)
+        image = photograph_crop(rng, photographs, height, width, side)
         if rng.random() < 0.35:
             image = roughen(rng, image, 25.0)
     else:
