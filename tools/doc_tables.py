@@ -154,7 +154,10 @@ def _name(model: str) -> str:
 
 
 def _title(model: str) -> str:
-    return OFFICIAL[model].title if model in OFFICIAL else "ours: a small Online TAPIR"
+    if model in OFFICIAL:
+        return OFFICIAL[model].title
+    side = CONFIGS[model].resolution[0]
+    return f"ours: a small Online TAPIR{f', at {side} px' if side != 256 else ''}"
 
 
 def _parameters(model: str) -> str:
@@ -178,7 +181,7 @@ def _weights(model: str) -> str:
 def _accuracy(model: str) -> str:
     """The authors' own figure for this very file."""
     if model not in OFFICIAL:
-        return "[measured](#how-good-the-bundled-one-is)"
+        return "[measured](#how-good-the-bundled-ones-are)"
     for accuracy in OFFICIAL[model].accuracy:
         if accuracy.source == "repository":
             at = "" if accuracy.resolution == 256 else f" at {accuracy.resolution} px"

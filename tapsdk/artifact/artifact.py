@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from tapsdk.artifact.content import Content, read_content
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.artifact.manifest_file import MOST_BYTES, read_manifest
-from tapsdk.artifact.registry import ALIASES, OFFICIAL
+from tapsdk.artifact.registry import ALIASES, ENLARGED, OFFICIAL
 from tapsdk.artifact.weights import Weights
 from tapsdk.errors import ArtifactError, ModelError
 from tapsdk.system import remote
@@ -99,7 +99,7 @@ def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
         return model
     name = ALIASES.get(str(model), str(model))
     if isinstance(model, str) and name in bundled_models():
-        return _opened(BUNDLED / name)
+        return _enlarged(name) if name in ENLARGED else _opened(BUNDLED / name)
     if os.path.isdir(model):
         return _opened(Path(model))
     if isinstance(model, (str, os.PathLike)) and isinstance(url := place(model), Url):
@@ -113,6 +113,13 @@ def open_artifact(model: str | os.PathLike[str] | Artifact) -> Artifact:
 def _opened(directory: Path) -> Artifact:
     links = directory.resolve().is_relative_to(BUNDLED.resolve())
     return Artifact(directory, read_manifest(directory, links), links)
+
+
+def _enlarged(name: str) -> Artifact:
+    base, size = ENLARGED[name]
+    artifact = _opened(BUNDLED / base)
+    manifest = artifact.manifest
+    return replace(artifact, manifest=replace(manifest, model=name, frames=replace(manifest.frames, size=size)))
 
 
 def _copy_of(url: Url) -> Path:
@@ -178,5 +185,6 @@ def _got(name: str) -> Artifact:
 
 
 def bundled_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(p.parent.relative_to(BUNDLED).as_posix() for p in BUNDLED.glob("*/*/manifest.json"))
+    """Names of the models that come with the package; those on larger frames after the others."""
+    own = sorted(path.parent.relative_to(BUNDLED).as_posix() for path in BUNDLED.glob("*/*/manifest.json"))
+    return [*own, *(name for name, (base, _) in ENLARGED.items() if base in own)]

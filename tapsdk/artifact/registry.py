@@ -8,6 +8,10 @@ from typing import Literal
 ALIASES = {"tapir": "tapir/tiny"}
 """Short names of models."""
 
+ENLARGED = {"tapir/small": ("tapir/tiny", (512, 512))}
+"""Bundled models that are another one with the same weights on larger frames: that one's name, and the (height, width)
+of whose area the frames are."""
+
 DEEPMIND = "https://storage.googleapis.com/dm-tapnet/"
 RESEARCH = "https://storage.googleapis.com/gresearch/"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tapsdk.artifact import bundled_models, open_artifact
-from tapsdk.artifact.registry import ALIASES, OFFICIAL
+from tapsdk.artifact.registry import ALIASES, ENLARGED, OFFICIAL
 from tapsdk.errors import TapsdkError
 
 
@@ -14,9 +14,16 @@ def describe() -> list[dict[str, Any]]:
     aliases: dict[str, list[str]] = {}
     for alias, name in ALIASES.items():
         aliases.setdefault(name, []).append(alias)
-    bundled = [_row(name, "ours, bundled", "Apache-2.0", True, "") for name in bundled_models()]
+    bundled = [_row(name, _own_title(name), "Apache-2.0", True, "") for name in bundled_models()]
     published = [_published(name) for name in OFFICIAL]
     return [{**row, "aliases": aliases.get(row["name"], [])} for row in [*bundled, *published]]
+
+
+def _own_title(name: str) -> str:
+    if name not in ENLARGED:
+        return "ours, bundled"
+    base, (height, width) = ENLARGED[name]
+    return f"ours, bundled: {base} on frames of the area of {width}x{height}"
 
 
 def _published(name: str) -> dict[str, Any]:

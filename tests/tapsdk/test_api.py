@@ -68,6 +68,14 @@ def test_the_bundled_model_needs_no_name(video):
     assert tracks.report.model == "tapir/tiny"
 
 
+def test_the_larger_bundled_model_is_the_other_one_on_larger_frames(video):
+    large = track(video[:3], [[0, 40, 24]], "tapir/small", backend="onnxruntime:fused")
+    expected = track(video[:3], [[0, 40, 24]], backend="onnxruntime:fused", resolution=512)
+    assert large.report.model == "tapir/small"
+    np.testing.assert_array_equal(large.xy, expected.xy)
+    np.testing.assert_array_equal(large.confidence, expected.confidence)
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_query_comes_back_exactly_and_visible(run, video, plan):
     points = random_points(6, video)

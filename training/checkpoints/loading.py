@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapsdk.artifact.fetch import cached
-from tapsdk.artifact.registry import OFFICIAL
+from tapsdk.artifact.registry import ENLARGED, OFFICIAL
 from tapsdk.errors import ModelError
 from tapsdk.system.json_text import parse_json
 from tapsdk.system.places import Place, local_copy
@@ -22,7 +22,7 @@ from training.checkpoints.canonical import load_canonical
 from training.checkpoints.convert import convert
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.fit import Table, fit
-from training.models.registry import FRAMEWORKS, configs_of, family_of, parameter_shapes
+from training.models.registry import FRAMEWORKS, config_of, configs_of, family_of, parameter_shapes
 
 OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
 """Canonical weights of the models that were trained here."""
@@ -30,7 +30,7 @@ OWN_WEIGHTS = Path(__file__).parent.parent / "weights"
 
 def find_weights(model: str) -> Path:
     """The weights that come with the package, else the official file. Raises ModelError, FetchError."""
-    own = OWN_WEIGHTS / f"{model.replace('/', '-')}.safetensors"
+    own = OWN_WEIGHTS / f"{_with_weights_of(model).replace('/', '-')}.safetensors"
     if own.exists():
         return own
     if model not in OFFICIAL:
@@ -53,17 +53,29 @@ def read_weights(
     """
     with local_copy(path, CheckpointError) as copy:
         if copy.suffix.lower() == ".safetensors":
-            return load_canonical(copy, model)
+            weights, metadata = load_canonical(copy)
+            shared = metadata.get("model") == _with_weights_of(model)
+            return (weights, metadata) if shared else load_canonical(copy, model)
         official = convert(copy, model, framework)
         return official.weights, official.metadata
 
 
+def _with_weights_of(model: str) -> str:
+    """The model whose weights this one has: itself, unless it is one on larger frames."""
+    return ENLARGED[model][0] if model in ENLARGED else model
+
+
 def config_for(model: str, path: Place, metadata: Mapping[str, str]) -> Any:
-    """The config of the model that metadata names; some settings, such as a temperature, show in no shape.
+    """The model's config, which has to be that of metadata; some settings, such as a temperature, show in no shape.
+
+    Of a model on larger frames, metadata may have that of the one whose weights it has.
 
     Weights outlive configurations: raises CheckpointError, with the path of their file, where the model has no such
     config (any more).
     """
+    if metadata.get("model") != model and metadata.get("model") == _with_weights_of(model):
+        config_for(metadata["model"], path, metadata)
+        return config_of(model)
     configs = configs_of(model)
     for config in configs:
         if not settings_unlike(config, path, metadata):

@@ -38,7 +38,7 @@ def test_nothing_of_the_machine_that_exported_it_is_in_the_files(bundled):
 
 
 def test_the_bundled_model():
-    assert "tapir/tiny" in bundled_models()
+    assert bundled_models() == ["tapir/tiny", "tapir/small"]
 
 
 @pytest.mark.parametrize("name", ["tapir", "tapir/tiny"])
@@ -46,6 +46,15 @@ def test_a_bundled_model_by_name_and_by_alias(name, bundled):
     artifact = open_artifact(name)
     assert artifact.directory == bundled
     assert artifact.manifest.model == "tapir/tiny"
+    artifact.verify()
+
+
+def test_a_bundled_model_on_larger_frames(bundled):
+    artifact, base = open_artifact("tapir/small"), open_artifact("tapir")
+    assert artifact.directory == bundled
+    assert (artifact.manifest.model, artifact.manifest.frames.size) == ("tapir/small", (512, 512))
+    assert artifact.manifest.points == base.manifest.points
+    assert artifact.manifest.weights_sha256 == base.manifest.weights_sha256
     artifact.verify()
 
 

@@ -30,8 +30,9 @@ def test_models_lists_all_of_them_and_how_to_get_them(capsys, tmp_path, monkeypa
     monkeypatch.setenv("TAPSDK_CACHE", str(tmp_path))
     assert cli.main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert lines.keys() == {"tapir/tiny", *OFFICIAL}
+    assert list(lines) == ["tapir/tiny", "tapir/small", *OFFICIAL]
     assert "bundled, also called tapir" in lines["tapir/tiny"]
+    assert "bundled: tapir/tiny on frames of the area of 512x512" in lines["tapir/small"]
     for name, official in OFFICIAL.items():
         assert official.licence in lines[name]
         assert (f"tapsdk get {name}" in lines[name]) == official.can_be_exported
@@ -41,8 +42,8 @@ def test_models_for_programs(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TAPSDK_CACHE", str(tmp_path))
     assert cli.main(["models", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows.keys() == {"tapir/tiny", *OFFICIAL}
-    assert [name for name, row in rows.items() if row["ready"]] == ["tapir/tiny"]
+    assert list(rows) == ["tapir/tiny", "tapir/small", *OFFICIAL]
+    assert [name for name, row in rows.items() if row["ready"]] == ["tapir/tiny", "tapir/small"]
     assert rows["tapir/tiny"]["aliases"] == ["tapir"]
 
 

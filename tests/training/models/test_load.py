@@ -121,6 +121,28 @@ def test_a_fetched_file_that_changed_is_an_error(tmp_path, monkeypatch):
         load("tapir/base")
 
 
+def test_a_model_on_larger_frames_has_the_weights_of_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "OWN_WEIGHTS", tmp_path)
+    save_canonical(canonical(), tmp_path / "tapir-tiny.safetensors")
+    model = load("tapir/small")
+    assert_has(model, random_weights())
+    assert model.config.resolution == (512, 512)
+
+
+def test_weights_of_a_model_on_larger_frames_may_be_its_own(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_canonical(canonical("tapir/small"), path)
+    assert load("tapir/small", path).config == CONFIGS["tapir/small"]
+    with pytest.raises(CheckpointError, match=r"'tapir/small', not of 'tapir/tiny'"):
+        load(TINY, path)
+
+
+def test_a_model_on_larger_frames_takes_no_weights_of_another_configuration(tmp_path):
+    save_canonical(canonical(config=replace(CONFIGS[TINY], softmax_temperature=7.0)), tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"another configuration of tapir/tiny: softmax_temperature 7\.0"):
+        load("tapir/small", tmp_path / "w.safetensors")
+
+
 def test_own_weights_that_are_missing_are_an_error():
     with pytest.raises(ModelError, match=r"tapir-tiny\.safetensors is missing"):
         load(TINY)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tapsdk.artifact.manifest import FlowFusion
+from tapsdk.artifact.registry import ENLARGED
 from tapsdk.runtime.sizes import refinement_resolutions, working_size
 
 
@@ -108,33 +109,45 @@ SOFT_ARGMAX_RADIUS = 5
 
 _BOOTS = {"pyramid_level": 1, "extra_convs": 5, "softmax_temperature": 10.0}
 
-VARIANTS = {
-    "tapir/tiny": TapirConfig(
-        causal=True,
-        encoder="efficientnet-lite",
-        channels=(24, 48, 96, 128),
-        pyramid_level=1,
-        motion_prior=2.0,
-        flow=FlowFusion(
-            radius=3,
-            levels=4,
-            slip=(0.3, 0.6),
-            shown=(0.3, 0.6),
-            pull=0.1,
-            sure=(0.7, 0.95),
-            leap=(0.5, 0.7),
-            apart=(6.0, 14.0),
-            texture=(1e-5, 6e-5),
-            doubt=(3.0, 0.7),
-            contrast=4.0,
-            hidden="occlusion",
-        ),
-        size_multiple=16,
-        head=(16, 16, 16),
-        mixer_width=128,
-        mixer_blocks=5,
-        iterations=3,
+_TINY = TapirConfig(
+    causal=True,
+    encoder="efficientnet-lite",
+    channels=(24, 48, 96, 128),
+    pyramid_level=1,
+    motion_prior=2.0,
+    flow=FlowFusion(
+        radius=3,
+        levels=4,
+        slip=(0.3, 0.6),
+        shown=(0.3, 0.6),
+        pull=0.1,
+        sure=(0.7, 0.95),
+        leap=(0.5, 0.7),
+        apart=(6.0, 14.0),
+        texture=(1e-5, 6e-5),
+        doubt=(3.0, 0.7),
+        contrast=4.0,
+        hidden="occlusion",
     ),
+    size_multiple=16,
+    head=(16, 16, 16),
+    mixer_width=128,
+    mixer_blocks=5,
+    iterations=3,
+)
+
+
+def _enlarged(config: TapirConfig, resolution: tuple[int, int]) -> TapirConfig:
+    """The same model on larger frames, whose positions are in their space, too."""
+    assert config.flow is not None
+    times = resolution[0] / config.resolution[0]
+    low, high = config.flow.apart
+    return replace(config, resolution=resolution, flow=replace(config.flow, apart=(times * low, times * high)))
+
+
+VARIANTS = {
+    "tapir/tiny": _TINY,
+    "tapir/small": _enlarged(_TINY, ENLARGED["tapir/small"][1]),
     "tapir/base": TapirConfig(),
     "tapir/causal": TapirConfig(causal=True),
     "tapir/boots": TapirConfig(**_BOOTS),

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.synthetic import textures
+from training.data.synthetic import SceneConfig, textures
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_photographs_are_read_as_rgb(tmp_path):
     crop = textures.photograph_crop(np.random.default_rng(0), paths, 9, 5)
     assert crop.shape == (9, 5, 3)
     np.testing.assert_array_equal(crop[4, 2], [255, 0, 0])
+
+
+def test_larger_frames_show_more_of_a_photograph(tmp_path):
+    fine = np.random.default_rng(0).integers(0, 256, (960, 960, 3), np.uint8)
+    assert cv2.imwrite(str(tmp_path / "fine.png"), fine)
+    sharpness = {}
+    for side in (256, 512):
+        config = SceneConfig(height=side, width=side, textures=str(tmp_path), split="all", photo_share=1.0)
+        found = [config.texture(np.random.default_rng(seed), 512, 512) for seed in range(6)]
+        sharpness[side] = np.mean([cv2.Laplacian(texture, cv2.CV_32F).std() for texture in found])
+    assert sharpness[512] > 1.3 * sharpness[256]
 
 
 @pytest.mark.parametrize("kind", ["octaves", "fur", "stripes", "checks", "spots", "voronoi", "gradient"])
