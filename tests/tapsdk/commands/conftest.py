@@ -8,7 +8,8 @@ from tapsdk.commands import main as cli
 from tapsdk.errors import FramesError
 from tapsdk.video import VideoWriter, open_frames
 from tests.support import moving_texture
-from tests.tapsdk.commands.tracked import UNEVEN, write_video
+from tests.tapsdk.commands.tracked import UNEVEN
+from tests.videos import write_video
 
 
 @pytest.fixture

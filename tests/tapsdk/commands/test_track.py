@@ -17,7 +17,8 @@ from tapsdk.tracks import Tracks
 from tapsdk.video import open_frames
 from tapsdk.video.rainbow import draw_rainbow
 from tests.support import child_environment, copy_artifact, moving_texture, needs_full_device
-from tests.tapsdk.commands.tracked import FUSED, UNEVEN, files, video_of, write_video
+from tests.tapsdk.commands.tracked import FUSED, UNEVEN, files, video_of
+from tests.videos import write_video
 
 # tapsdk track
 

@@ -13,7 +13,8 @@ import pytest
 
 from tapsdk.tracks import Tracks
 from tests.support import child_environment, moving_texture, needs_full_device
-from tests.tapsdk.commands.tracked import FUSED, UNEVEN, video_of, write_video
+from tests.tapsdk.commands.tracked import FUSED, UNEVEN, video_of
+from tests.videos import write_video
 
 # A video that can be read once
 

@@ -18,22 +18,11 @@ import pytest
 
 from tapsdk.errors import FramesError
 from tapsdk.video import VideoWriter, open_frames
+from tests.videos import write_video
 
 
 def random_video(frames=3, height=5, width=7):
     return np.random.default_rng(0).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
-
-
-def write_video(path, video, codec="ffv1", pix_fmt="bgr0", rate=25, **options):
-    """By PyAV alone; lossless unless another codec is asked for."""
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.height, stream.width = video.shape[1:3]
-        stream.pix_fmt = pix_fmt
-        for image in video:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 def write_mp4(path, video, **options):

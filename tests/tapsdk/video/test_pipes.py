@@ -4,26 +4,19 @@ import subprocess
 import sys
 import threading
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from tapsdk.errors import FramesError
 from tapsdk.video import open_frames
+from tests.videos import write_video
 
 VIDEO = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3), dtype=np.uint8)
 
 
 def video_file(path, codec="libx264", pix_fmt="yuv420p", **options):
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = VIDEO.shape[1:3]
-        stream.pix_fmt = pix_fmt
-        for image in VIDEO:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path.read_bytes()
+    return write_video(path, VIDEO, codec, pix_fmt, **options).read_bytes()
 
 
 def still(kind, **options):
@@ -98,6 +91,7 @@ def test_a_named_pipe_is_read_as_it_comes(file, tmp_path):
 READ = """
 import sys
 from tapsdk.video import open_frames
+from tests.videos import write_video
 with open_frames(sys.argv[1]) as source:
     print(sum(1 for _ in source), source.read_once)
 """
