@@ -88,13 +88,11 @@ def save_canonical(canonical: Canonical, path: str | os.PathLike[str], *, half: 
             file.write(array.tobytes())
 
 
-def load_canonical(
-    path: str | os.PathLike[str], model: str | None = None
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+def load_canonical(path: str | os.PathLike[str], *models: str) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
     """Weights by our names, and the metadata.
 
-    model: whose weights they must be. Raises CheckpointError for other models' weights, and for files that
-    are damaged or hold no canonical weights.
+    models: of one of which they must be; none: of any. Raises CheckpointError for other models' weights, and for files
+    that are damaged or hold no canonical weights.
     """
     path = Path(path)
     weights, metadata = read_safetensors(path), _read_metadata(path)
@@ -103,8 +101,8 @@ def load_canonical(
             f"{path} holds no canonical weights: its format is {metadata.get('format', 'not given')!r}, this "
             f"version reads {FORMAT!r}. To make them: python -m training convert OFFICIAL_FILE --model M"
         )
-    if model is not None and metadata.get("model") != model:
-        raise CheckpointError(f"{path} holds weights of {metadata.get('model')!r}, not of {model!r}")
+    if models and metadata.get("model") not in models:
+        raise CheckpointError(f"{path} holds weights of {metadata.get('model')!r}, not of {models[0]!r}")
     return weights, metadata
 
 

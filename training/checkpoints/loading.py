@@ -53,9 +53,7 @@ def read_weights(
     """
     with local_copy(path, CheckpointError) as copy:
         if copy.suffix.lower() == ".safetensors":
-            weights, metadata = load_canonical(copy)
-            shared = metadata.get("model") == _with_weights_of(model)
-            return (weights, metadata) if shared else load_canonical(copy, model)
+            return load_canonical(copy, model, _with_weights_of(model))
         official = convert(copy, model, framework)
         return official.weights, official.metadata
 
@@ -73,15 +71,13 @@ def config_for(model: str, path: Place, metadata: Mapping[str, str]) -> Any:
     Weights outlive configurations: raises CheckpointError, with the path of their file, where the model has no such
     config (any more).
     """
-    if metadata.get("model") != model and metadata.get("model") == _with_weights_of(model):
-        config_for(metadata["model"], path, metadata)
-        return config_of(model)
-    configs = configs_of(model)
+    named = metadata.get("model", model)
+    configs = configs_of(named)
     for config in configs:
         if not settings_unlike(config, path, metadata):
-            return config
+            return config if named == model else config_of(model)
     other = settings_unlike(configs[0], path, metadata)
-    raise CheckpointError(f"{path} was made for another configuration of {model}: {', '.join(other)}")
+    raise CheckpointError(f"{path} was made for another configuration of {named}: {', '.join(other)}")
 
 
 def settings_unlike(config: Any, path: Place, metadata: Mapping[str, str]) -> list[str]:

@@ -102,6 +102,7 @@ class SceneConfig:
     def texture(self, rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
         """A random texture [height, width, 3] of the kinds that the config allows."""
         photographs = () if self.textures is None else list_photographs(self.textures, self.split)
+        # As many pixels for each of the frame's as at 256x256, whose photographs have PHOTOGRAPH_SIDE.
         side = max(PHOTOGRAPH_SIDE, 15 * max(self.height, self.width) // 8)
         texture = random_texture(rng, photographs, self.photo_share, height, width, side)
         return random_bare(rng, texture) if self.bare and rng.random() < self.bare else texture
