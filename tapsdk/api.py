@@ -56,9 +56,9 @@ def track(
             arrays are read up to two frames ahead, in a thread that ends with the call.
         points: [N, 3] (t, x, y) or [N, 2] (x, y) on frame 0; pixels, (0, 0) = outer corner of the top-left pixel. Or a
             table with columns named x and y, and t if need be: a pandas DataFrame, or a dict of columns.
-        model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, the URL of one in a store, such as
-            gs://bucket/folder, or what `tapsdk.load` gave, which saves opening it again. Then backend, device, threads
-            and strict are as it was loaded.
+        model: "tapir" or "tapir/small" (bundled), an artifact directory that `tapsdk export` wrote, the URL of one in a
+            store, such as gs://bucket/folder, or what `tapsdk.load` gave, which saves opening it again. Then backend,
+            device, threads and strict are as it was loaded.
         backend: the name of one that `tapsdk doctor` lists, which never falls back to another; or "auto": the fastest
             of those that give the right tracks here. To know that, all that are installed are measured once for each
             model and about so many points, which takes from half a second up to some seconds for each.
@@ -154,7 +154,8 @@ def load(
             tapsdk.track(path, points, model=model).save(f"{path}.npz")
 
     Args:
-        model: "tapir" (bundled), an artifact directory that `tapsdk export` wrote, or the URL of one in a store.
+        model: "tapir" or "tapir/small" (bundled), an artifact directory that `tapsdk export` wrote, or the URL of one
+            in a store.
         backend: see `track`.
         device: see `track`.
         threads: of the processor; None for the engine's own choice.

@@ -20,7 +20,7 @@ from pathlib import Path
 from export.support import why_not
 from export.targets import TARGETS, Target
 from tapsdk.artifact import bundled_models
-from tapsdk.artifact.registry import ALIASES, OFFICIAL
+from tapsdk.artifact.registry import ALIASES, ENLARGED, OFFICIAL
 from tapsdk.backends import BACKENDS
 from tapsdk.backends.devices import DEVICES
 from tapsdk.backends.providers import PROVIDERS
@@ -156,8 +156,8 @@ def _name(model: str) -> str:
 def _title(model: str) -> str:
     if model in OFFICIAL:
         return OFFICIAL[model].title
-    side = CONFIGS[model].resolution[0]
-    return f"ours: a small Online TAPIR{f', at {side} px' if side != 256 else ''}"
+    at = f", at {ENLARGED[model][1][0]} px" if model in ENLARGED else ""
+    return f"ours: a small Online TAPIR{at}"
 
 
 def _parameters(model: str) -> str:
