@@ -29,7 +29,7 @@ from tapsdk.system.places import Place, is_within, local_copy
 from training.checkpoints.errors import CheckpointError
 from training.checkpoints.loading import find_weights
 from training.models import load
-from training.models.registry import resolve
+from training.models.registry import family_of, resolve
 
 LICENSE = "Apache-2.0"
 """Of the weights that come with the repository."""
@@ -189,7 +189,7 @@ class _Build:
                 query_frame=parts.points.query_frame if self.name in OFFICIAL else "exact",
                 buckets={target.format: request.buckets} if request.buckets else {},
             ),
-            visibility=parts.visibility,
+            visibility=family_of(self.name).visibility_of(self.name),
             program=parts.program,
             stages={stage.name: stage.spec for stage in parts.stages},
             flow=parts.flow,

@@ -156,7 +156,7 @@ def _name(model: str) -> str:
 def _title(model: str) -> str:
     if model in OFFICIAL:
         return OFFICIAL[model].title
-    at = f", at {ENLARGED[model][1][0]} px" if model in ENLARGED else ""
+    at = f", at {ENLARGED[model].size[0]} px" if model in ENLARGED else ""
     return f"ours: a small Online TAPIR{at}"
 
 

@@ -34,7 +34,7 @@ internal data class Followed(val place: Place, val missed: Double)
 internal data class Sighting(val place: Place, val seen: Double, val near: Double)
 
 /** Where a point is, and how sure that is. */
-internal data class Fused(val place: Place, val confidence: Double)
+internal data class Fused(val place: Place, val certainty: Double)
 
 /** Of a ramp: where a weight begins to change, and where it is through. Otherwise: what changes with such a weight. */
 internal class Ends(private val first: Double, private val last: Double) {
@@ -57,7 +57,6 @@ internal class FlowFusion(entry: JSONObject) {
     private val apart: Ends = ends(entry, "apart")
     private val texture: Ends = ends(entry, "texture")
     private val doubt: Ends = ends(entry, "doubt")
-    private val contrast: Double = entry.getDouble("contrast")
     val hidden: String = entry.getString("hidden")
     private val weights = gaussian(radius)
 
@@ -123,13 +122,9 @@ internal class FlowFusion(entry: JSONObject) {
         val leaps = apart.share(distance) * leap.share(seen * near)
         val share = 1 - trust * (1 - max(leaps, pull * sure.share(seen * near)))
         val agreement = 1 - apart.share((1 - share) * distance)
-        val confidence = seen * near.pow(doubt.at(texture.share(around))) * agreement
-        return Fused(Place(start.x + share * away.x, start.y + share * away.y), stretch(confidence))
+        val certainty = seen * near.pow(doubt.at(texture.share(around))) * agreement
+        return Fused(Place(start.x + share * away.x, start.y + share * away.y), certainty)
     }
-
-    /** Confidence that is, above one half, as often right as it says. */
-    private fun stretch(confidence: Double) =
-        if (confidence > 0.5) 0.5 + 0.5 * (2 * confidence - 1).pow(contrast) else confidence
 
     /** Where a point of one frame is in another: matched on the smallest images first, then on larger ones. */
     private fun descend(before: List<Luminance>, after: List<Luminance>, point: Place): Place {

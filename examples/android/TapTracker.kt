@@ -39,8 +39,8 @@
 //
 // Where the manifest has an entry `flow`, as here, xy is an estimate: from frame to frame points follow the picture,
 // and are pulled to xy (Flow.kt, to be copied with this file). Where they are then is what `step` of this class
-// gives, with the confidence in that place, and is `previous` for the frame after. Without the entry, xy is both, and
-// confidence is the product of what the logits say.
+// gives, with the certainty of that place, and is `previous` for the frame after. Without the entry, xy is both, and
+// certainty is the product of what the logits say. Confidence is what visibility.calibration makes of it.
 //
 // The code goes by the roles in the manifest, so that it runs other models, too. What a manifest asks for and this
 // class does not do, it refuses with an IllegalArgumentException.
@@ -134,14 +134,14 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         val places = ids.indices.map { place(estimate, it) }
         val shares = ids.indices.map { shares(found, it) }
         val fused = manifest.flow?.let { fusedWithFlow(it, pixels, places, shares, followed) }
-        val confidence = fused?.map { it.confidence } ?: shares.map { product(it.values) }
+        val certainty = fused?.map { it.certainty } ?: shares.map { product(it.values) }
         val xy = estimate.copyOf()
         fused?.forEachIndexed { row, (place, _) ->
             xy[2 * row] = place.x.toFloat()
             xy[2 * row + 1] = place.y.toFloat()
         }
         takeTurns(xy)
-        return points(xy, confidence, frame, joined)
+        return points(xy, certainty, frame, joined)
     }
 
     override fun close() {
@@ -190,7 +190,7 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
         step.inputs.filter { it.role == "previous" }.forEach { rows.getValue(it.name).writeFloat(xy) }
     }
 
-    /** What confidence is the product of: sigmoid(sign * logit), by the logits' names. */
+    /** What certainty is the product of: sigmoid(sign * logit), by the logits' names. */
     private fun shares(found: Map<String, FloatArray>, row: Int) =
         manifest.logits.mapValues { (logit, sign) -> 1 / (1 + exp(-sign * found.getValue(logit)[row])) }
 
@@ -218,14 +218,14 @@ class TapTracker(private val artifact: File, private val accelerator: Accelerato
     private fun place(xy: FloatArray, row: Int) = Place(xy[2 * row].toDouble(), xy[2 * row + 1].toDouble())
 
     private fun points(
-        xy: FloatArray, confidence: List<Double>, frame: Frame, joined: List<TrackedPoint>
+        xy: FloatArray, certainty: List<Double>, frame: Frame, joined: List<TrackedPoint>
     ): List<TrackedPoint> {
         val (scaleX, scaleY) = manifest.scale(frame)
         val exact = if (manifest.queryFrame == "exact") joined.map { it.id to it }.toMap() else mapOf()
         return ids.mapIndexed { row, id ->
             exact[id] ?: run {
                 val (x, y) = listOf(xy[2 * row] / scaleX, xy[2 * row + 1] / scaleY)
-                TrackedPoint(id, x, y, confidence[row], confidence[row] > manifest.threshold)
+                TrackedPoint(id, x, y, manifest.confidence(certainty[row]), certainty[row] > manifest.threshold)
             }
         }
     }
@@ -353,7 +353,7 @@ private fun triangleWeights(size: Int, outSize: Int): List<Run> {
     }
 }
 
-private const val SCHEMA = 2
+private const val SCHEMA = 3
 
 /** What can be handed to each stage, by role. */
 private val ROLES = mapOf(
@@ -371,7 +371,7 @@ private val NAME = "a name" to { value: Any? -> value is String }
 /** Entries of `flow`, and what each has to be. */
 private val FLOW = mapOf(
     "radius" to COUNT, "levels" to COUNT, "slip" to RAMP, "shown" to RAMP, "pull" to NUMBER, "sure" to RAMP,
-    "leap" to RAMP, "apart" to RAMP, "texture" to RAMP, "doubt" to PAIR, "contrast" to NUMBER, "hidden" to NAME
+    "leap" to RAMP, "apart" to RAMP, "texture" to RAMP, "doubt" to PAIR, "hidden" to NAME
 )
 
 /** NaN for what is no pair of numbers. */
@@ -411,12 +411,15 @@ private class Manifest(table: JSONObject) {
         all.keys().asSequence().map { it to Stage(all.getJSONObject(it)) }.toMap()
     }
 
-    // confidence = product over logits of sigmoid(sign * logit); visible = confidence > threshold
+    // certainty = product over logits of sigmoid(sign * logit); visible = certainty > threshold
     private val visibility = table.getJSONObject("visibility")
     val threshold = visibility.optDouble("threshold", 0.5)
     val logits = visibility.getJSONObject("logits").let { all ->
         all.keys().asSequence().map { it to all.getDouble(it) }.toMap()
     }
+    private val calibration = visibility.optJSONArray("calibration")?.let { all ->
+        (0 until all.length()).map { pair(all.get(it)) }
+    } ?: listOf()
 
     val flow = table.optJSONObject("flow")?.let { flow ->
         val unknown = flow.keys().asSequence().toSet() - FLOW.keys
@@ -455,6 +458,14 @@ private class Manifest(table: JSONObject) {
     }
 
     fun stage(name: String) = stages.getValue(name)
+
+    /** What is reported for a certainty: on straight lines between pairs (certainty, confidence), if there are any. */
+    fun confidence(certainty: Double): Double {
+        val next = calibration.indexOfFirst { certainty <= it.first }
+        if (next < 1) return certainty
+        val (from, to) = calibration[next - 1] to calibration[next]
+        return from.second + (certainty - from.first) / (to.first - from.first) * (to.second - from.second)
+    }
 
     /** What (x, y) pixels of the frame are multiplied with for the space of the points. */
     fun scale(frame: Frame) = space.width / frame.width to space.height / frame.height

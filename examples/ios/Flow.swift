@@ -39,7 +39,7 @@ struct Sighting {
 /// Where a point is, and how sure that is.
 struct Fused {
     let place: Place
-    let confidence: Double
+    let certainty: Double
 }
 
 /// Of a ramp: where a weight begins to change, and where it is through. Otherwise: what changes with such a weight.
@@ -66,7 +66,6 @@ struct FlowFusion: Decodable {
     let slip, shown: Ends
     let pull: Double
     let sure, leap, apart, texture, doubt: Ends
-    let contrast: Double
     let hidden: String
 
     /// Luminance of a frame [height, width, 3] from -1 to 1, at full size and halved again and again.
@@ -124,14 +123,9 @@ struct FlowFusion: Decodable {
         let leaps = apart.share(distance) * leap.share(seen * near)
         let share = 1 - trust * (1 - max(leaps, pull * sure.share(seen * near)))
         let agreement = 1 - apart.share((1 - share) * distance)
-        let confidence = seen * pow(near, doubt.at(texture.share(around))) * agreement
+        let certainty = seen * pow(near, doubt.at(texture.share(around))) * agreement
         let place = Place(x: start.x + share * away.x, y: start.y + share * away.y)
-        return Fused(place: place, confidence: stretch(confidence))
-    }
-
-    /// Confidence that is, above one half, as often right as it says.
-    private func stretch(_ confidence: Double) -> Double {
-        confidence > 0.5 ? 0.5 + 0.5 * pow(2 * confidence - 1, contrast) : confidence
+        return Fused(place: place, certainty: certainty)
     }
 }
 

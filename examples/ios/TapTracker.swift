@@ -39,8 +39,8 @@
 //
 // Where the manifest has an entry `flow`, as here, xy is an estimate: from frame to frame points follow the picture,
 // and are pulled to xy (Flow.swift, to be copied with this file). Where they are then is what `step` of this class
-// gives, with the confidence in that place, and is `previous` for the frame after. Without the entry, xy is both, and
-// confidence is the product of what the logits say.
+// gives, with the certainty of that place, and is `previous` for the frame after. Without the entry, xy is both, and
+// certainty is the product of what the logits say. Confidence is what visibility.calibration makes of it.
 //
 // The code goes by the roles in the manifest, so that it runs other models, too. What a manifest asks for and this
 // class does not do, it refuses with a TapError.
@@ -132,14 +132,14 @@ public final class TapTracker {
         let out = try run("step", input.merging(rows) { first, _ in first }, points: bucket(ids.count))
         let (estimate, shares) = try read(out)
         let fused = try fusedWithFlow(estimate, shares, pixels, followed)
-        let confidence = fused?.map(\.confidence) ?? shares.map { product($0.values) }
+        let certainty = fused?.map(\.certainty) ?? shares.map { product($0.values) }
         var xy = estimate
         for (row, point) in (fused ?? []).enumerated() {
             xy[2 * row] = Float(point.place.x)
             xy[2 * row + 1] = Float(point.place.y)
         }
         rows = try nextRows(out, xy)
-        return points(xy, confidence, frame, joined)
+        return points(xy, certainty, frame, joined)
     }
 
     /// The rows of the points that join: query features from the frame that they were picked in, and zeros for a state.
@@ -172,7 +172,7 @@ public final class TapTracker {
         return begun.merging(told) { _, told in told }
     }
 
-    /// What `step` says: xy [N, 2], in the space of the manifest's points, and [N] what confidence is the product of:
+    /// What `step` says: xy [N, 2], in the space of the manifest's points, and [N] what certainty is the product of:
     /// sigmoid(sign * logit), by the logits' names.
     private func read(_ out: [String: MLMultiArray]) throws -> (xy: [Float], shares: [[String: Double]]) {
         let xy = try name(of: "xy", in: manifest.stage("step").outputs)
@@ -225,7 +225,7 @@ public final class TapTracker {
     }
 
     private func points(
-        _ xy: [Float], _ confidence: [Double], _ frame: Frame, _ joined: [(id: Int, x: Double, y: Double)]
+        _ xy: [Float], _ certainty: [Double], _ frame: Frame, _ joined: [(id: Int, x: Double, y: Double)]
     ) -> [TrackedPoint] {
         let scale = manifest.scale(from: frame)
         let asked = manifest.points.queryFrame == "exact" ? joined : []
@@ -236,7 +236,8 @@ public final class TapTracker {
             }
             return TrackedPoint(
                 id: id, x: Double(xy[2 * row]) / scale.x, y: Double(xy[2 * row + 1]) / scale.y,
-                confidence: confidence[row], visible: confidence[row] > manifest.visibility.threshold ?? 0.5)
+                confidence: manifest.visibility.confidence(certainty[row]),
+                visible: certainty[row] > manifest.visibility.threshold ?? 0.5)
         }
     }
 
@@ -403,9 +404,9 @@ private func name(of role: String, in tensors: [Tensor]) throws -> String {
 
 // MARK: - The manifest, as far as it is needed here
 
-private let readSchema = 2
+private let readSchema = 3
 private let flowEntries: Set = [
-    "radius", "levels", "slip", "shown", "pull", "sure", "leap", "apart", "texture", "doubt", "contrast", "hidden",
+    "radius", "levels", "slip", "shown", "pull", "sure", "leap", "apart", "texture", "doubt", "hidden",
 ]
 
 /// What can be handed to each stage, by role.
@@ -497,7 +498,6 @@ private struct Manifest: Decodable {
             ("radius", flow.radius, "a count", flow.radius > 0),
             ("levels", flow.levels, "a count", flow.levels > 0),
             ("pull", flow.pull, "a number from 0", flow.pull >= 0),
-            ("contrast", flow.contrast, "a number from 0", flow.contrast >= 0),
             ("doubt", doubt, "two numbers from 0", doubt.allSatisfy { $0 >= 0 }),
         ]
         for (name, ramp) in ramps {
@@ -559,10 +559,21 @@ private struct PointSpec: Decodable {
     var size: Space { Space(height: Double(space[0]), width: Double(space[1])) }
 }
 
-/// confidence = product over logits of sigmoid(sign * logit); visible = confidence > threshold.
+/// certainty = product over logits of sigmoid(sign * logit); visible = certainty > threshold.
 private struct Visibility: Decodable {
     let logits: [String: Double]
     let threshold: Double?
+    /// Pairs (certainty, confidence).
+    let calibration: [Ends]?
+
+    /// What is reported for a certainty: on straight lines between the pairs, if there are any.
+    func confidence(_ certainty: Double) -> Double {
+        guard let knots = calibration, let next = knots.firstIndex(where: { certainty <= $0.first }), next > 0 else {
+            return certainty
+        }
+        let (from, to) = (knots[next - 1], knots[next])
+        return from.last + (certainty - from.first) / (to.first - from.first) * (to.last - from.last)
+    }
 }
 
 private struct Stage: Decodable {

@@ -63,15 +63,14 @@ export function textureAround({ radius }, pyramid, xy, space) {
 }
 
 /**
- * Positions between those of the picture and those of the model, and the confidence in them: {xy: [N, 2],
- * confidence: [N]}.
+ * Positions between those of the picture and those of the model, and how certain they are: {xy: [N, 2], certainty: [N]}.
  *
  * followed: {xy: [N, 2], missed, texture: [N]}; a point that has not moved yet has missed nothing. sighting: {xy:
  * [N, 2], seen, near: [N]}, where the model sees points, the probability that they are seen, and near there if so.
  */
 export function fuse(flow, followed, sighting) {
   const count = followed.missed.length;
-  const out = { xy: new Float32Array(2 * count), confidence: new Float32Array(count) };
+  const out = { xy: new Float32Array(2 * count), certainty: new Float32Array(count) };
   for (let n = 0; n < count; n++) {
     const [x, y] = followed.xy.subarray(2 * n, 2 * n + 2);
     const [awayX, awayY] = [sighting.xy[2 * n] - x, sighting.xy[2 * n + 1] - y];
@@ -83,7 +82,7 @@ export function fuse(flow, followed, sighting) {
     const [bare, usual] = flow.doubt;
     const doubt = bare + (usual - bare) * ramp(followed.texture[n], flow.texture);
     const agreement = 1 - ramp((1 - share) * distance, flow.apart);
-    out.confidence[n] = stretch(seen * near ** doubt * agreement, flow.contrast);
+    out.certainty[n] = seen * near ** doubt * agreement;
   }
   return out;
 }
@@ -91,11 +90,6 @@ export function fuse(flow, followed, sighting) {
 /** From 0 to 1 between two values. */
 function ramp(value, [low, high]) {
   return clamp((value - low) / (high - low), 0, 1);
-}
-
-/** Confidence that is, above one half, as often right as it says. */
-function stretch(confidence, contrast) {
-  return confidence > 0.5 ? 0.5 + 0.5 * (2 * confidence - 1) ** contrast : confidence;
 }
 
 /**

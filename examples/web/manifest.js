@@ -1,13 +1,13 @@
 /** What an artifact's manifest asks for, refused if it cannot be done here. Its schema: `tapsdk.artifact.manifest`. */
 
-const SCHEMA = 2;
+const SCHEMA = 3;
 const FORMAT = "onnx";
 
 /** What the manifest may leave out. */
 const DEFAULTS = {
   frames: { multiple: null, range: [-1, 1], layout: "THWC" },
   points: { join: "query", query_frame: "model", buckets: {} },
-  visibility: { threshold: 0.5 },
+  visibility: { threshold: 0.5, calibration: [] },
 };
 
 /**
@@ -46,7 +46,6 @@ const FLOW = {
   apart: RAMP,
   texture: RAMP,
   doubt: PAIR,
-  contrast: NUMBER,
   hidden: NAME,
 };
 

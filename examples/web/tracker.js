@@ -199,16 +199,16 @@ export class Tracker {
   }
 
   /**
-   * What `step` says of its points: {xy: [N, 2] in the space of the manifest's points, confidence: [N], shares: [N] of
-   * every logit, of which confidence is the product}.
+   * What `step` says of its points: {xy: [N, 2] in the space of the manifest's points, certainty: [N], shares: [N] of
+   * every logit, of which certainty is the product}.
    */
   #read(out, count) {
-    if (!out) return { xy: new Float32Array(0), confidence: [], shares: {} };
+    if (!out) return { xy: new Float32Array(0), certainty: [], shares: {} };
     const [xy] = withRole(this.#stages.step.outputs, "xy");
     const shares = mapValues(this.manifest.visibility.logits, (sign, logit) =>
       Array.from({ length: count }, (_, row) => sigmoid(sign * out[logit].data[row])),
     );
-    return { xy: out[xy.name].data, confidence: product(Object.values(shares), count), shares };
+    return { xy: out[xy.name].data, certainty: product(Object.values(shares), count), shares };
   }
 
   /** [N] of the picture around each point where it joined, which the last `joined` ones do in this frame. */
@@ -220,8 +220,8 @@ export class Tracker {
   }
 
   /**
-   * Positions that follow the picture since the frame before, which the first `followed` points were in, and the
-   * confidence in them: {xy: [N, 2], confidence: [N]}.
+   * Positions that follow the picture since the frame before, which the first `followed` points were in, and how
+   * certain they are: {xy: [N, 2], certainty: [N]}.
    */
   #fusedWithFlow({ xy, shares }, tensors, followed, now, texture) {
     const { flow, points } = this.manifest;
@@ -254,13 +254,14 @@ export class Tracker {
     return fromSpecs(this.#specs, (spec) => next[spec.role](spec));
   }
 
-  #points(ids, added, { xy, confidence }, { size }) {
+  #points(ids, added, { xy, certainty }, { size }) {
     const { points, visibility } = this.manifest;
     const exact = new Map(points.query_frame === "exact" ? added.map((point) => [point.id, point]) : []);
     return ids.map((id, row) => {
       if (exact.has(id)) return { ...exact.get(id), confidence: 1, visible: true };
       const [x, y] = scale(xy.subarray(2 * row, 2 * row + 2), points.space, size);
-      return { id, x, y, confidence: confidence[row], visible: confidence[row] > visibility.threshold };
+      const confidence = confidenceOf(certainty[row], visibility);
+      return { id, x, y, confidence, visible: certainty[row] > visibility.threshold };
     });
   }
 
@@ -296,6 +297,14 @@ function mapValues(object, change) {
 /** [count] of several such columns; of none it is 1. */
 function product(columns, count) {
   return Array.from({ length: count }, (_, row) => columns.reduce((total, column) => total * column[row], 1));
+}
+
+/** What is reported for a certainty: on straight lines between the manifest's pairs [certainty, confidence], if any. */
+function confidenceOf(certainty, { calibration }) {
+  const next = calibration.findIndex(([end]) => certainty <= end);
+  if (next < 1) return certainty;
+  const [[x0, y0], [x1, y1]] = calibration.slice(next - 1, next + 1);
+  return y0 + ((certainty - x0) / (x1 - x0)) * (y1 - y0);
 }
 
 function sigmoid(logit) {

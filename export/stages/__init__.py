@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tapsdk.artifact.manifest import FlowFusion, FrameSpec, PointSpec, Program, StageSpec, TensorSpec, Visibility
+from tapsdk.artifact.manifest import FlowFusion, FrameSpec, PointSpec, Program, StageSpec, TensorSpec
 from training.models.registry import FAMILIES
 
 EXAMPLE_FRAMES = 7
@@ -81,7 +81,6 @@ class Cut:
     points: PointSpec
     """All but the buckets, which are not the model's business. What a track says at its query's frame holds for
     published models; our own give queries back exactly."""
-    visibility: Visibility
     program: Program
     flow: FlowFusion | None = None
     kernels: Mapping[str, KernelChoice] = field(default_factory=dict)

@@ -193,7 +193,6 @@ def _cut_causal(model: Tapir, style: Style) -> Cut:
         tuple(replace(stage, exact=EXACT) for stage in stages),
         _frames(config, size),
         PointSpec(config.resolution, independent=True),
-        FAMILY.visibility,
         Causal(_refinement(config, grids) if style.native else None),
         config.fusion,
         _kernels(model) if style.native and style.kernels else {},
@@ -233,7 +232,6 @@ def _cut_refined(model: Tapir, style: Style) -> Cut:
         tuple(Stage(*stage, size_multiple=multiple, exact=EXACT) for stage in stages),
         _frames(config, size),
         PointSpec(config.resolution, independent=True),
-        FAMILY.visibility,
         Refined(_refinement(config, grids), None if size or config.size_multiple else multiple, config.reach),
     )
 

@@ -17,7 +17,6 @@ from tapsdk.artifact.manifest import FRAMES, FrameSpec, PointSpec, StageSpec, Te
 from tapsdk.geometry import Size
 from training.models.layers.modules_torch import BatchNorm
 from training.models.layers.sampling_torch import rescale, tent
-from training.models.tapnet import FAMILY
 from training.models.tapnet.torch import Tapnet
 
 N = "N"
@@ -115,6 +114,5 @@ def cut(model: Tapnet, style: Style) -> Cut:
         stages,
         FrameSpec(size),
         PointSpec(size, query_frame="exact", independent=True),
-        FAMILY.visibility,
         program,
     )

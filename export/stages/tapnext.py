@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from export.stages import Cut, Stage, Style
 from tapsdk.artifact.manifest import NEXT, Causal, FrameSpec, PointSpec, StageSpec, TensorSpec
-from training.models.tapnext import FAMILY
 from training.models.tapnext.torch import Tapnext, TapnextState
 
 N = "N"
@@ -83,6 +82,5 @@ def cut(model: Tapnext, style: Style) -> Cut:
         stages,
         FrameSpec(config.resolution),
         PointSpec(config.resolution, join="start"),
-        FAMILY.visibility,
         Causal(),
     )

@@ -16,7 +16,7 @@ from tapsdk.artifact.manifest import Visibility
 from tapsdk.backends import Backend
 from tapsdk.points import parse_query_points
 from tapsdk.runtime.model import open_model
-from tapsdk.runtime.stages import confidence_of
+from tapsdk.runtime.stages import certainty_of
 from tapsdk.runtime.whole_video import start_run
 from tapsdk.video.frames import frames_from_array
 from training.models.rollout import frame_by_frame
@@ -32,7 +32,7 @@ def torch_rollout(
         out = frame_by_frame(model, video, tyx) if model.config.causal else model.clip(video, tyx)
     out = {name: np.asarray(array[0]) for name, array in out.items()}
     logits = {name: out[name] for name in visibility.logits}
-    visible = confidence_of(logits, visibility) > visibility.threshold
+    visible = certainty_of(logits, visibility) > visibility.threshold
     return _without_queries(out["tracks"], txy), _without_queries(visible, txy)
 
 

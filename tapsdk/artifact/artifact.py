@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from tapsdk.artifact.content import Content, read_content
 from tapsdk.artifact.manifest import MANIFEST, File, Manifest, StageSpec
 from tapsdk.artifact.manifest_file import MOST_BYTES, read_manifest
-from tapsdk.artifact.registry import ALIASES, ENLARGED, OFFICIAL
+from tapsdk.artifact.registry import ALIASES, CALIBRATIONS, ENLARGED, OFFICIAL
 from tapsdk.artifact.weights import Weights
 from tapsdk.errors import ArtifactError, ModelError
 from tapsdk.system import remote
@@ -116,10 +116,11 @@ def _opened(directory: Path) -> Artifact:
 
 
 def _enlarged(name: str) -> Artifact:
-    base, size = ENLARGED[name]
-    artifact = _opened(BUNDLED / base)
-    manifest = artifact.manifest
-    return replace(artifact, manifest=replace(manifest, model=name, frames=replace(manifest.frames, size=size)))
+    larger = ENLARGED[name]
+    artifact = _opened(BUNDLED / larger.base)
+    frames = replace(artifact.manifest.frames, size=larger.size)
+    visibility = replace(artifact.manifest.visibility, calibration=CALIBRATIONS[name])
+    return replace(artifact, manifest=replace(artifact.manifest, model=name, frames=frames, visibility=visibility))
 
 
 def _copy_of(url: Url) -> Path:
@@ -187,4 +188,4 @@ def _got(name: str) -> Artifact:
 def bundled_models() -> list[str]:
     """Names of the models that come with the package; those on larger frames after the others."""
     own = sorted(path.parent.relative_to(BUNDLED).as_posix() for path in BUNDLED.glob("*/*/manifest.json"))
-    return [*own, *(name for name, (base, _) in ENLARGED.items() if base in own)]
+    return [*own, *(name for name, larger in ENLARGED.items() if larger.base in own)]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from tapsdk.geometry import Size
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 
 Role = Literal[
@@ -114,12 +114,24 @@ class StageSpec:
         return [t for t in self.inputs if t.role in roles]
 
 
+Curve: TypeAlias = tuple[tuple[float, float], ...]
+"""The points (x, y) between which a function follows straight lines."""
+
+
 @dataclass(frozen=True)
 class Visibility:
-    """confidence = product over logits of sigmoid(sign * logit); visible = confidence > threshold."""
+    """Which points are visible, and what confidence is reported.
+
+    logits: by name the sign of each. A model's certainty is the product of sigmoid(sign * logit) over all of them;
+        where positions follow the picture, `flow` makes it that of the position.
+    threshold: a point is visible where certainty is above it.
+    calibration: (certainty, confidence) pairs from (0, 0) to (1, 1), between which confidence follows straight lines:
+        so that it is as often right as it says. Where there are none, confidence is the certainty.
+    """
 
     logits: Mapping[str, int]
     threshold: float = 0.5
+    calibration: Curve = ()
 
 
 @dataclass(frozen=True)
@@ -248,7 +260,7 @@ Ramp: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class FlowFusion:
-    """How positions of a causal model follow the picture from frame to frame, and how sure of them that leaves it.
+    """How positions of a causal model follow the picture from frame to frame, and how certain of them that leaves it.
 
     What each does is told in `tapsdk.runtime.flow`. All of it is continuous, so that engines that differ a little
     differ a little.
@@ -258,15 +270,14 @@ class FlowFusion:
         second not at all.
     shown: probability that a point is seen; up to the first a step counts for nothing, from the second in full.
     pull: the share of the way to a sure estimate that a point takes with each frame.
-    sure: the model's confidence; up to the first an estimate does not pull, from the second in full.
-    leap: the model's confidence in an estimate that is apart; up to the first the point stays, from the second it goes
+    sure: the model's certainty; up to the first an estimate does not pull, from the second in full.
+    leap: the model's certainty of an estimate that is apart; up to the first the point stays, from the second it goes
         there at once.
     apart: pixels of the points' space between a position and the estimate; up to the first they speak of one place,
         from the second of two.
     texture: structure of the picture around a point where it was asked for; up to the first the surface is bare, from
         the second it is not.
     doubt: powers to which the probability of being near is raised, on a bare surface and on others.
-    contrast: the power that stretches confidence between 1/2 and 1.
     hidden: the logit that says that a point is not seen. The others of the visibility's say that it is near.
     """
 
@@ -280,7 +291,6 @@ class FlowFusion:
     apart: Ramp
     texture: Ramp
     doubt: tuple[float, float]
-    contrast: float
     hidden: str
 
 

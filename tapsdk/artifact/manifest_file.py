@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from tapsdk.artifact.manifest import (
     SCHEMA,
     SIZE,
     Causal,
+    Curve,
     File,
     FlowFusion,
     FrameSpec,
@@ -57,6 +59,8 @@ MOST_FRAMES = 1024
 MOST_RADIUS = 15
 """Of what the kernels look at around a point."""
 MOST_AXES = 8
+MOST_KNOTS = 100
+"""Of the line that confidence follows."""
 RAMPS = {"slip": MAX_SIDE, "shown": 1, "sure": 1, "leap": 1, "apart": 1e6, "texture": 1e6}
 """Entries of `flow` that are ramps: what they count is never negative, and no more than this."""
 
@@ -166,11 +170,21 @@ def _buckets(entry: Entry) -> tuple[int, ...]:
 
 
 def _visibility(entry: Entry) -> Visibility:
-    at = entry.fields(("logits",), ("threshold",))
+    at = entry.fields(("logits",), ("threshold", "calibration"))
     logits = {name: each.whole(-1, 1) for name, each in at["logits"].table().items()}
     if not logits or not all(logits.values()):
         raise at["logits"].wrong("a table with 1 or -1 for each logit, one at least")
-    return Visibility(logits, at.get("threshold", lambda each: each.number(0, 1), 0.5))
+    threshold = at.get("threshold", lambda each: each.number(0, 1), 0.5)
+    return Visibility(logits, threshold, at.get("calibration", _curve, ()))
+
+
+def _curve(entry: Entry) -> Curve:
+    """Pairs from (0, 0) to (1, 1) that grow in both, or none."""
+    knots = tuple(each.pair(lambda number: number.number(0, 1)) for each in entry.rows(0, MOST_KNOTS))
+    grows = all(a < c and b < d for (a, b), (c, d) in itertools.pairwise(knots))
+    if knots and not (grows and knots[0] == (0, 0) and knots[-1] == (1, 1)):
+        raise entry.wrong("pairs [certainty, confidence] that grow in both, from [0, 0] to [1, 1]")
+    return knots
 
 
 def _program(entry: Entry) -> Program:
@@ -221,7 +235,6 @@ def _flow(entry: Entry) -> FlowFusion:
         levels=at["levels"].whole(1, 8),
         pull=at["pull"].number(0, 1),
         doubt=at["doubt"].pair(lambda each: each.number(0, 1000)),
-        contrast=at["contrast"].number(0, 1000),
         hidden=at["hidden"].name(),
         **{name: at[name].growing(0, most) for name, most in RAMPS.items()},
     )

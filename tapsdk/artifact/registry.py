@@ -1,16 +1,36 @@
-"""The published models: names, official files, licence and published accuracy. Data, nothing else."""
+"""Models that have names. Of ours, what sets them apart; of the published ones, files, licence and accuracy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from tapsdk.artifact.manifest import Curve
+from tapsdk.geometry import Size
+
 ALIASES = {"tapir": "tapir/tiny"}
 """Short names of models."""
 
-ENLARGED = {"tapir/small": ("tapir/tiny", (512, 512))}
-"""Bundled models that are another one with the same weights on larger frames: that one's name, and the (height, width)
-of whose area the frames are."""
+CALIBRATIONS: dict[str, Curve] = {
+    "tapir/tiny": ((0.0, 0.0), (0.25, 0.116), (0.5, 0.255), (0.75, 0.396), (0.9, 0.651), (1.0, 1.0)),
+    "tapir/small": ((0.0, 0.0), (0.25, 0.154), (0.5, 0.265), (0.75, 0.521), (0.9, 0.8), (1.0, 1.0)),
+}
+"""Of our own models, measured on generated clips (`python -m training calibrate --fit`): see `Visibility`."""
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """A bundled model that is another one with the same weights on larger frames.
+
+    base: that one's name. size: (height, width) of whose area the frames are.
+    """
+
+    base: str
+    size: Size
+
+
+ENLARGED = {"tapir/small": Enlarged("tapir/tiny", (512, 512))}
+"""By name."""
 
 DEEPMIND = "https://storage.googleapis.com/dm-tapnet/"
 RESEARCH = "https://storage.googleapis.com/gresearch/"

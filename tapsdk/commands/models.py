@@ -22,8 +22,9 @@ def describe() -> list[dict[str, Any]]:
 def _own_title(name: str) -> str:
     if name not in ENLARGED:
         return "ours, bundled"
-    base, (height, width) = ENLARGED[name]
-    return f"ours, bundled: {base} on frames of the area of {width}x{height}"
+    larger = ENLARGED[name]
+    height, width = larger.size
+    return f"ours, bundled: {larger.base} on frames of the area of {width}x{height}"
 
 
 def _published(name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tapsdk.artifact.manifest import NEXT, Causal, FlowFusion, Manifest
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.runtime.flow import Followed, follow, fuse, sighting, texture_around
 from tapsdk.runtime.point_state import EMPTY, TEXTURE, Block, Memory, PointState, StateStore, split
-from tapsdk.runtime.stages import Estimates, OpenStages, confidence_of
+from tapsdk.runtime.stages import Estimates, OpenStages, certainty_of
 
 FAR, FAR_IN_HALVES = 1e7, 2048.0
 """Pixels of the points' space: a position there says nothing of where a point is. From so far away all of a frame is
@@ -161,8 +161,8 @@ class CausalPlan(ABC):
         anywhere = self._anywhere(before)
         if fusion:
             frame = self.seen(frame)
-            xy, confidence = self._fused_with_flow(fusion, frame, state, before, found)
-            found = replace(found, xy=xy, confidence=confidence)
+            xy, certainty = self._fused_with_flow(fusion, frame, state, before, found)
+            found = replace(found, xy=xy, certainty=certainty)
         unseen = self._unseen(found, anywhere) if anywhere.any() else np.zeros(state.count, np.bool_)
         place = np.where(unseen[:, None], np.float32(self._far), found.xy)
         previous = self.store.keep(self._at(place), state.count)
@@ -193,8 +193,8 @@ class CausalPlan(ABC):
     def _unseen(self, found: Estimates, anywhere: Array) -> Array:
         """[N] points that may be anywhere, [N] `anywhere`, and were not seen in this frame either."""
         rule = self._manifest.visibility
-        sure = confidence_of(found.logits, rule) if found.confidence is None else found.confidence
-        return np.asarray(anywhere & ~(sure > rule.threshold))
+        certainty = certainty_of(found.logits, rule) if found.certainty is None else found.certainty
+        return np.asarray(anywhere & ~(certainty > rule.threshold))
 
     def _last_positions(self, state: PointState) -> Array:
         """[N, 2] in the points' space, [0, 2] for models that are not told of them."""
@@ -216,7 +216,7 @@ class CausalPlan(ABC):
         self, fusion: FlowFusion, frame: Array, state: PointState, before: Array, found: Estimates
     ) -> tuple[Array, Array]:
         """Positions [N, 2] that follow the picture since the frame before, where they were at `before` [N, 2], and the
-        confidence [N] in them."""
+        certainty [N] of them."""
         xy, missed, old = before.copy(), np.zeros(state.count, np.float32), slice(state.followed)
         if state.frame is not None:
             frames, space = (state.frame[0], frame[0]), self._manifest.points.space

@@ -6,10 +6,9 @@ it goes with whatever covers a point. So a point takes the step that the picture
 it was and the model does not say that it is hidden. It is pulled to the model's estimate, slowly, as far as the model
 is sure; it is put there where there is no step to trust, and also where the model is sure of another place.
 
-Confidence is that of the position that comes out: the model's, less what speaks against it. A position that is apart
+Certainty is that of the position that comes out: the model's, less what speaks against it. A position that is apart
 from the model's estimate has little of it. On a bare surface, with nothing around to tell a place from its neighbours,
-the model has to be very sure that it is near. And above one half, confidence is stretched to be as often right as it
-says; which points count as visible does not change by that.
+the model has to be very sure that it is near.
 """
 
 from __future__ import annotations
@@ -93,9 +92,9 @@ def follow(
 
 
 def fuse(fusion: FlowFusion, followed: Followed, sighting: Sighting) -> tuple[Floats, Floats]:
-    """Positions [N, 2] between those of the picture and those of the model, and the confidence [N] in them.
+    """Positions [N, 2] between those of the picture and those of the model, and how certain [N] they are.
 
-    Where the model's is NaN or infinite, the position is that of the picture, with confidence 0.
+    Where the model's is NaN or infinite, the position is that of the picture, with certainty 0.
     """
     sighting = _told(sighting, followed.xy)
     certainty = sighting.seen * sighting.near
@@ -108,9 +107,7 @@ def fuse(fusion: FlowFusion, followed: Followed, sighting: Sighting) -> tuple[Fl
     bare, usual = fusion.doubt
     doubt = bare + (usual - bare) * ramp(followed.texture, fusion.texture)
     agreement = 1 - ramp((1 - share) * distance, fusion.apart)
-    confidence = sighting.seen * sighting.near**doubt * agreement
-    stretched = 0.5 + 0.5 * np.maximum(2 * confidence - 1, 0) ** fusion.contrast
-    return xy.astype(np.float32), np.where(confidence > 0.5, stretched, confidence).astype(np.float32)
+    return xy.astype(np.float32), (sighting.seen * sighting.near**doubt * agreement).astype(np.float32)
 
 
 def _told(sighting: Sighting, followed: Floats) -> Sighting:

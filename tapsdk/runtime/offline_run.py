@@ -17,7 +17,7 @@ from tapsdk.runtime.point_groups import Clock, Findings, tracks_of
 from tapsdk.runtime.readable import ReadableFrames
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.sizes import refinement_sizes
-from tapsdk.runtime.stages import confidence_of
+from tapsdk.runtime.stages import certainty_of, confidence_of
 from tapsdk.runtime.video_pass import Means, VideoPass
 from tapsdk.runtime.whole import WholePlan
 from tapsdk.system.progress import Wrap, no_progress
@@ -74,16 +74,17 @@ class OfflineRun:
 
     def _track(self, video: VideoPass, groups: list[slice]) -> Iterator[None]:
         manifest = self._model.manifest
+        rule = manifest.visibility
         for group in groups:
             found = yield from video.track(group)
             xy = scale_points(found.xy, manifest.points.space, self._size)
-            confidence = confidence_of(found.logits, manifest.visibility)
+            certainty = certainty_of(found.logits, rule)
             t, start = self._query.t[group], self._query.xy[group]
             reached = t < video.frames
             if manifest.points.query_frame == "exact":
                 asked = np.flatnonzero(reached), t[reached]
-                xy[asked], confidence[asked] = start[reached], 1.0
+                xy[asked], certainty[asked] = start[reached], 1.0
             # Of a point whose query was not reached nothing is known.
-            xy[~reached], confidence[~reached] = start[~reached, None], 0.0
-            self._found.xy[group], self._found.confidence[group] = xy, confidence
-            self._found.visible[group] = confidence > manifest.visibility.threshold
+            xy[~reached], certainty[~reached] = start[~reached, None], 0.0
+            self._found.xy[group], self._found.confidence[group] = xy, confidence_of(certainty, rule)
+            self._found.visible[group] = certainty > rule.threshold

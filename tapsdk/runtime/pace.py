@@ -39,7 +39,7 @@ at all."""
 REACH = 0.05
 """Of the longer side of the points' space: how near points are whose steps one takes that has none of its own."""
 KEPT = 0.95
-"""Share of its confidence that a point keeps in a frame that it cannot be followed to."""
+"""Share of its certainty that a point keeps in a frame that it cannot be followed to."""
 LOST = 0.5
 """Trust below which nobody knows where a point is: the next look alone says."""
 
@@ -61,13 +61,13 @@ class Following:
 class Between:
     """Where points are, for the next frame to follow them from.
 
-    frame: [1, H, W, 3] as the model sees it. xy: [N, 2] in the points' space. confidence: [N]. trust: [N] in the steps
+    frame: [1, H, W, 3] as the model sees it. xy: [N, 2] in the points' space. certainty: [N]. trust: [N] in the steps
     since the last look; 0 for points that it did not see. since: frames that went by without a look, this one included.
     """
 
     frame: Array
     xy: Array
-    confidence: Array
+    certainty: Array
     trust: Array
     since: int = 0
 
@@ -77,17 +77,17 @@ class Between:
         return self.trust < LOST
 
     def followed(self, frame: Array, space: Size, threshold: float, how: Following, threads: int | None) -> Between:
-        """In the next frame [1, H, W, 3]. threshold: of confidence, from which on a point is visible."""
+        """In the next frame [1, H, W, 3]. threshold: of certainty, from which on a point is visible."""
         found, missed = follow(how, self.frame[0], frame[0], self.xy, space, threads)
         slip = ramp(missed, SLIP)
-        trust = (1 - slip) * (self.confidence > threshold)
+        trust = (1 - slip) * (self.certainty > threshold)
         step = found - self.xy
         weak = np.flatnonzero(trust < 1)
         share = trust[weak, None]
         step[weak] = share * step[weak] + (1 - share) * self._steps_around(weak, step, trust, max(space))
-        confidence = (self.confidence * np.maximum(1 - slip, KEPT)).astype(np.float32)
+        certainty = (self.certainty * np.maximum(1 - slip, KEPT)).astype(np.float32)
         xy = (self.xy + step).astype(np.float32)
-        return Between(frame, xy, confidence, (self.trust * trust).astype(np.float32), self.since + 1)
+        return Between(frame, xy, certainty, (self.trust * trust).astype(np.float32), self.since + 1)
 
     def _steps_around(self, rows: Array, step: Array, trust: Array, side: int) -> Array:
         """[M, 2] what points near those of `rows` [M] do, as far as these are to be trusted."""
@@ -98,11 +98,11 @@ class Between:
 
     def at(self, index: Array) -> Between:
         """The points at `index` alone."""
-        return Between(self.frame, self.xy[index], self.confidence[index], self.trust[index], self.since)
+        return Between(self.frame, self.xy[index], self.certainty[index], self.trust[index], self.since)
 
     def to_arrays(self) -> dict[str, Array]:
         """For saving, beside others."""
-        named = {"frame": self.frame, "xy": self.xy, "confidence": self.confidence, "trust": self.trust}
+        named = {"frame": self.frame, "xy": self.xy, "certainty": self.certainty, "trust": self.trust}
         named["since"] = np.array(self.since)
         return {PREFIX + name: array for name, array in named.items()}
 
@@ -113,21 +113,21 @@ class Between:
         others = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
         if not own:
             return None, others
-        if own.keys() != {"frame", "xy", "confidence", "trust", "since"}:
+        if own.keys() != {"frame", "xy", "certainty", "trust", "since"}:
             raise ValueError(f"it holds {', '.join(own)} of the frames between looks")
         shapes = (
             own["xy"].shape,
-            own["confidence"].shape,
+            own["certainty"].shape,
             own["trust"].shape,
             own["since"].shape,
             own["frame"].shape[::3],
         )
-        floats = [own[name] for name in ("frame", "xy", "confidence", "trust")]
+        floats = [own[name] for name in ("frame", "xy", "certainty", "trust")]
         if shapes != ((count, 2), (count,), (count,), (), (1, 3)) or any(a.dtype != np.float32 for a in floats):
             raise ValueError(f"what it holds of the frames between looks is not of {count} points")
         if not all(np.isfinite(each).all() for each in floats) or not 0 <= own["since"] < 1 << 31:
             raise ValueError("what it holds of the frames between looks has values that are no numbers")
-        return Between(own["frame"], own["xy"], own["confidence"], own["trust"], int(own["since"])), others
+        return Between(own["frame"], own["xy"], own["certainty"], own["trust"], int(own["since"])), others
 
 
 class Pacer:

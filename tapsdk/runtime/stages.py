@@ -23,15 +23,15 @@ from tapsdk.video.frames import Frame
 class Estimates:
     """xy [N, 2] float32 in the points' space, logits [N] by name; [N, T, ...] of many frames.
 
-    confidence: [N] where it is not what the logits say, because positions follow the picture.
+    certainty: [N] where it is not what the logits say, because positions follow the picture.
     """
 
     xy: Array
     logits: Mapping[str, Array]
-    confidence: Array | None = None
+    certainty: Array | None = None
 
 
-def confidence_of(logits: Mapping[str, Array], visibility: Visibility) -> NDArray[np.float32]:
+def certainty_of(logits: Mapping[str, Array], visibility: Visibility) -> NDArray[np.float32]:
     """The manifest's rule: the product of sigmoid(sign * logit), [N]."""
     return np.asarray(np.prod([*shares_of(logits, visibility).values()], axis=0), np.float32)
 
@@ -42,6 +42,14 @@ def shares_of(logits: Mapping[str, Array], visibility: Visibility) -> dict[str, 
         name: 1 / (1 + np.exp(-sign * np.clip(logits[name].astype(np.float64), -80, 80)))
         for name, sign in visibility.logits.items()
     }
+
+
+def confidence_of(certainty: Array, visibility: Visibility) -> NDArray[np.float32]:
+    """What is reported for it, [...]: the manifest's calibration is fitted to be as often right as it says."""
+    if not visibility.calibration:
+        return certainty
+    knots, heights = np.transpose(visibility.calibration)
+    return np.asarray(np.interp(certainty, knots, heights), np.float32)
 
 
 def preprocess(image: Frame, size: Size, spec: FrameSpec, threads: int | None = None) -> NDArray[np.float32]:

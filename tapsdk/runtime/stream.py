@@ -21,7 +21,7 @@ from tapsdk.runtime.features import PointFeatures
 from tapsdk.runtime.pace import Between, Following, Pacer
 from tapsdk.runtime.point_state import EMPTY, PointState
 from tapsdk.runtime.sizes import stage_size, working_size
-from tapsdk.runtime.stages import as_stages_want, confidence_of
+from tapsdk.runtime.stages import as_stages_want, certainty_of, confidence_of
 from tapsdk.tracks import Tracks
 from tapsdk.video.frames import Frame
 
@@ -144,7 +144,7 @@ class Stream:
         if not len(added) and (between := self._between(frame)) is not None:
             self._state, self._last = self._plan.moved(state, between.frame, between.xy), between
             self._pacer.took(time.perf_counter() - began, looked=False)
-            return self._tracks(scale_points(between.xy, space, size), between.confidence)
+            return self._tracks(scale_points(between.xy, space, size), between.certainty)
         delay = np.zeros(len(added), np.float32) if delay is None else delay
         if free and not state.count:
             state = self._plan.begin(frame, np.zeros((free, 2), np.float32), np.full(free, NEVER, np.float32))
@@ -155,23 +155,23 @@ class Stream:
         if len(added) > filled:
             begun = self._plan.begin(frame, points[filled:], delay[filled:], _joined(known))
             state = self._plan.store.concatenate([state, begun])
-        xy, confidence = np.zeros((state.count, 2), np.float32), np.zeros(state.count, np.float32)
+        xy, certainty = np.zeros((state.count, 2), np.float32), np.zeros(state.count, np.float32)
         if state.count:
             estimates, state = self._plan.step(frame, self._with_lost(state), self._spent)
             xy = scale_points(estimates.xy, space, size)
-            sure = estimates.confidence
-            confidence = confidence_of(estimates.logits, self.manifest.visibility) if sure is None else sure
+            sure = estimates.certainty
+            certainty = certainty_of(estimates.logits, self.manifest.visibility) if sure is None else sure
         rows = state.count - free
         if self.manifest.points.query_frame == "exact":
             asked = np.arange(rows - len(added), rows)[here]
-            xy[asked], confidence[asked] = added[here], 1.0
+            xy[asked], certainty[asked] = added[here], 1.0
         self._spent, self._state = self._state if self._plan.reuses else EMPTY, state
         self.free = free
         if self._pacer.follows:
-            seen = (confidence > self.manifest.visibility.threshold).astype(np.float32)
-            self._last = Between(self.as_array(frame), scale_points(xy, size, space), confidence, seen)
+            seen = (certainty > self.manifest.visibility.threshold).astype(np.float32)
+            self._last = Between(self.as_array(frame), scale_points(xy, size, space), certainty, seen)
             self._pacer.took(time.perf_counter() - began, looked=True)
-        return self._tracks(xy[:rows], confidence[:rows])
+        return self._tracks(xy[:rows], certainty[:rows])
 
     def _with_lost(self, state: PointState) -> PointState:
         """The state that also says which points could not be followed since the last look."""
@@ -192,9 +192,10 @@ class Stream:
         space, threads = self.manifest.points.space, self.model.backend.threads
         return last.followed(frame, space, self.manifest.visibility.threshold, self._following, threads)
 
-    def _tracks(self, xy: Floats, confidence: Floats) -> Tracks:
+    def _tracks(self, xy: Floats, certainty: Floats) -> Tracks:
         """Of one frame."""
-        visible = confidence > self.manifest.visibility.threshold
+        rule = self.manifest.visibility
+        visible, confidence = certainty > rule.threshold, confidence_of(certainty, rule)
         return Tracks(xy[:, None], visible[:, None], confidence[:, None], report=self._report)
 
     def keep(self, index: NDArray[np.int64]) -> None:

@@ -19,8 +19,8 @@ def _with_flow(**entries: Any) -> Callable[[Table], object]:
 
 
 REFUSALS: dict[str, tuple[Callable[[Table], object], str]] = {
-    "the schema before": (lambda table: table.update(schema=1), "has schema 1; "),
-    "a schema to come": (lambda table: table.update(schema=3), "has schema 3; "),
+    "the schema before": (lambda table: table.update(schema=2), "has schema 2; "),
+    "a schema to come": (lambda table: table.update(schema=4), "has schema 4; "),
     "all frames at once": (lambda table: table.update(program={"kind": "refined"}), 'its program is "refined"'),
     "chunks of frames": (lambda table: table.update(program={"kind": "whole", "frames": 8}), 'its program is "whole"'),
     "another layout": (lambda table: table["frames"].update(layout="TCHW"), 'layout is "TCHW"'),
@@ -32,7 +32,7 @@ REFUSALS: dict[str, tuple[Callable[[Table], object], str]] = {
         "flow needs frames in the range [-1, 1], not [0",
     ),
     "more of flow": (_with_flow(smooth=0.5), "smooth"),
-    "less of flow": (lambda table: table["flow"].pop("contrast"), "contrast"),
+    "less of flow": (lambda table: table["flow"].pop("doubt"), "doubt"),
     "a window of nothing": (_with_flow(radius=0), "flow.radius is 0, not a count"),
     "levels that cannot be counted": (_with_flow(levels=1.5), "flow.levels is 1.5, not a count"),
     "a pull away": (_with_flow(pull=-1), "flow.pull is -1, not a number from 0"),

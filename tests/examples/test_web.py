@@ -203,7 +203,7 @@ def test_mistakes_are_explained_and_leave_the_tracker_as_it_was(site: Path, bund
     said = found["said"]
     expected = {
         "no artifact": "is not an artifact: its manifest.json gave status 404",
-        "another schema": "has schema 99; this page reads schema 2",
+        "another schema": "has schema 99; this page reads schema 3",
         "a damaged file": "query.onnx is damaged",
         "no WebGPU": "WebGPU finds no graphics processor",
         "not a number": "points are [[x, y], ...] in pixels, got [[null,3]]",

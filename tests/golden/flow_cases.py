@@ -3,7 +3,7 @@
 pictures: by name, (height, width) and RGB bytes, a base64 text per row; frames are these bytes / 127.5 - 1.
 follow: between two pictures, each with an entry `flow` of a manifest and a space of (height, width) that positions are
 in. Of every point: `xy` in the first, `moved` and `missed` as `tapsdk.runtime.flow.follow` says, `texture` around `xy`
-in the first picture, and what `fuse` makes of that (`fused`, `confidence`) with an `estimate`, `seen` and `near`.
+in the first picture, and what `fuse` makes of that (`fused`, `certainty`) with an `estimate`, `seen` and `near`.
 fuse: of every point what goes into `fuse`, and what comes out. One that has not moved yet has missed nothing.
 null: what JSON cannot write, NaN of a position and infinity of what was missed.
 
@@ -27,7 +27,7 @@ from tapsdk.artifact.manifest import FlowFusion
 
 PATH = Path(__file__).with_name("flow_cases.json")
 Floats = NDArray[np.float32]
-OF_FUSE = ("missed", "texture", "estimate", "seen", "near", "fused", "confidence")
+OF_FUSE = ("missed", "texture", "estimate", "seen", "near", "fused", "certainty")
 """Entries of a point that both kinds of cases have."""
 
 
@@ -48,7 +48,7 @@ class FollowCase:
     seen: Floats
     near: Floats
     fused: Floats
-    confidence: Floats
+    certainty: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +64,14 @@ class FuseCase:
     seen: Floats
     near: Floats
     fused: Floats
-    confidence: Floats
+    certainty: Floats
 
 
 class Fused(TypedDict):
-    """Of one case: positions [N, 2] that `fuse` gives, and confidence [N]."""
+    """Of one case: positions [N, 2] that `fuse` gives, and certainty [N]."""
 
     fused: ArrayLike
-    confidence: ArrayLike
+    certainty: ArrayLike
 
 
 class Moved(Fused):
@@ -128,9 +128,9 @@ def check_texture(case: FollowCase, texture: ArrayLike) -> None:
     np.testing.assert_allclose(_numbers(texture), case.texture, rtol=1e-2, atol=1e-7, err_msg=f"{case.name}: texture")
 
 
-def check_fused(case: FollowCase | FuseCase, fused: ArrayLike, confidence: ArrayLike) -> None:
+def check_fused(case: FollowCase | FuseCase, fused: ArrayLike, certainty: ArrayLike) -> None:
     _check(f"{case.name}: fused", fused, case.fused)
-    _check(f"{case.name}: confidence", confidence, case.confidence)
+    _check(f"{case.name}: certainty", certainty, case.certainty)
 
 
 def check(answers: Answers) -> None:
@@ -138,9 +138,9 @@ def check(answers: Answers) -> None:
     for case, answer in zip(follow_cases(), answers["follow"], strict=True):
         check_moved(case, answer["moved"], answer["missed"])
         check_texture(case, answer["texture"])
-        check_fused(case, answer["fused"], answer["confidence"])
+        check_fused(case, answer["fused"], answer["certainty"])
     for fuse_case, fused in zip(fuse_cases(), answers["fuse"], strict=True):
-        check_fused(fuse_case, fused["fused"], fused["confidence"])
+        check_fused(fuse_case, fused["fused"], fused["certainty"])
 
 
 @cache

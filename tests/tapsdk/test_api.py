@@ -7,7 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from tapsdk import check_output, track
+from tapsdk import check_output, load, track
+from tapsdk.artifact import bundled_models
+from tapsdk.artifact.registry import CALIBRATIONS
 from tapsdk.backends import BACKENDS, EngineInfo
 from tapsdk.errors import BackendError, FramesError, ModelError, PointsError, SaveError
 from tapsdk.runtime import stream as stream_module
@@ -73,7 +75,17 @@ def test_the_larger_bundled_model_is_the_other_one_on_larger_frames(video):
     expected = track(video[:3], [[0, 40, 24]], backend="onnxruntime:fused", resolution=512)
     assert large.report.model == "tapir/small"
     np.testing.assert_array_equal(large.xy, expected.xy)
-    np.testing.assert_array_equal(large.confidence, expected.confidence)
+    np.testing.assert_array_equal(large.visible, expected.visible)
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_visible_begins_at_the_confidence_of_the_threshold(video, name):
+    rule = load(name).manifest.visibility
+    assert rule.calibration == CALIBRATIONS[name]
+    begins = np.interp(rule.threshold, *zip(*rule.calibration, strict=True))
+    tracks = track(np.concatenate([video, video[:4, ::-1] // 4]), random_points(20, video), name)
+    assert 0 < tracks.visible.mean() < 1
+    np.testing.assert_array_equal(tracks.visible, tracks.confidence > begins)
 
 
 @pytest.mark.parametrize("plan", PLANS)

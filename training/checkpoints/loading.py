@@ -60,7 +60,7 @@ def read_weights(
 
 def _with_weights_of(model: str) -> str:
     """The model whose weights this one has: itself, unless it is one on larger frames."""
-    return ENLARGED[model][0] if model in ENLARGED else model
+    return ENLARGED[model].base if model in ENLARGED else model
 
 
 def config_for(model: str, path: Place, metadata: Mapping[str, str]) -> Any:

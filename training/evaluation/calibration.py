@@ -4,11 +4,15 @@ Confidence is the probability that a point is seen, and that its position is rig
 confidence of 0.8, eight in ten should be. Positions are sorted into ten classes by their confidence; the expected
 calibration error is the mean distance between what a class says and how often it is right, by how many are in it.
 (Guo et al. 2017, arXiv:1706.04599)
+
+`--fit` tells the line through a few points that a manifest's `visibility.calibration` can hold, so that confidence is
+right as often as it says on these videos.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 import tapsdk
+from tapsdk.artifact.manifest import Curve
 from tapsdk.geometry import scale_points
 from tapsdk.system.files import AtomicFile
 from tapsdk.system.places import place
@@ -32,6 +37,12 @@ from training.evaluation.report import write_records
 CLASSES = 10
 RIGHT = 8.0
 """Pixels at 256x256 within which a position is right: about what TAPIR's `expected_dist` is trained to tell."""
+
+
+KNOTS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+"""Certainties between which confidence is fitted as a straight line: closer where most positions are."""
+LEAST_RISE = 1e-3
+"""Of a fitted line from knot to knot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +69,32 @@ def reliability(confidence: ArrayLike, right: ArrayLike, classes: int = CLASSES)
         np.array([right[each].mean() for each in held]),
         np.array([each.mean() for each in held]),
     )
+
+
+def fit(certainty: ArrayLike, right: ArrayLike) -> Curve:
+    """The line through KNOTS, from (0, 0) to (1, 1), that is nearest to what was right, by least squares (Brier 1950).
+
+    Where there is next to nothing to go by, it is near the certainty.
+
+    certainty: [P] in [0, 1]. right: [P] bool.
+    """
+    certainty, right = np.asarray(certainty, np.float64), np.asarray(right, np.float64)
+    *inner, last = (np.interp(certainty, KNOTS, knot) for knot in np.eye(len(KNOTS))[1:])
+    share, free = np.stack(inner, 1), np.eye(len(inner))
+    # As if one position at each knot had been right as often as it says.
+    heights = np.linalg.solve(share.T @ share + free, share.T @ (right - last) + np.array(KNOTS[1:-1]))
+    line, room = [0.0], len(heights)
+    for height in heights:
+        line.append(float(np.clip(height, line[-1] + LEAST_RISE, 1 - room * LEAST_RISE)))
+        room -= 1
+    return tuple(zip(KNOTS, [round(height, 4) for height in line] + [1.0], strict=True))
+
+
+def certainty_of(confidence: ArrayLike, calibration: Curve) -> NDArray[np.float64]:
+    """What a model was certain of, [P], that reports such a confidence."""
+    confidence = np.asarray(confidence, np.float64)
+    certainty, reported = zip(*(calibration or ((0, 0), (1, 1))), strict=True)
+    return np.asarray(np.interp(confidence, reported, certainty))
 
 
 def observe(video: LabelledVideo, tracks: Tracks) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -91,6 +128,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--model", nargs="+", default=["tapir"], metavar="M", help="names, or artifact directories")
     add_dataset(parser, "published")
     parser.add_argument("-o", "--output", type=place, metavar="FILE.svg", help="draw it here")
+    parser.add_argument("--fit", action="store_true", help="print the calibration that fits these videos best")
     parser.add_argument("--json", type=place, metavar="FILE", help="write the classes here, too")
     parser.set_defaults(run=_run)
 
@@ -104,11 +142,12 @@ def _run(args: argparse.Namespace) -> None:
         asked = sample_queries(video, "first")
         for name, model in models.items():
             seen[name].append(observe(asked, tapsdk.track(asked.frames, asked.queries, model)))
-    curves = {
-        name: reliability(*(np.concatenate(each) for each in zip(*observed, strict=True)))
-        for name, observed in seen.items()
-    }
+    joined = {name: [np.concatenate(each) for each in zip(*rows, strict=True)] for name, rows in seen.items()}
+    curves = {name: reliability(*observed) for name, observed in joined.items()}
     print(table(curves))
+    for name, (confidence, right) in joined.items() if args.fit else ():
+        calibration = models[name].manifest.visibility.calibration
+        print(f"{name}: calibration {json.dumps(fit(certainty_of(confidence, calibration), right))}")
     if args.output:
         with AtomicFile(args.output) as file:
             file.write(figure(curves).encode())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapsdk.artifact.manifest import Visibility
-from tapsdk.runtime.stages import confidence_of
+from tapsdk.artifact.manifest import Curve, Visibility
+from tapsdk.runtime.stages import certainty_of
 from tapsdk.system.machine import cores
 
 STATE = "state/"
@@ -30,7 +30,7 @@ class Family:
     variants: Mapping[str, Any]
     """Frozen configurations by "family/variant"."""
     visibility: Visibility
-    """Which outputs say whether a point is visible, and how."""
+    """Which outputs say whether a point is visible, and how; see `visibility_of`."""
     torch: str
     """A torch.nn.Module, made from a config."""
     jax: str
@@ -54,12 +54,18 @@ class Family:
     it. Training makes examples for the one or the other (`training.run.batches`)."""
     sees_tokens: bool = False
     """Whether its frames are tokens, which training may hide from some frame on (`hidden_from` of a batch)."""
+    calibrations: Mapping[str, Curve] = field(default_factory=dict)
+    """Of variants whose confidence was measured; see `Visibility`."""
     in_training: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the modules, beside the config, where they are trained."""
 
     @property
     def can_be_trained(self) -> bool:
         return self.losses_torch is not None and self.losses_jax is not None
+
+    def visibility_of(self, model: str) -> Visibility:
+        """What artifacts of a variant, "family/variant", go by."""
+        return replace(self.visibility, calibration=self.calibrations.get(model, ()))
 
     def module_class(self, framework: str) -> Any:
         """The class of the module in a framework of FRAMEWORKS; imports it."""
@@ -78,7 +84,7 @@ class Family:
 
     def visible(self, outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
         """Whether points are visible, by outputs of a model of the family: [...] as the logits are."""
-        return confidence_of(outputs, self.visibility) > self.visibility.threshold
+        return certainty_of(outputs, self.visibility) > self.visibility.threshold
 
     def official_names(self, config: Any) -> Iterator[tuple[Any, ...]]:
         """Rows (our name, PyTorch name, its layout, JAX name, its layout)."""

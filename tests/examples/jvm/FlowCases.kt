@@ -54,7 +54,7 @@ object FlowCases {
     )
 
     private fun answers(fused: List<Fused>) = mapOf(
-        "fused" to fused.map { it.place.numbers() }, "confidence" to fused.map { number(it.confidence) }
+        "fused" to fused.map { it.place.numbers() }, "certainty" to fused.map { number(it.certainty) }
     )
 
     private fun place(point: JSONObject, name: String) = point.getJSONArray(name).let {

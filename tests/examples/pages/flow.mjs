@@ -11,8 +11,8 @@ const column = (points, name, blank = NaN) =>
 const pairs = (xy) => Array.from({ length: xy.length / 2 }, (_, n) => [xy[2 * n], xy[2 * n + 1]]);
 const fused = (flow, followed, points) => {
   const [seen, near] = [column(points, "seen"), column(points, "near")];
-  const { xy, confidence } = fuse(flow, followed, { xy: column(points, "estimate"), seen, near });
-  return { fused: pairs(xy), confidence: [...confidence] };
+  const { xy, certainty } = fuse(flow, followed, { xy: column(points, "estimate"), seen, near });
+  return { fused: pairs(xy), certainty: [...certainty] };
 };
 const pyramid = ({ size, rows }, levels) => {
   const bytes = Buffer.concat(rows.map((row) => Buffer.from(row, "base64")));

@@ -43,12 +43,12 @@ struct Moved: Encodable {
     let moved: [[Double?]]
     let missed, texture: [Double?]
     let fused: [[Double?]]
-    let confidence: [Double?]
+    let certainty: [Double?]
 }
 
 struct Answer: Encodable {
     let fused: [[Double?]]
-    let confidence: [Double?]
+    let certainty: [Double?]
 }
 
 struct Answers: Encodable {
@@ -77,14 +77,14 @@ let follow = table.follow.map { (each: FollowCase) -> Moved in
     return Moved(
         moved: found.map { numbers($0.place) }, missed: found.map { number($0.missed) },
         texture: texture.map { number($0) },
-        fused: all.map { numbers($0.place) }, confidence: all.map { number($0.confidence) })
+        fused: all.map { numbers($0.place) }, certainty: all.map { number($0.certainty) })
 }
 let fuse = table.fuse.map { (each: FuseCase) -> Answer in
     let all = each.points.map { (point: Point) -> Fused in
         let from = Followed(place: place(point.followed!), missed: point.missed ?? .infinity)
         return fused(each.flow, from, point.texture, point)
     }
-    return Answer(fused: all.map { numbers($0.place) }, confidence: all.map { number($0.confidence) })
+    return Answer(fused: all.map { numbers($0.place) }, certainty: all.map { number($0.certainty) })
 }
 let answer = try JSONEncoder().encode(Answers(follow: follow, fuse: fuse))
 print(String(decoding: answer, as: UTF8.self))

@@ -39,7 +39,7 @@ MANIFEST = Manifest(
     precision="fp32",
     frames=FrameSpec((8, 16), multiple=8),
     points=PointSpec((8, 16), query_frame="exact", buckets={"tflite": (16, 64)}),
-    visibility=Visibility({"occlusion": -1}, threshold=0.5),
+    visibility=Visibility({"occlusion": -1}, threshold=0.5, calibration=((0.0, 0.0), (0.5, 0.25), (1.0, 1.0))),
     program=Causal(native=REFINEMENT),
     stages={
         "step": StageSpec(
@@ -59,14 +59,13 @@ MANIFEST = Manifest(
         apart=(8.0, 16.0),
         texture=(0.25, 0.5),
         doubt=(3.0, 1.0),
-        contrast=2.0,
         hidden="occlusion",
     ),
     verification={"pixel_error": {"fused": 0.001}},
     tools={"torch": "2.13.0"},
 )
 
-# Schema 2, as it must stay. A change that makes this differ needs a new schema number.
+# Schema 3, as it must stay. A change that makes this differ needs a new schema number.
 GOLDEN = """\
 {
  "model": "tapir/tiny",
@@ -103,7 +102,21 @@ GOLDEN = """\
   "logits": {
    "occlusion": -1
   },
-  "threshold": 0.5
+  "threshold": 0.5,
+  "calibration": [
+   [
+    0.0,
+    0.0
+   ],
+   [
+    0.5,
+    0.25
+   ],
+   [
+    1.0,
+    1.0
+   ]
+  ]
  },
  "program": {
   "kind": "causal",
@@ -210,7 +223,6 @@ GOLDEN = """\
    3.0,
    1.0
   ],
-  "contrast": 2.0,
   "hidden": "occlusion"
  },
  "weights": null,
@@ -223,7 +235,7 @@ GOLDEN = """\
  "tools": {
   "torch": "2.13.0"
  },
- "schema": 2
+ "schema": 3
 }
 """
 
@@ -406,11 +418,11 @@ def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
         (b"\xff\xfe\x00{", "codec can't decode"),
         ('{"a":' * 100_000, "nests too deeply"),
         ("[" * 100_000, "nests too deeply"),
-        ('{"schema": 2, "model": "a", "model": "b"}', "has the entry 'model' twice"),
+        ('{"schema": 3, "model": "a", "model": "b"}', "has the entry 'model' twice"),
         (f'{{"schema": {"9" * 5000}}}', "a number of 5000 digits"),
-        ('{"schema": 2, "points": 1e999}', "1e999, which is too large"),
-        ('{"schema": 2, "points": NaN}', "NaN, which is no number"),
-        ('{"schema": 2, "points": -Infinity}', "-Infinity, which is no number"),
+        ('{"schema": 3, "points": 1e999}', "1e999, which is too large"),
+        ('{"schema": 3, "points": NaN}', "NaN, which is no number"),
+        ('{"schema": 3, "points": -Infinity}', "-Infinity, which is no number"),
         (" " * (5 << 20), "at most 4194304 are allowed"),
     ],
     ids=lambda value: repr(value)[:20],
@@ -426,10 +438,10 @@ def test_a_folder_in_its_place(tmp_path):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 3, "2", 2.0, True, None])
+@pytest.mark.parametrize("schema", [0, 1, 2, 4, "3", 3.0, True, None])
 def test_an_unknown_schema_says_which_one_is_known(tmp_path, schema):
     text = json.dumps({**BUNDLED_TABLE, "schema": schema})
-    with pytest.raises(ArtifactError, match=rf"has schema {schema!r}; .* reads schema 2\. Export the model again"):
+    with pytest.raises(ArtifactError, match=rf"has schema {schema!r}; .* reads schema 3\. Export the model again"):
         read_manifest(write(tmp_path, text))
 
 
@@ -500,6 +512,18 @@ WRONG = {
     "visibility.logits": (None, *NOT_TABLES, {}, {"occlusion": -1}, {"seen": 1}),
     "visibility.logits.occlusion": (*NOT_COUNTS[:-3], 0, 2, GONE),
     "visibility.threshold": (*NOT_NUMBERS, -0.1, 1.1),
+    "visibility.calibration": (
+        0.5,
+        {},
+        [0, 1],
+        [[0, 0]],
+        [[0, 0, 0], [1, 1, 1]],
+        [[0, 0], [0.5, 0.2], [0.5, 0.4], [1, 1]],
+        [[0, 0], [0.4, 0.3], [0.5, 0.3], [1, 1]],
+        [[0.1, 0], [1, 1]],
+        [[0, 0], [1, 0.9]],
+        [[0, 0], [0.5, "a"], [1, 1]],
+    ),
     "program": (None, *NOT_TABLES, {}, {"kind": "whole"}, {"kind": "refined", "refinement": None}),
     "program.kind": (*NOT_NAMES, "stream", GONE),
     "program.native": (*NOT_TABLES, {}, {"radius": 3}),
@@ -560,7 +584,6 @@ WRONG = {
     "flow.radius": (*NOT_COUNTS, 0, 16, 99, GONE),
     "flow.levels": (*NOT_COUNTS, 0, 9, GONE),
     "flow.pull": (*NOT_NUMBERS, -0.1, 1.1),
-    "flow.contrast": (*NOT_NUMBERS, -1),
     "flow.hidden": (*NOT_NAMES, "seen"),
     "flow.doubt": (*NOT_PAIRS, [-1, 1], [1, "a"], [1, 1e9]),
     **{f"flow.{name}": NOT_RAMPS for name in ("slip", "shown", "sure", "leap", "apart", "texture")},

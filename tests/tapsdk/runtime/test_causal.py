@@ -174,7 +174,7 @@ def all_numbers(plan, frames, state):
     found = []
     for frame in frames:
         estimates, state = plan.step(frame, state)
-        found.append(np.column_stack([estimates.xy, *estimates.logits.values(), estimates.confidence]))
+        found.append(np.column_stack([estimates.xy, *estimates.logits.values(), estimates.certainty]))
     return np.stack(found, 1), state
 
 

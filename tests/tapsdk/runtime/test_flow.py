@@ -30,16 +30,16 @@ def test_points_go_where_the_table_says(case):
 
 
 @pytest.mark.parametrize("case", fuse_cases(), ids=lambda case: case.name)
-def test_position_and_confidence_are_the_tables(case):
+def test_position_and_certainty_are_the_tables(case):
     followed = Followed(case.followed, case.missed, case.texture)
     check_fused(case, *fuse(flow_of(case), followed, Sighting(case.estimate, case.seen, case.near)))
 
 
 def fused(missed=0.0, texture=1.0, estimate=FAR, seen=1.0, near=1.0):
-    """Of one point: its position [2], and the confidence in it."""
+    """Of one point: its position [2], and the certainty in it."""
     followed = Followed(FOLLOWED, np.float32([missed]), np.float32([texture]))
-    xy, confidence = fuse(FUSION, followed, Sighting(np.float32(estimate), np.float32([seen]), np.float32([near])))
-    return xy[0], confidence[0]
+    xy, certainty = fuse(FUSION, followed, Sighting(np.float32(estimate), np.float32([seen]), np.float32([near])))
+    return xy[0], certainty[0]
 
 
 unit = st.floats(0, 1)
@@ -56,20 +56,20 @@ def test_a_little_difference_makes_a_little_difference(missed, texture, seen, ne
 
 @given(st.floats(0, 3), unit, unit, st.floats(-60, 60))
 def test_nobody_is_surer_of_a_position_than_the_model_is_that_it_is_seen(missed, seen, near, far):
-    _, confidence = fused(missed, 1.0, FOLLOWED + np.float32([far, 0]), seen, near)
-    assert 0 <= confidence <= np.float32(seen) + 1e-6
+    _, certainty = fused(missed, 1.0, FOLLOWED + np.float32([far, 0]), seen, near)
+    assert 0 <= certainty <= np.float32(seen) + 1e-6
 
 
 def test_a_sure_estimate_is_believed_at_once_however_far_it_is():
-    xy, confidence = fused(near=0.95)
+    xy, certainty = fused(near=0.95)
     np.testing.assert_array_equal(xy, FAR[0])
-    assert confidence > 0.8
+    assert certainty > 0.8
 
 
-def test_where_picture_and_model_disagree_and_neither_is_sure_confidence_is_low():
-    xy, confidence = fused(near=0.5)
+def test_where_picture_and_model_disagree_and_neither_is_sure_certainty_is_low():
+    xy, certainty = fused(near=0.5)
     np.testing.assert_array_equal(xy, FOLLOWED[0])
-    assert confidence == 0
+    assert certainty == 0
 
 
 def test_a_hidden_point_does_not_go_with_what_covers_it():
@@ -86,9 +86,9 @@ def test_on_a_bare_surface_only_a_very_sure_model_is_sure():
 def test_an_estimate_that_is_no_number_leaves_the_point_to_the_picture_unseen(bad):
     places, zero, one = np.float32([[40, 30], [10, 20], [50, 60]]), np.zeros(3, np.float32), np.ones(3, np.float32)
     estimate = Sighting(np.float32([[bad, 30], [10, 20], [50, 60]]), one, np.float32([1, np.nan, 1]))
-    xy, confidence = fuse(FUSION, Followed(places, zero, one), estimate)
+    xy, certainty = fuse(FUSION, Followed(places, zero, one), estimate)
     np.testing.assert_array_equal(xy, places)
-    np.testing.assert_array_equal(confidence, [0, 0, 1])
+    np.testing.assert_array_equal(certainty, [0, 0, 1])
 
 
 def test_an_even_picture_has_no_texture_nor_has_the_middle_of_an_edge():
@@ -148,8 +148,8 @@ def test_the_numbers_of_a_point_depend_on_no_other_point(count, seed):
         texture = texture_around(FUSION, before, xy[rows], (64, 64))
         moved, missed = follow(FUSION, before, after, xy[rows], (64, 64))
         sight = Sighting(xy[rows] + np.float32(0.7), *(each[rows] for each in told))
-        at, confidence = fuse(FUSION, Followed(moved, missed, texture), sight)
-        return np.column_stack([texture, moved, missed, at, confidence])
+        at, certainty = fuse(FUSION, Followed(moved, missed, texture), sight)
+        return np.column_stack([texture, moved, missed, at, certainty])
 
     together = all_of(np.arange(count))
     for rows in ([0], [count - 1], np.arange(0, count, 2), rng.permutation(count)):

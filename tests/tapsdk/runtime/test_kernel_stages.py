@@ -110,7 +110,7 @@ def rolled_out(plan, frames, state, reuse=False):
     for frame in frames:
         estimates, after = plan.step(frame, state, spent)
         spent, state = state if reuse else EMPTY, after
-        found.append(np.column_stack([estimates.xy, *estimates.logits.values(), estimates.confidence]))
+        found.append(np.column_stack([estimates.xy, *estimates.logits.values(), estimates.certainty]))
     return np.stack(found, 1), state
 
 

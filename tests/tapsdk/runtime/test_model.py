@@ -11,7 +11,7 @@ from tapsdk.artifact.manifest import Visibility
 from tapsdk.backends import BACKENDS
 from tapsdk.errors import BackendError, ModelError
 from tapsdk.runtime.sizes import working_size
-from tapsdk.runtime.stages import confidence_of
+from tapsdk.runtime.stages import certainty_of, confidence_of
 from tapsdk.selection.candidates import why_absent
 from tests.support import EXACT, PLANS, copy_artifact, import_or_skip, random_points
 
@@ -363,7 +363,7 @@ def test_no_rows_can_be_saved_too(stream):
 
 
 @pytest.mark.parametrize(
-    "logits, signs, confidence",
+    "logits, signs, certainty",
     [
         ({"occlusion": 0.0, "expected_dist": 0.0}, {"occlusion": -1, "expected_dist": -1}, 0.25),
         ({"occlusion": -np.log(3), "expected_dist": -50.0}, {"occlusion": -1, "expected_dist": -1}, 0.75),
@@ -374,12 +374,27 @@ def test_no_rows_can_be_saved_too(stream):
         ({"visible": np.inf}, {"visible": -1}, 0.0),
     ],
 )
-def test_confidence_is_the_product_of_what_each_logit_says(logits, signs, confidence):
+def test_certainty_is_the_product_of_what_each_logit_says(logits, signs, certainty):
     arrays = {name: np.full(3, value, np.float32) for name, value in logits.items()}
-    found = confidence_of(arrays, Visibility(signs))
+    found = certainty_of(arrays, Visibility(signs))
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.full(3, confidence), atol=1e-6)
+    np.testing.assert_allclose(found, np.full(3, certainty), atol=1e-6)
 
 
-def test_confidence_of_no_points():
-    assert confidence_of({"visible": np.zeros(0, np.float32)}, Visibility({"visible": 1})).shape == (0,)
+def test_confidence_follows_the_calibration():
+    line = Visibility({"visible": 1}, calibration=((0, 0), (0.5, 0.2), (0.9, 0.8), (1, 1)))
+    found = confidence_of(np.float32([[0, 0.25, 0.5], [0.7, 0.95, 1]]), line)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[0, 0.1, 0.2], [0.5, 0.9, 1]], atol=1e-6)
+
+
+def test_without_a_calibration_confidence_is_the_certainty():
+    certainty = np.float32([0, 0.3, 1])
+    np.testing.assert_array_equal(confidence_of(certainty, Visibility({"visible": 1})), certainty)
+
+
+@pytest.mark.parametrize("calibration", [(), ((0, 0), (0.5, 0.2), (1, 1))])
+def test_confidence_of_no_points(calibration):
+    rule = Visibility({"visible": 1}, calibration=calibration)
+    certainty = certainty_of({"visible": np.zeros(0, np.float32)}, rule)
+    assert certainty.shape == confidence_of(certainty, rule).shape == (0,)

@@ -168,8 +168,8 @@ def test_real_time_looks_at_first():
 
 
 def between(count=2):
-    xy, confidence = np.full((count, 2), 30, np.float32), np.ones(count, np.float32)
-    return Between(np.zeros((1, 64, 64, 3), np.float32), xy, confidence, confidence, 1)
+    xy, certainty = np.full((count, 2), 30, np.float32), np.ones(count, np.float32)
+    return Between(np.zeros((1, 64, 64, 3), np.float32), xy, certainty, certainty, 1)
 
 
 def picture():
@@ -177,8 +177,8 @@ def picture():
     return np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).repeat(4, 1).repeat(4, 2).astype(np.float32)
 
 
-def seen(image, xy, confidence):
-    sure = np.float32(confidence)
+def seen(image, xy, certainty):
+    sure = np.float32(certainty)
     return Between(image, np.float32(xy), sure, (sure > 0.5).astype(np.float32))
 
 
@@ -195,7 +195,7 @@ def test_a_point_that_the_picture_does_not_lead_on_is_lost_and_less_sure():
     image = picture()
     found = seen(image, [[30, 30]], [1]).followed(picture()[:, ::-1, ::-1].copy(), (64, 64), 0.5, Following(), None)
     assert found.lost.all()
-    assert 0.9 < found.confidence[0] < 1
+    assert 0.9 < found.certainty[0] < 1
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_point_that_the_picture_does_not_lead_on_is_lost_and_less_sure():
     [
         ("xy", np.zeros((3, 2), np.float32)),
         ("xy", np.full((2, 2), np.nan, np.float32)),
-        ("confidence", np.zeros(2, np.float64)),
+        ("certainty", np.zeros(2, np.float64)),
         ("since", np.array(-1)),
         ("frame", np.zeros((64, 64, 3), np.float32)),
         ("other", np.zeros(1, np.float32)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tapsdk.tracks import Tracks
 from training.__main__ import main
 from training.data.labelled_video import LabelledVideo
-from training.evaluation.calibration import figure, observe, reliability, table
+from training.evaluation.calibration import certainty_of, figure, fit, observe, reliability, table
 
 
 def test_who_is_right_as_often_as_said_makes_no_error():
@@ -41,6 +41,35 @@ def test_all_positions_are_in_some_class(rows, classes):
     found = reliability(*zip(*rows, strict=True), classes)
     assert found.share.sum() == pytest.approx(1)
     assert 0 <= found.error <= 1
+
+
+LINE = ((0.0, 0.0), (0.25, 0.1), (0.5, 0.2), (0.75, 0.5), (0.9, 0.7), (1.0, 1.0))
+
+
+def test_the_line_by_which_a_model_is_right_is_found():
+    rng = np.random.default_rng(0)
+    certainty = rng.beta(2, 1, 200_000)
+    right = rng.random(len(certainty)) < np.interp(certainty, *zip(*LINE, strict=True))
+    found = fit(certainty, right)
+    np.testing.assert_allclose(found, LINE, atol=0.02)
+    assert reliability(np.interp(certainty, *zip(*found, strict=True)), right).error < 0.005
+
+
+def test_where_there_is_nothing_to_go_by_confidence_is_the_certainty():
+    np.testing.assert_allclose(*np.transpose(fit([], [])))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40))
+def test_a_line_grows_from_corner_to_corner_as_manifests_want_it(rows):
+    found = fit([certainty for certainty, _ in rows], [right for _, right in rows])
+    assert found[0] == (0, 0) and found[-1] == (1, 1)
+    assert (np.diff(found, axis=0) > 0).all()
+
+
+@given(st.lists(st.floats(0, 1)))
+def test_certainty_is_told_from_the_confidence_that_it_became(certainty):
+    confidence = np.interp(certainty, *zip(*LINE, strict=True))
+    np.testing.assert_allclose(certainty_of(confidence, LINE), certainty, atol=1e-9)
 
 
 def test_what_is_observed_is_after_the_query_seen_and_close_at_256():
@@ -78,8 +107,10 @@ def test_the_command_tells_and_draws(tmp_path, capsys, monkeypatch):
     )
     monkeypatch.setattr("training.evaluation.calibration.videos_of", lambda *_: iter([video]))
     outputs = ["-o", str(tmp_path / "figure.svg"), "--json", str(tmp_path / "figure.json")]
-    assert main(["calibrate", *outputs]) == 0
-    assert "tapir: expected calibration error" in capsys.readouterr().out
+    assert main(["calibrate", "--fit", *outputs]) == 0
+    printed = capsys.readouterr().out
+    assert "tapir: expected calibration error" in printed
+    assert "tapir: calibration [[0.0, 0.0], [0.25, " in printed
     assert (tmp_path / "figure.svg").read_text().startswith("<svg")
     stored = json.loads((tmp_path / "figure.json").read_text())["tapir"]
     assert sum(stored["share"]) == pytest.approx(1)

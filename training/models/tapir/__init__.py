@@ -1,6 +1,7 @@
 """TAPIR and BootsTAPIR, offline and online, and the small model of ours."""
 
 from tapsdk.artifact.manifest import Visibility
+from tapsdk.artifact.registry import CALIBRATIONS
 from training.models.family import Family
 from training.models.tapir.config import VARIANTS
 
@@ -15,5 +16,6 @@ FAMILY = Family(
     losses_jax="training.models.tapir.losses_jax",
     backbone="lite.backbone.",
     pretrained="training.checkpoints.efficientnet",
+    calibrations=CALIBRATIONS,
     in_training={"correlate": "dense"},
 )

@@ -126,7 +126,6 @@ _TINY = TapirConfig(
         apart=(6.0, 14.0),
         texture=(1e-5, 6e-5),
         doubt=(3.0, 0.7),
-        contrast=4.0,
         hidden="occlusion",
     ),
     size_multiple=16,
@@ -147,7 +146,7 @@ def _enlarged(config: TapirConfig, resolution: tuple[int, int]) -> TapirConfig:
 
 VARIANTS = {
     "tapir/tiny": _TINY,
-    "tapir/small": _enlarged(_TINY, ENLARGED["tapir/small"][1]),
+    "tapir/small": _enlarged(_TINY, ENLARGED["tapir/small"].size),
     "tapir/base": TapirConfig(),
     "tapir/causal": TapirConfig(causal=True),
     "tapir/boots": TapirConfig(**_BOOTS),

@@ -25,7 +25,7 @@ def fuse_flow(
     seen: Sighting,
     begins: NDArray[np.bool_],
 ) -> tuple[Floats, Floats]:
-    """Positions [B, N, 2] in a frame, from those in the frame before and the model's estimates; confidence [B, N].
+    """Positions [B, N, 2] in a frame, from those in the frame before and the model's estimates; certainty [B, N].
 
     Args:
         frames: [B, h, w, 3] each, the one before and this one. previous: [B, N, 2] in pixels of `config.resolution`.
@@ -40,8 +40,8 @@ def fuse_flow(
         missed = np.where(begins[i], 0.0, missed)
         one = Sighting(seen.xy[i], seen.seen[i], seen.near[i])
         fused.append(fuse(fusion, Followed(xy, missed, texture[i]), one))
-    positions, confidence = zip(*fused, strict=True)
-    return np.stack(positions), np.stack(confidence)
+    positions, certainty = zip(*fused, strict=True)
+    return np.stack(positions), np.stack(certainty)
 
 
 def fuse_estimate(
@@ -55,11 +55,11 @@ def fuse_estimate(
 ) -> tuple[Floats, Floats]:
     """The same of a model's logits [B, N]. Returns positions, and `expected_dist` [B, N] as it is for these.
 
-    That logit is chosen so that the visibility rule gives the confidence in what is returned.
+    That logit is chosen so that the visibility rule gives the certainty of what is returned.
     """
     seen = sighting(xy, logits, FAMILY.visibility, config.fusion)
-    positions, confidence = fuse_flow(config, frames, previous, texture, seen, begins)
-    near = np.clip(confidence / np.maximum(seen.seen, LEAST), LEAST, 1 - LEAST).astype(np.float64)
+    positions, certainty = fuse_flow(config, frames, previous, texture, seen, begins)
+    near = np.clip(certainty / np.maximum(seen.seen, LEAST), LEAST, 1 - LEAST).astype(np.float64)
     return positions, np.asarray(np.log1p(-near) - np.log(near), np.float32)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tapsdk.runtime.flow import Sighting
-from tapsdk.runtime.stages import confidence_of
+from tapsdk.runtime.stages import certainty_of
 from tests.golden.flow_cases import check_fused, flow_of, follow_cases, fuse_cases
 from training.models.registry import CONFIGS
 from training.models.tapir import FAMILY
@@ -44,19 +44,19 @@ def test_points_that_were_in_no_frame_before_stay(case):
     fused = fuse_flow(config_for(case, (32, 40)), frames, xy, texture, Sighting(*seen), begins)
     begun = case.missed == 0
     assert begun.any()
-    for xy, confidence in ((each[0] for each in fused), (each[1, ::-1] for each in fused)):
+    for xy, certainty in ((each[0] for each in fused), (each[1, ::-1] for each in fused)):
         np.testing.assert_allclose(xy[begun], case.fused[begun], atol=1e-4)
-        np.testing.assert_allclose(confidence[begun], case.confidence[begun], atol=1e-4)
+        np.testing.assert_allclose(certainty[begun], case.certainty[begun], atol=1e-4)
 
 
 @pytest.mark.parametrize("case", follow_cases(), ids=lambda case: case.name)
-def test_the_visibility_rule_gives_the_confidence_in_what_is_returned(case):
+def test_the_visibility_rule_gives_the_certainty_in_what_is_returned(case):
     frames = tuple(frame[None] for frame in (case.before, case.after))
     logits = {"occlusion": -logit(case.seen)[None], "expected_dist": -logit(case.near)[None]}
     points = case.xy[None], case.texture[None], case.estimate[None]
     begins = np.zeros(case.seen[None].shape, bool)
     xy, expected_dist = fuse_estimate(config_for(case, case.space), frames, *points, logits, begins)
-    found = confidence_of({**logits, "expected_dist": expected_dist}, FAMILY.visibility)
+    found = certainty_of({**logits, "expected_dist": expected_dist}, FAMILY.visibility)
     check_fused(case, xy[0], found[0])
 
 
