@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from training.evaluation.metrics import THRESHOLDS, check_shapes
-from training.evaluation.report import mean_of_known
+from training.evaluation.report import Metrics, mean_of_known
 
 Event: TypeAlias = tuple[int, int, int, int]
 """Video, point, the frame in which it is seen again, and for how many frames it was not."""
@@ -64,6 +64,30 @@ def aj_rd(
         metrics[f"AJ_RD_dmin{duration}"] = mean_of_known(means)
     metrics["AJ_RD"] = mean_of_known([metrics[f"AJ_RD_dmin{duration}"] for duration in durations])
     return metrics
+
+
+def redetection(truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike]) -> Metrics:
+    """Of one video: AJ_RD, AJ_RD_dmin{duration}, and returns_dmin{duration}, how many returns that is a mean of.
+
+    truth, predicted: occluded [1, N, T], tracks [1, N, T, 2], as for `aj_rd`.
+    """
+    scores = aj_rd(*truth, *predicted)
+    gone = [duration for *_, duration in returns(~np.asarray(truth[0], bool))]
+    named = {name: scores[name] for name in ("AJ_RD", *map("AJ_RD_dmin{}".format, DURATIONS))}
+    return named | {f"returns_dmin{d}": float(sum(each >= d for each in gone)) for d in DURATIONS}
+
+
+def pool_redetection(rows: Sequence[Metrics]) -> Metrics:
+    """What `aj_rd` says of all videos together, from what `redetection` says of each: returns count alike, wherever."""
+    pooled: Metrics = {}
+    for duration in DURATIONS:
+        name, count = f"AJ_RD_dmin{duration}", f"returns_dmin{duration}"
+        having = [row for row in rows if row[count]]
+        counts = [row[count] for row in having]
+        pooled[name] = float(np.average([row[name] for row in having], weights=counts)) if having else float("nan")
+        pooled[count] = float(sum(counts))
+    pooled["AJ_RD"] = mean_of_known([pooled[f"AJ_RD_dmin{duration}"] for duration in DURATIONS])
+    return pooled
 
 
 def returns(seen: NDArray[np.bool_]) -> list[Event]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tapsdk.geometry import scale_points
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import METRIC_SIZE, tapvid_metrics
-from training.evaluation.redetection import aj_rd
+from training.evaluation.redetection import redetection
 from training.evaluation.report import Metrics
 from training.evaluation.survival import survival
 
@@ -17,8 +17,8 @@ ASTRAY = 8.0
 
 
 def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.bool_], mode: str = "first") -> Metrics:
-    """TAP-Vid's metrics of tracks in a video of any size, AJ_RD, `survival`, and "misleading": the share of frames
-    after the query in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where
+    """TAP-Vid's metrics of tracks in a video of any size, `redetection`, `survival`, and "misleading": the share of
+    frames after the query in which a point is called visible, and is hidden or more than `ASTRAY` pixels off. NaN where
     nothing is to score.
 
     Args:
@@ -40,7 +40,7 @@ def score(video: LabelledVideo, xy: NDArray[np.float32], visible: NDArray[np.boo
     misleading = float((visible[:, known] & ~there)[later].mean()) if later.any() else np.nan
     return {
         **{name: float(value[0]) for name, value in metrics.items()},
-        "AJ_RD": aj_rd(*truth, *predicted)["AJ_RD"],
+        **redetection(truth, predicted),
         "misleading": misleading,
         **survival(video, xy),
     }

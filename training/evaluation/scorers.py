@@ -13,6 +13,7 @@ from training.data.labelled_video import LabelledVideo
 from training.evaluation.metrics import THRESHOLDS
 from training.evaluation.pck import SHARES, ask_joints, pck, pool_pck
 from training.evaluation.queries import sample_queries
+from training.evaluation.redetection import pool_redetection
 from training.evaluation.report import Metrics, Pool
 from training.evaluation.score import score
 from training.evaluation.trajan import trajan_score
@@ -52,6 +53,7 @@ SCORERS = {
             **{f"<d{i}": f"pts_within_{d}" for i, d in enumerate(THRESHOLDS)},
             "survival": "survival",
         },
+        pool_redetection,
     ),
     "pck": Scorer(ask_joints, pck, {f"PCK@{share}": f"PCK@{share}" for share in SHARES}, pool=pool_pck),
 }

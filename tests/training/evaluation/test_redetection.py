@@ -8,7 +8,7 @@ import pytest
 
 from tapsdk.errors import TracksError
 from training.evaluation import aj_rd
-from training.evaluation.redetection import returns
+from training.evaluation.redetection import pool_redetection, redetection, returns
 
 TABLE = np.load(Path(__file__).parents[2] / "golden" / "aj_rd.npz")
 CASES = json.loads(str(TABLE["cases"]))
@@ -32,6 +32,23 @@ def test_every_metric_is_the_references(case):
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_videos_scored_one_by_one_come_to_what_all_of_them_are_scored(case):
+    truth = ~of(case, "gt_visible"), of(case, "gt_tracks")
+    predicted = ~of(case, "pred_visible"), of(case, "pred_tracks")
+    rows = [redetection([a[i : i + 1] for a in truth], [a[i : i + 1] for a in predicted]) for i in range(len(truth[0]))]
+    pooled, together = pool_redetection(rows), aj_rd(*truth, *predicted)
+    for name in ("AJ_RD", "AJ_RD_dmin1", "AJ_RD_dmin4", "AJ_RD_dmin16"):
+        np.testing.assert_allclose(pooled[name], together[name], err_msg=name)
+    assert pooled["returns_dmin1"] == len(of(case, "events"))
+
+
+def test_without_returns_there_is_nothing_to_pool():
+    seen, xy = np.ones((1, 2, 5), bool), np.zeros((1, 2, 5, 2))
+    pooled = pool_redetection([redetection((~seen, xy), (~seen, xy))] * 2)
+    assert np.isnan(pooled["AJ_RD"]) and pooled["returns_dmin1"] == 0
 
 
 @pytest.mark.parametrize("case", CASES)
