@@ -17,7 +17,7 @@ from tapsdk.artifact.manifest import NEXT, Causal, FlowFusion, Manifest
 from tapsdk.backends import Array, Backend, Tensor
 from tapsdk.runtime.flow import Followed, follow, fuse, sighting, texture_around
 from tapsdk.runtime.point_state import EMPTY, TEXTURE, Block, Memory, PointState, StateStore, split
-from tapsdk.runtime.stages import Estimates, OpenStages, certainty_of
+from tapsdk.runtime.stages import Estimates, OpenStages
 
 FAR, FAR_IN_HALVES = 1e7, 2048.0
 """Pixels of the points' space: a position there says nothing of where a point is. From so far away all of a frame is
@@ -193,8 +193,7 @@ class CausalPlan(ABC):
     def _unseen(self, found: Estimates, anywhere: Array) -> Array:
         """[N] points that may be anywhere, [N] `anywhere`, and were not seen in this frame either."""
         rule = self._manifest.visibility
-        certainty = certainty_of(found.logits, rule) if found.certainty is None else found.certainty
-        return np.asarray(anywhere & ~(certainty > rule.threshold))
+        return np.asarray(anywhere & ~(found.certainty_by(rule) > rule.threshold))
 
     def _last_positions(self, state: PointState) -> Array:
         """[N, 2] in the points' space, [0, 2] for models that are not told of them."""

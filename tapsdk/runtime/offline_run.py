@@ -17,7 +17,7 @@ from tapsdk.runtime.point_groups import Clock, Findings, tracks_of
 from tapsdk.runtime.readable import ReadableFrames
 from tapsdk.runtime.refined import RefinedPlan
 from tapsdk.runtime.sizes import refinement_sizes
-from tapsdk.runtime.stages import certainty_of, confidence_of
+from tapsdk.runtime.stages import confidence_of
 from tapsdk.runtime.video_pass import Means, VideoPass
 from tapsdk.runtime.whole import WholePlan
 from tapsdk.system.progress import Wrap, no_progress
@@ -78,7 +78,7 @@ class OfflineRun:
         for group in groups:
             found = yield from video.track(group)
             xy = scale_points(found.xy, manifest.points.space, self._size)
-            certainty = certainty_of(found.logits, rule)
+            certainty = found.certainty_by(rule)
             t, start = self._query.t[group], self._query.xy[group]
             reached = t < video.frames
             if manifest.points.query_frame == "exact":

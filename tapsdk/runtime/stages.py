@@ -30,6 +30,10 @@ class Estimates:
     logits: Mapping[str, Array]
     certainty: Array | None = None
 
+    def certainty_by(self, visibility: Visibility) -> Array:
+        """[N], or [N, T]."""
+        return certainty_of(self.logits, visibility) if self.certainty is None else self.certainty
+
 
 def certainty_of(logits: Mapping[str, Array], visibility: Visibility) -> NDArray[np.float32]:
     """The manifest's rule: the product of sigmoid(sign * logit), [N]."""

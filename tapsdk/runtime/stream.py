@@ -21,7 +21,7 @@ from tapsdk.runtime.features import PointFeatures
 from tapsdk.runtime.pace import Between, Following, Pacer
 from tapsdk.runtime.point_state import EMPTY, PointState
 from tapsdk.runtime.sizes import stage_size, working_size
-from tapsdk.runtime.stages import as_stages_want, certainty_of, confidence_of
+from tapsdk.runtime.stages import as_stages_want, confidence_of
 from tapsdk.tracks import Tracks
 from tapsdk.video.frames import Frame
 
@@ -159,8 +159,7 @@ class Stream:
         if state.count:
             estimates, state = self._plan.step(frame, self._with_lost(state), self._spent)
             xy = scale_points(estimates.xy, space, size)
-            sure = estimates.certainty
-            certainty = certainty_of(estimates.logits, self.manifest.visibility) if sure is None else sure
+            certainty = estimates.certainty_by(self.manifest.visibility)
         rows = state.count - free
         if self.manifest.points.query_frame == "exact":
             asked = np.arange(rows - len(added), rows)[here]

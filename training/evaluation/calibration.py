@@ -80,17 +80,16 @@ def fit(certainty: ArrayLike, right: ArrayLike) -> Curve:
     """
     certainty, right = np.asarray(certainty, np.float64), np.asarray(right, np.float64)
     *inner, last = (np.interp(certainty, KNOTS, knot) for knot in np.eye(len(KNOTS))[1:])
-    share, free = np.stack(inner, 1), np.eye(len(inner))
-    # As if one position at each knot had been right as often as it says.
-    heights = np.linalg.solve(share.T @ share + free, share.T @ (right - last) + np.array(KNOTS[1:-1]))
-    line, room = [0.0], len(heights)
-    for height in heights:
-        line.append(float(np.clip(height, line[-1] + LEAST_RISE, 1 - room * LEAST_RISE)))
-        room -= 1
+    share = np.stack(inner, 1)
+    # The identity, and the knots on the right: as if a position at each of them had been right as often as it says.
+    heights = np.linalg.solve(share.T @ share + np.eye(len(inner)), share.T @ (right - last) + KNOTS[1:-1])
+    line = [0.0]
+    for i, height in enumerate(heights):
+        line.append(float(np.clip(height, line[-1] + LEAST_RISE, 1 - (len(heights) - i) * LEAST_RISE)))
     return tuple(zip(KNOTS, [round(height, 4) for height in line] + [1.0], strict=True))
 
 
-def certainty_of(confidence: ArrayLike, calibration: Curve) -> NDArray[np.float64]:
+def uncalibrated(confidence: ArrayLike, calibration: Curve) -> NDArray[np.float64]:
     """What a model was certain of, [P], that reports such a confidence."""
     confidence = np.asarray(confidence, np.float64)
     certainty, reported = zip(*(calibration or ((0, 0), (1, 1))), strict=True)
@@ -147,7 +146,7 @@ def _run(args: argparse.Namespace) -> None:
     print(table(curves))
     for name, (confidence, right) in joined.items() if args.fit else ():
         calibration = models[name].manifest.visibility.calibration
-        print(f"{name}: calibration {json.dumps(fit(certainty_of(confidence, calibration), right))}")
+        print(f"{name}: calibration {json.dumps(fit(uncalibrated(confidence, calibration), right))}")
     if args.output:
         with AtomicFile(args.output) as file:
             file.write(figure(curves).encode())

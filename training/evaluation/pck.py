@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tapsdk.geometry import scale_points
 from training.data.labelled_video import LabelledVideo
 from training.evaluation.errors import EvaluationError
-from training.evaluation.report import Metrics, mean_of_known
+from training.evaluation.report import Metrics, mean_of_known, weighted_mean
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
 BOX = 0.6
@@ -65,12 +65,10 @@ def pool_pck(rows: Sequence[Metrics]) -> Metrics:
     joints = max((sum(name.startswith("joint_frames/") for name in row) for row in rows), default=0)
     pooled: Metrics = {}
     for joint in range(joints):
-        having = [row for row in rows if row.get(f"joint_frames/{joint}", 0) > 0]
-        frames = [row[f"joint_frames/{joint}"] for row in having]
-        pooled[f"joint_frames/{joint}"] = float(sum(frames))
-        for share in SHARES:
-            name = f"PCK@{share}/{joint}"
-            pooled[name] = float(np.average([row[name] for row in having], weights=frames)) if having else float("nan")
+        frames = f"joint_frames/{joint}"
+        pooled[frames] = float(sum(row.get(frames, 0) for row in rows))
+        names = [f"PCK@{share}/{joint}" for share in SHARES]
+        pooled |= {name: weighted_mean(rows, name, frames) for name in names}
     return pooled | _over_joints(pooled, joints)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from training.evaluation.metrics import THRESHOLDS, check_shapes
-from training.evaluation.report import Metrics, mean_of_known
+from training.evaluation.report import Metrics, mean_of_known, weighted_mean
 
 Event: TypeAlias = tuple[int, int, int, int]
 """Video, point, the frame in which it is seen again, and for how many frames it was not."""
@@ -47,23 +47,13 @@ def aj_rd(
         TracksError for shapes that do not fit together.
     """
     check_shapes(gt_occluded, gt_tracks, pred_occluded, pred_tracks)
-    seen, predicted_seen = (~np.asarray(occluded, bool) for occluded in (gt_occluded, pred_occluded))
-    error = np.linalg.norm(np.asarray(pred_tracks, np.float64) - np.asarray(gt_tracks, np.float64), axis=-1)
-    events = returns(seen)
-    gone = np.array([duration for *_, duration in events])
-    scores = np.array(
-        [
-            [_jaccard(seen[b, n, t:], predicted_seen[b, n, t:], error[b, n, t:] <= distance) for distance in distances]
-            for b, n, t, _ in events
-        ]
-    ).reshape(len(events), len(distances))
+    gone, scores = _scored((gt_occluded, gt_tracks), (pred_occluded, pred_tracks), distances)
     metrics: dict[str, float] = {}
     for duration in durations:
         means = [mean_of_known(scores[gone >= duration, i]) for i in range(len(distances))]
         metrics |= {f"AJ_RD_D{d:g}_dmin{duration}": value for d, value in zip(distances, means, strict=True)}
         metrics[f"AJ_RD_dmin{duration}"] = mean_of_known(means)
-    metrics["AJ_RD"] = mean_of_known([metrics[f"AJ_RD_dmin{duration}"] for duration in durations])
-    return metrics
+    return metrics | _over_durations(metrics, durations)
 
 
 def redetection(truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike]) -> Metrics:
@@ -71,10 +61,13 @@ def redetection(truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike]) -> M
 
     truth, predicted: occluded [1, N, T], tracks [1, N, T, 2], as for `aj_rd`.
     """
-    scores = aj_rd(*truth, *predicted)
-    gone = [duration for *_, duration in returns(~np.asarray(truth[0], bool))]
-    named = {name: scores[name] for name in ("AJ_RD", *map("AJ_RD_dmin{}".format, DURATIONS))}
-    return named | {f"returns_dmin{d}": float(sum(each >= d for each in gone)) for d in DURATIONS}
+    check_shapes(*truth, *predicted)
+    gone, scores = _scored(truth, predicted, THRESHOLDS)
+    metrics: Metrics = {}
+    for duration in DURATIONS:
+        metrics[f"AJ_RD_dmin{duration}"] = mean_of_known(scores[gone >= duration].ravel())
+        metrics[f"returns_dmin{duration}"] = float((gone >= duration).sum())
+    return metrics | _over_durations(metrics)
 
 
 def pool_redetection(rows: Sequence[Metrics]) -> Metrics:
@@ -82,12 +75,8 @@ def pool_redetection(rows: Sequence[Metrics]) -> Metrics:
     pooled: Metrics = {}
     for duration in DURATIONS:
         name, count = f"AJ_RD_dmin{duration}", f"returns_dmin{duration}"
-        having = [row for row in rows if row[count]]
-        counts = [row[count] for row in having]
-        pooled[name] = float(np.average([row[name] for row in having], weights=counts)) if having else float("nan")
-        pooled[count] = float(sum(counts))
-    pooled["AJ_RD"] = mean_of_known([pooled[f"AJ_RD_dmin{duration}"] for duration in DURATIONS])
-    return pooled
+        pooled |= {name: weighted_mean(rows, name, count), count: sum(row[count] for row in rows)}
+    return pooled | _over_durations(pooled)
 
 
 def returns(seen: NDArray[np.bool_]) -> list[Event]:
@@ -101,6 +90,25 @@ def returns(seen: NDArray[np.bool_]) -> list[Event]:
                 longest = gone
             gone = 0 if is_seen else gone + 1
     return events
+
+
+def _over_durations(metrics: Metrics, durations: Sequence[int] = DURATIONS) -> Metrics:
+    return {"AJ_RD": mean_of_known(metrics[f"AJ_RD_dmin{duration}"] for duration in durations)}
+
+
+def _scored(
+    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], distances: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For how many frames each point that is seen again was gone [E], and its Jaccard from then on [E, distances]."""
+    seen, predicted_seen = (~np.asarray(occluded, bool) for occluded, _ in (truth, predicted))
+    error = np.linalg.norm(np.asarray(predicted[1], np.float64) - np.asarray(truth[1], np.float64), axis=-1)
+    events = returns(seen)
+    scores = [
+        [_jaccard(seen[b, n, t:], predicted_seen[b, n, t:], error[b, n, t:] <= distance) for distance in distances]
+        for b, n, t, _ in events
+    ]
+    gone = np.array([duration for *_, duration in events], np.int64)
+    return gone, np.array(scores, np.float64).reshape(len(events), len(distances))
 
 
 def _jaccard(seen: NDArray[np.bool_], predicted: NDArray[np.bool_], close: NDArray[np.bool_]) -> float:

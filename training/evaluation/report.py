@@ -47,6 +47,18 @@ def mean_of_known(values: Iterable[float]) -> float:
     return float(np.mean([value for value in values if not math.isnan(value)] or [np.nan]))
 
 
+def weighted_mean(rows: Iterable[Metrics], name: str, weight: str) -> float:
+    """Of a metric over rows, by what another one says of how much each is a mean of; NaN where that is nothing at all.
+
+    A row may lack both.
+    """
+    known = [(row[name], row[weight]) for row in rows if row.get(weight, 0) > 0]
+    if not known:
+        return float("nan")
+    values, weights = zip(*known, strict=True)
+    return float(np.average(values, weights=weights))
+
+
 def summary(scores: Scores, pool: Pool | None = None) -> dict[str, Metrics]:
     """By predictor: means over videos, and what `pool` says of all of them in place of means."""
     rows = {name: [metrics for _, metrics in of_one] for name, of_one in scores.items()}

@@ -36,7 +36,7 @@ def test_position_and_certainty_are_the_tables(case):
 
 
 def fused(missed=0.0, texture=1.0, estimate=FAR, seen=1.0, near=1.0):
-    """Of one point: its position [2], and the certainty in it."""
+    """Of one point: its position [2], and how certain it is."""
     followed = Followed(FOLLOWED, np.float32([missed]), np.float32([texture]))
     xy, certainty = fuse(FUSION, followed, Sighting(np.float32(estimate), np.float32([seen]), np.float32([near])))
     return xy[0], certainty[0]

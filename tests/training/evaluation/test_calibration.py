@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tapsdk.tracks import Tracks
 from training.__main__ import main
 from training.data.labelled_video import LabelledVideo
-from training.evaluation.calibration import certainty_of, figure, fit, observe, reliability, table
+from training.evaluation.calibration import figure, fit, observe, reliability, table, uncalibrated
 
 
 def test_who_is_right_as_often_as_said_makes_no_error():
@@ -69,7 +69,7 @@ def test_a_line_grows_from_corner_to_corner_as_manifests_want_it(rows):
 @given(st.lists(st.floats(0, 1)))
 def test_certainty_is_told_from_the_confidence_that_it_became(certainty):
     confidence = np.interp(certainty, *zip(*LINE, strict=True))
-    np.testing.assert_allclose(certainty_of(confidence, LINE), certainty, atol=1e-9)
+    np.testing.assert_allclose(uncalibrated(confidence, LINE), certainty, atol=1e-9)
 
 
 def test_what_is_observed_is_after_the_query_seen_and_close_at_256():

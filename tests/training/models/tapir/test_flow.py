@@ -50,7 +50,7 @@ def test_points_that_were_in_no_frame_before_stay(case):
 
 
 @pytest.mark.parametrize("case", follow_cases(), ids=lambda case: case.name)
-def test_the_visibility_rule_gives_the_certainty_in_what_is_returned(case):
+def test_the_visibility_rule_gives_the_certainty_of_what_is_returned(case):
     frames = tuple(frame[None] for frame in (case.before, case.after))
     logits = {"occlusion": -logit(case.seen)[None], "expected_dist": -logit(case.near)[None]}
     points = case.xy[None], case.texture[None], case.estimate[None]
